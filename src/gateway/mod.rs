@@ -1,0 +1,1 @@
+//! (skeleton) replaced by its owner.

@@ -1,0 +1,35 @@
+//! The ground floor: the words that every other room speaks.
+//!
+//! Plain values without input or output: time, labels, matchers, samples, log entries, alerts, alarms and
+//! device messages. Nothing here is ever serialised; the disk, the wire, the API and the pages each have
+//! shapes of their own.
+
+mod alarm;
+mod alert;
+mod device_message;
+mod duration;
+mod error;
+mod labels;
+mod log_entry;
+mod matcher;
+mod metric;
+mod name;
+mod regex;
+mod relabel;
+mod sample;
+mod time;
+
+pub use alarm::{Acknowledgement, Alarm, AlarmState};
+pub use alert::{Alert, AlertState};
+pub use device_message::{DeviceMessage, Origin};
+pub use duration::{format_duration, parse_duration};
+pub use error::{Error, Result};
+pub use labels::{LABEL_NAME, Labels, LabelsBuilder};
+pub use log_entry::LogEntry;
+pub use matcher::{MatchOp, Matcher};
+pub use metric::{FamilySample, Metadata, MetricFamily, MetricKind};
+pub use name::{is_label_name, is_metric_name};
+pub use regex::AnchoredRegex;
+pub use relabel::{RelabelAction, RelabelRule, relabel};
+pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
+pub use time::{TimeRange, Timestamp};

@@ -1,0 +1,35 @@
+//! What can be wrong with a query, by what the asker can do.
+
+/// Result of a query.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a query has no answer. The API maps these to `bad_data` (400), `execution` (422), `timeout` (503),
+/// `canceled` (499) and `internal` (500).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not PromQL, or types do not fit. Positions are counted from 1; 0:0 means not known.
+    #[error("{line}:{column}: parse error: {message}")]
+    Parse {
+        /// Line in the expression.
+        line: usize,
+        /// Column in the line, in characters.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The query is legal, but this data does not allow it.
+    #[error("{0}")]
+    Execution(String),
+    /// A limit on samples, points or memory.
+    #[error("{0}")]
+    Limit(String),
+    /// It took too long.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The asker went away.
+    #[error("query was canceled in expression evaluation")]
+    Cancelled,
+    /// The store could not be read.
+    #[error("cannot read samples: {0}")]
+    Storage(#[from] crate::storage::tsdb::Error),
+}

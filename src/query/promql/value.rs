@@ -1,0 +1,46 @@
+//! What a query answers.
+
+use crate::model::{Labels, Sample};
+
+/// A series at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstantSeries {
+    /// Labels; without a metric name where an operation dropped it.
+    pub labels: Labels,
+    /// Time of the evaluation and value.
+    pub sample: Sample,
+}
+
+/// A series over a range of steps or samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeSeries {
+    /// Labels; without a metric name where an operation dropped it.
+    pub labels: Labels,
+    /// Points, rising in time.
+    pub points: Vec<Sample>,
+}
+
+/// The answer's type and content.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// One number.
+    Scalar(Sample),
+    /// A text, with the time of evaluation.
+    String(crate::model::Timestamp, String),
+    /// Series at one time, in the order the expression gives.
+    Vector(Vec<InstantSeries>),
+    /// Series over time, sorted by labels.
+    Matrix(Vec<RangeSeries>),
+}
+
+/// Writes a value as the API does: plain decimal without exponent, `NaN`, `+Inf`, `-Inf`.
+#[must_use]
+pub fn format_value(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        format!("{value}")
+    }
+}

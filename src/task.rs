@@ -1,0 +1,229 @@
+//! The one room that spawns: named tasks, and a bounded pool for work that would block them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+/// What a panic in a task means for the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The task ends, the rest goes on: for one connection, one target.
+    EndTask,
+    /// The box stops with a failing exit code and is started again: for owners of state.
+    StopBox,
+}
+
+/// The phases of a stop, in order; each has its own token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Taking things in: listeners, sockets, scrapes, rule ticks.
+    Intake,
+    /// Finishing what was taken: requests, journals, sends.
+    Work,
+    /// The stores.
+    Stores,
+}
+
+/// Spawns tasks by name and knows which are running; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tasks(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    intake: CancellationToken,
+    work: CancellationToken,
+    stores: CancellationToken,
+    running: Mutex<BTreeMap<u64, String>>,
+    next: std::sync::atomic::AtomicU64,
+    ended: Notify,
+    /// Cancelled when a task that owns state panicked.
+    broken: CancellationToken,
+    pool: BlockingPool,
+}
+
+impl Tasks {
+    /// Returns an empty registry whose pool has `permits` places for blocking work.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Tasks(Arc::new(Shared {
+            intake: CancellationToken::new(),
+            work: CancellationToken::new(),
+            stores: CancellationToken::new(),
+            running: Mutex::default(),
+            next: std::sync::atomic::AtomicU64::new(0),
+            ended: Notify::new(),
+            broken: CancellationToken::new(),
+            pool: BlockingPool::new(permits),
+        }))
+    }
+
+    /// Returns the token that ends tasks of a phase.
+    #[must_use]
+    pub fn token(&self, phase: Phase) -> CancellationToken {
+        match phase {
+            Phase::Intake => self.0.intake.clone(),
+            Phase::Work => self.0.work.clone(),
+            Phase::Stores => self.0.stores.clone(),
+        }
+    }
+
+    /// Returns the token that is cancelled when a task with [`OnPanic::StopBox`] panicked.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.0.broken.clone()
+    }
+
+    /// Runs a future as a task of its own under a name. It should end soon after its phase's token.
+    #[expect(clippy::disallowed_methods, reason = "this room is the one that may spawn")]
+    pub fn spawn(
+        &self,
+        name: impl Into<String>,
+        on_panic: OnPanic,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        let name = name.into();
+        let id = self.0.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.lock().insert(id, name.clone());
+        let guard = Running { shared: self.0.clone(), id };
+        tokio::spawn(async move {
+            let guard = guard;
+            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+                error!(task = %name, "task panicked");
+                if on_panic == OnPanic::StopBox {
+                    guard.shared.broken.cancel();
+                }
+            }
+            drop(guard);
+        })
+        .abort_handle()
+    }
+
+    /// Returns the pool for work that may take more than half a millisecond.
+    #[must_use]
+    pub fn pool(&self) -> &BlockingPool {
+        &self.0.pool
+    }
+
+    /// Returns the names of the tasks that still run, sorted; a name may stand more than once.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.lock().values().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until no task whose name passes `which` is left, or the deadline is over. Returns the names
+    /// of those that are left.
+    pub async fn ended(&self, deadline: Duration, which: impl Fn(&str) -> bool) -> Vec<String> {
+        let wait = async {
+            loop {
+                let notified = self.0.ended.notified();
+                if !self.running().iter().any(|n| which(n)) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = tokio::time::timeout(deadline, wait).await;
+        self.running().into_iter().filter(|n| which(n)).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, String>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a task off the list when it ends, also by abort.
+struct Running {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.shared.ended.notify_waiters();
+    }
+}
+
+/// Runs blocking work on threads, at most a fixed number at once; callers wait in order.
+#[derive(Debug, Clone)]
+pub struct BlockingPool {
+    permits: Arc<Semaphore>,
+}
+
+/// Blocking work that panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("work panicked")]
+pub struct Panicked;
+
+impl BlockingPool {
+    /// Returns a pool with so many places.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        BlockingPool { permits: Arc::new(Semaphore::new(permits.max(1))) }
+    }
+
+    /// Runs `work` on a thread when a place is free and returns what it returns.
+    ///
+    /// # Errors
+    /// [`Panicked`] if the work panicked.
+    #[expect(clippy::disallowed_methods, reason = "this room is the one that may spawn")]
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Panicked)?;
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+        .map_err(|_| Panicked)
+    }
+
+    /// Returns how many places are free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_listed_while_it_runs() {
+        let tasks = Tasks::new(1);
+        let token = tasks.token(Phase::Intake);
+        tasks.spawn("a", OnPanic::EndTask, async move { token.cancelled().await });
+        assert_eq!(tasks.running(), ["a"]);
+        assert_eq!(tasks.ended(Duration::from_millis(10), |_| true).await, ["a"]);
+        tasks.token(Phase::Intake).cancel();
+        assert!(tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_a_panic_of_an_owner_of_state_stops_the_box() {
+        let tasks = Tasks::new(1);
+        tasks.spawn("connection", OnPanic::EndTask, async { panic!("bug: on purpose") });
+        tasks.ended(Duration::from_secs(5), |_| true).await;
+        assert!(!tasks.broken().is_cancelled());
+        tasks.spawn("board", OnPanic::StopBox, async { panic!("bug: on purpose") });
+        tasks.ended(Duration::from_secs(5), |_| true).await;
+        assert!(tasks.broken().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_pool_survives_a_panic() {
+        let pool = BlockingPool::new(1);
+        assert_eq!(pool.run(|| panic!("bug: on purpose")).await, Err::<(), _>(Panicked));
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+        assert_eq!(pool.free(), 1);
+    }
+}
