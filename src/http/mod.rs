@@ -1,1 +1,40 @@
-//! (skeleton) replaced by its owner.
+//! Pages and APIs: one listener for people, programs and devices.
+//!
+//! [`Server::bind`] takes the port at once, so that a taken port fails early; [`Server::serve`] answers with a
+//! starting page until [`Door::open`] is handed the [`AppState`], and with the router from then on. HTTP/1.1
+//! only. Every answer carries the headers of `guard.rs`; a request that changes something must come from
+//! our own pages or from a program that is not a browser. The room has no data of its own: handlers read
+//! snapshots and engines and hand commands to the workers.
+
+mod api;
+mod config;
+mod error;
+mod guard;
+mod pages;
+mod server;
+mod state;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+pub use config::{Config, listen_address};
+pub use error::{Error, Result};
+pub use server::{Door, Server};
+pub use state::{AppState, Info, ReloadRequest};
+
+/// Returns the router with every path of pages, API and devices, and what guards all of them.
+pub fn router(state: AppState, body_bytes_max: usize) -> Router {
+    Router::new()
+        .merge(api::routes())
+        .merge(pages::routes())
+        .with_state(state)
+        .layer(axum::middleware::from_fn(guard::same_origin))
+        .layer(CatchPanicLayer::new())
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(RequestBodyLimitLayer::new(body_bytes_max))
+        .layer(CompressionLayer::new())
+        .layer(axum::middleware::map_response(async |response| guard::headers(response)))
+}

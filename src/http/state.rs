@@ -1,0 +1,61 @@
+//! The handles that a handler may use.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::instrument::Registry;
+use crate::model::Timestamp;
+use crate::query::logql::LogEngine;
+use crate::query::promql::Engine;
+use crate::storage::logs::LogStore;
+use crate::storage::tsdb::Db;
+use crate::task::Tasks;
+
+/// Everything a handler may use: one handle per room, each cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// Metrics.
+    pub db: Db,
+    /// Log lines.
+    pub logs: LogStore,
+    /// Answers PromQL; run it on the pool.
+    pub engine: Engine,
+    /// Answers LogQL; run it on the pool.
+    pub log_engine: LogEngine,
+    /// Andon's own counters.
+    pub registry: Registry,
+    /// The time.
+    pub clock: Clock,
+    /// Spawning, and the pool for blocking work.
+    pub tasks: Tasks,
+    /// What this box is.
+    pub info: Arc<Info>,
+    /// Asks the program to read its settings again; bounded, one waiting request is enough.
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// What this box is and where it is found.
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// Version of the program, for example `0.1.0`.
+    pub version: String,
+    /// The box's name as people know it; the host name unless the settings say otherwise.
+    pub box_name: String,
+    /// Where pages are reached from outside, without a slash at the end; for links in notices.
+    pub external_url: String,
+    /// When this process started.
+    pub started_at: Timestamp,
+    /// The data folder, for the page about the box.
+    pub data_dir: String,
+    /// The settings in force as YAML text without secrets, for the page about the box.
+    pub settings: String,
+}
+
+/// A wish to read the settings again.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Where the outcome goes: nothing, or all mistakes as text, after which the old settings stay in force.
+    pub answer: oneshot::Sender<std::result::Result<(), String>>,
+}
