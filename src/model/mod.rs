@@ -17,6 +17,7 @@ mod name;
 mod regex;
 mod relabel;
 mod sample;
+mod secret;
 mod time;
 
 pub use alarm::{Acknowledgement, Alarm, AlarmState};
@@ -32,4 +33,5 @@ pub use name::{is_label_name, is_metric_name};
 pub use regex::AnchoredRegex;
 pub use relabel::{RelabelAction, RelabelRule, relabel};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
+pub use secret::Secret;
 pub use time::{TimeRange, Timestamp};
