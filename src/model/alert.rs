@@ -44,6 +44,9 @@ pub struct Alert {
     pub resolved_at: Option<Timestamp>,
     /// When it was last evaluated.
     pub evaluated_at: Timestamp,
+    /// Until when it counts without being heard of again: four evaluations, at least four minutes. What
+    /// is not heard of by then has lost its rule.
+    pub expires_at: Timestamp,
     /// The rule's expression, for links.
     pub expression: String,
     /// Group of the rule.

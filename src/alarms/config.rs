@@ -1,0 +1,18 @@
+//! What the room needs to know: how long it remembers and how much.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the journal lies: `alarms/journal` of the data folder. Restart to change.
+    pub folder: PathBuf,
+    /// How long transitions are kept; 90 days by default. A reload is enough.
+    pub history_age: Duration,
+    /// The most alarms on the board; 10 000 by default. More are refused and counted. A reload is enough.
+    pub active_max: usize,
+    /// `global.resolve_timeout`: how long an alarm of before a restart stays up without being heard of
+    /// again; 5 minutes by default. A reload is enough.
+    pub resolve_timeout: Duration,
+}

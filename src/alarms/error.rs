@@ -1,0 +1,23 @@
+//! What can fail in the room, by what the caller can do.
+
+/// Result of a command to the room.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an alarm could not be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such alarm on the board.
+    #[error("no alarm {0:016x} on the board")]
+    NotFound(u64),
+    /// A name or note is empty or too long.
+    #[error("{what} must have 1 to {max} characters")]
+    Text {
+        /// Which text.
+        what: &'static str,
+        /// The most characters it may have.
+        max: usize,
+    },
+    /// The box is stopping.
+    #[error("the alarms room has stopped")]
+    Stopped,
+}

@@ -1,0 +1,145 @@
+//! Who is told what: the routing tree, receivers, inhibition and time intervals, in Alertmanager's shapes
+//! with everything inherited and compiled.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::interval::TimeInterval;
+use crate::model::Matcher;
+
+/// Settings of the room; a reload is enough for all but the folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the outbox and the notification log lie: `notify` of the data folder.
+    pub folder: PathBuf,
+    /// Where people reach this box, without a slash at the end; for links in notices.
+    pub external_url: String,
+    /// The root of the routing tree; its matchers are empty. `None`: nobody is told.
+    pub route: Option<Route>,
+    /// The receivers; every name that a route uses is among them.
+    pub receivers: Vec<Receiver>,
+    /// Alarms that mute others.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// `time_intervals` (and the older `mute_time_intervals`) that routes name.
+    pub time_intervals: Vec<NamedInterval>,
+}
+
+/// A node of the routing tree, with what it inherits filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// All must pass: `matchers`, `match` and `match_re` together.
+    pub matchers: Vec<Matcher>,
+    /// Whether the siblings after this one are tried too (`continue`).
+    pub continues: bool,
+    /// Which alarms are told together.
+    pub group_by: GroupBy,
+    /// How long a new group waits for more alarms; 30 s by default.
+    pub group_wait: Duration,
+    /// How long a group waits before it tells of changes; 5 minutes by default.
+    pub group_interval: Duration,
+    /// How long a group waits before it tells the same again; 4 hours by default.
+    pub repeat_interval: Duration,
+    /// Names of intervals in which this route is silent; not inherited.
+    pub mute_time_intervals: Vec<String>,
+    /// Names of intervals outside which this route is silent; empty: never; not inherited.
+    pub active_time_intervals: Vec<String>,
+    /// Children; the first that matches takes the alarm.
+    pub routes: Vec<Route>,
+}
+
+/// Which alarms are told together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupBy {
+    /// `['...']`: each label set for itself.
+    All,
+    /// Those that agree on these labels; empty: all of the route.
+    Labels(Vec<String>),
+}
+
+/// A named way to tell somebody. A receiver without an integration is legal and drops what it gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// `webhook_configs`.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// One entry of `webhook_configs`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    /// Where to post.
+    pub url: Secret,
+    /// Whether resolved alarms are told; true by default.
+    pub send_resolved: bool,
+    /// The most alarms in one body, the rest is counted in `truncatedAlerts`; 0 is no limit.
+    pub alerts_max: usize,
+    /// How long one attempt may take; 10 s by default.
+    pub timeout: Duration,
+    /// `http_config`.
+    pub http: HttpConfig,
+}
+
+/// `http_config`, files already read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// `authorization` (or `bearer_token`): type and credentials.
+    pub authorization: Option<(String, Secret)>,
+    /// `basic_auth`: user and password.
+    pub basic_auth: Option<(String, Secret)>,
+    /// `proxy_url`.
+    pub proxy_url: Option<String>,
+    /// `follow_redirects`; true by default.
+    pub follows_redirects: bool,
+    /// `tls_config.ca_file`, as PEM: trusted instead of the well-known authorities.
+    pub ca_pem: Option<String>,
+    /// `tls_config.cert_file` and `key_file`, as PEM.
+    pub client_pem: Option<(String, Secret)>,
+    /// `tls_config.insecure_skip_verify`.
+    pub skips_verification: bool,
+}
+
+/// A text that is never shown: prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// Returns the text, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Active alarms that pass `source` mute those that pass `target` and agree on the labels of `equal`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InhibitRule {
+    /// `source_matchers`, `source_match` and `source_match_re` together.
+    pub source: Vec<Matcher>,
+    /// `target_matchers`, `target_match` and `target_match_re` together.
+    pub target: Vec<Matcher>,
+    /// Labels that must have the same value on both; a missing label is an empty value.
+    pub equal: Vec<String>,
+}
+
+/// An entry of `time_intervals`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedInterval {
+    /// Its name.
+    pub name: String,
+    /// Its intervals: it covers a moment if one of them does.
+    pub intervals: Vec<TimeInterval>,
+}

@@ -1,0 +1,82 @@
+//! What pages and the API see of the notifications.
+
+use crate::model::{Labels, Timestamp};
+
+/// Groups, outbox and what was told lately.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Aggregation groups that hold alarms.
+    pub groups: Vec<GroupSnapshot>,
+    /// Receivers, in the order of the settings.
+    pub receivers: Vec<ReceiverSnapshot>,
+    /// Notices that wait to be sent, or to be sent again.
+    pub outbox_len: usize,
+    /// When the oldest of them was made.
+    pub outbox_since: Option<Timestamp>,
+    /// Alarms that are not told because another one mutes them: fingerprints.
+    pub inhibited: Vec<u64>,
+    /// The latest notices, newest first; at most 200.
+    pub recent: Vec<NoticeSnapshot>,
+}
+
+/// One aggregation group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupSnapshot {
+    /// Labels its alarms share by the route's `group_by`.
+    pub labels: Labels,
+    /// The receiver's name.
+    pub receiver: String,
+    /// Alarms in it.
+    pub alarms: usize,
+    /// When it is looked at next.
+    pub next_at: Timestamp,
+}
+
+/// How a receiver fares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceiverSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Ways it has; 0 says that everything for it is dropped.
+    pub integrations: usize,
+    /// Notices accepted by the far end.
+    pub sent: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// When a notice was last accepted.
+    pub last_sent_at: Option<Timestamp>,
+    /// Why the last attempt failed; `None` after one that worked.
+    pub last_error: Option<String>,
+}
+
+/// What became of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Waits, or is being sent.
+    Waiting,
+    /// Accepted.
+    Sent,
+    /// Given up: refused for good, or too old.
+    GivenUp,
+}
+
+/// One notice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoticeSnapshot {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The receiver's name.
+    pub receiver: String,
+    /// Labels of the group.
+    pub group_labels: Labels,
+    /// Firing alarms in it.
+    pub firing: usize,
+    /// Resolved alarms in it.
+    pub resolved: usize,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why the last attempt failed; empty if none did.
+    pub error: String,
+}
