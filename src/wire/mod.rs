@@ -1,1 +1,13 @@
-//! (skeleton) replaced by its owner.
+//! Formats spoken with other programs: bytes in, words of the model out, and back.
+//!
+//! [`exposition`] is the text that programs show at `/metrics`; [`remote_write`] is how Prometheus and its kin
+//! push samples. Nothing here does input or output, and nothing takes memory that the input has not paid for:
+//! every size is checked against a cap before it is believed.
+
+#![deny(clippy::indexing_slicing)]
+
+mod error;
+pub mod exposition;
+pub mod remote_write;
+
+pub use error::{Error, Result};

@@ -1,0 +1,123 @@
+//! What to collect, resolved: all defaults applied, all expressions compiled.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::scrape;
+use super::telemetry::MappingRule;
+use crate::model::AnchoredRegex;
+
+/// All ways in. A reload is enough for every field.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The box's name: label `instance` of the host's and of its own series.
+    pub instance: String,
+    /// What to scrape, as in Prometheus's `scrape_configs`; `global` already applied.
+    pub scrape: Vec<scrape::Job>,
+    /// This machine's readings; `None` switches them off.
+    pub host: Option<HostConfig>,
+    /// The NATS servers to watch; `None` switches it off.
+    pub nats: Option<NatsConfig>,
+    /// How device messages become samples.
+    pub telemetry: TelemetryConfig,
+    /// Which device messages are log lines.
+    pub logs: LogsConfig,
+    /// Andon's own instruments.
+    pub own: OwnConfig,
+}
+
+/// Readings of this machine under node_exporter's names.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Label `job`; default `host`.
+    pub job: String,
+    /// How often; default 15 s, at least 1 s.
+    pub interval: Duration,
+    /// Where `/proc` is; default `/proc`.
+    pub proc_root: PathBuf,
+    /// Where `/sys` is; default `/sys`.
+    pub sys_root: PathBuf,
+    /// Put before each mount point when asking for its free space; default `/`. For a container that sees
+    /// the host under `/host`.
+    pub file_system_root: PathBuf,
+    /// Mount points to leave out; default [`HostConfig::MOUNT_POINTS_EXCLUDE`].
+    pub mount_points_exclude: AnchoredRegex,
+    /// File system types to leave out; default [`HostConfig::FILE_SYSTEMS_EXCLUDE`].
+    pub file_systems_exclude: AnchoredRegex,
+    /// Block devices to leave out; default [`HostConfig::DISKS_EXCLUDE`].
+    pub disks_exclude: AnchoredRegex,
+    /// Network interfaces to leave out; default: none, the expression that matches nothing but the empty name.
+    pub networks_exclude: AnchoredRegex,
+}
+
+impl HostConfig {
+    /// Mount points that node_exporter leaves out.
+    pub const MOUNT_POINTS_EXCLUDE: &'static str =
+        "/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)(/.*)?";
+    /// File system types that node_exporter leaves out.
+    pub const FILE_SYSTEMS_EXCLUDE: &'static str = "autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|\
+        fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|\
+        sysfs|tracefs";
+    /// Block devices that node_exporter leaves out: memory disks and partitions.
+    pub const DISKS_EXCLUDE: &'static str = r"(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+";
+}
+
+/// NATS servers watched over their monitoring port.
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    /// Label `job`; default `nats`.
+    pub job: String,
+    /// How often; default 15 s.
+    pub interval: Duration,
+    /// How long one answer may take; default 5 s.
+    pub timeout: Duration,
+    /// The servers.
+    pub servers: Vec<NatsServer>,
+    /// Most connections that get series of their own (`gnatsd_connz_*`); sums cover all. Default 256.
+    pub connections_max: usize,
+    /// Most streams with their own series, and most consumers. Default 1000.
+    pub streams_max: usize,
+}
+
+/// One NATS server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsServer {
+    /// Base of its monitoring port, as `http://127.0.0.1:8222`.
+    pub url: String,
+    /// Label `instance`; default: host and port of the URL.
+    pub instance: String,
+}
+
+/// How device messages become samples.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// Own rules, tried in order before the built-in ones; all that match a subject apply.
+    pub rules: Vec<MappingRule>,
+    /// Whether the built-in rule for `telemetry.{device}.{metric}` applies; default yes.
+    pub telemetry_defaults: bool,
+    /// Whether the built-in rules for `factory.{line}.>` apply; default yes.
+    pub factory_defaults: bool,
+    /// Most series one device may have through mapping; default 500.
+    pub series_per_device_max: usize,
+    /// Most devices with series; default 2000.
+    pub devices_max: usize,
+    /// Label `job` of mapped series; default `devices`.
+    pub job: String,
+}
+
+/// Which device messages are log lines, and what is masked in them.
+#[derive(Debug, Clone)]
+pub struct LogsConfig {
+    /// Subjects whose messages are lines, with `{device}` where the device's name stands; default
+    /// `logs.{device}`, `logs.{device}.>` and `factory.{line}.alerts.>`.
+    pub subjects: Vec<super::telemetry::SubjectTemplate>,
+    /// Whether passwords, tokens and keys are masked before a line is kept; default yes.
+    pub scrub_secrets: bool,
+}
+
+/// Andon's own instruments into the store.
+#[derive(Debug, Clone)]
+pub struct OwnConfig {
+    /// How often; default 15 s.
+    pub interval: Duration,
+}

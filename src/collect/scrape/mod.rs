@@ -1,0 +1,5 @@
+//! Scraping: metrics fetched from other programs.
+
+mod config;
+
+pub use config::{Authorization, FileGroups, HttpClient, Job, TargetGroup, Tls};
