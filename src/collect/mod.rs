@@ -22,9 +22,7 @@ use tokio::sync::mpsc;
 
 pub use config::{Config, HostConfig, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
 pub use remote_write::{RemoteWrite, WriteError, WriteOutcome};
-pub use snapshot::{
-    DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot,
-};
+pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
