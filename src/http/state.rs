@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::alarms::Alarms;
 use crate::clock::Clock;
+use crate::collect::Collector;
 use crate::instrument::Registry;
 use crate::model::Timestamp;
+use crate::notify::Notifier;
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
+use crate::rules::Rules;
 use crate::storage::logs::LogStore;
+use crate::storage::state::State;
 use crate::storage::tsdb::Db;
 use crate::task::Tasks;
 
@@ -20,10 +25,20 @@ pub struct AppState {
     pub db: Db,
     /// Log lines.
     pub logs: LogStore,
+    /// Devices, cursors, what was changed by whom.
+    pub state: State,
     /// Answers PromQL; run it on the pool.
     pub engine: Engine,
     /// Answers LogQL; run it on the pool.
     pub log_engine: LogEngine,
+    /// Scrapes, host, telemetry, remote write.
+    pub collector: Collector,
+    /// Rules and alerts.
+    pub rules: Rules,
+    /// Alarms: acknowledge, history.
+    pub alarms: Alarms,
+    /// Notices.
+    pub notifier: Notifier,
     /// Andon's own counters.
     pub registry: Registry,
     /// The time.
@@ -47,6 +62,8 @@ pub struct Info {
     pub external_url: String,
     /// When this process started.
     pub started_at: Timestamp,
+    /// The site's time zone: `TimeZone::system()` unless the settings say otherwise.
+    pub time_zone: jiff::tz::TimeZone,
     /// The data folder, for the page about the box.
     pub data_dir: String,
     /// The settings in force as YAML text without secrets, for the page about the box.
