@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Labels, RelabelRule, Secret};
+use crate::model::{HttpClient, Labels, RelabelRule};
 
 /// A group of targets that are scraped alike. Field by field as Prometheus documents `scrape_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,65 +70,4 @@ pub struct FileGroups {
     /// `refresh_interval`: how often they are read again; default 5 min. Changes are also noticed by
     /// modification time every 5 s.
     pub refresh_interval: Duration,
-}
-
-/// How a request is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpClient {
-    /// Who we are.
-    pub authorization: Authorization,
-    /// How the other side is believed.
-    pub tls: Tls,
-    /// `follow_redirects`; default yes, at most 10.
-    pub follow_redirects: bool,
-    /// `enable_compression`: ask for gzip; default yes.
-    pub compression: bool,
-}
-
-/// Who we are to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authorization {
-    /// Nobody.
-    None,
-    /// `basic_auth`.
-    Basic {
-        /// User name.
-        username: String,
-        /// Password.
-        password: Secret,
-    },
-    /// `basic_auth` with `password_file`: read at each request, so that a new one counts at once.
-    BasicFile {
-        /// User name.
-        username: String,
-        /// Where the password is.
-        password_file: PathBuf,
-    },
-    /// `authorization` or `bearer_token`: type and credentials.
-    Token {
-        /// `Bearer` by default.
-        kind: String,
-        /// The credentials.
-        credentials: Secret,
-    },
-    /// `authorization` with `credentials_file` or `bearer_token_file`: read at each request.
-    TokenFile {
-        /// `Bearer` by default.
-        kind: String,
-        /// Where the credentials are.
-        credentials_file: PathBuf,
-    },
-}
-
-/// `tls_config`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// Certificates to believe instead of the machine's, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Own certificate, PEM; with `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// Own key, PEM.
-    pub key_file: Option<PathBuf>,
-    /// Believe any certificate.
-    pub insecure_skip_verify: bool,
 }

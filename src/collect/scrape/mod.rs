@@ -2,4 +2,5 @@
 
 mod config;
 
-pub use config::{Authorization, FileGroups, HttpClient, Job, TargetGroup, Tls};
+pub use crate::model::{Authorization, HttpClient, Tls};
+pub use config::{FileGroups, Job, TargetGroup};
