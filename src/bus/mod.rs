@@ -1,1 +1,285 @@
-//! (skeleton) replaced by its owner.
+//! The bus: messages by subject between devices, this box and, where one is configured, a NATS system.
+//!
+//! There is always a router inside the process, so that devices of one box reach each other whether NATS is
+//! there or not. Where `bus.nats` is configured, everything published here goes there too, and what
+//! others publish on subjects that somebody here listens to comes in. Nobody waits for NATS: a message that
+//! it cannot take stays on this box, and the publisher gets the reason. JetStream (acknowledged publishing,
+//! replay) and a spool for the time that NATS is away are not built yet; asking for them is an error of
+//! the settings.
+//!
+//! A subscriber has one queue with a bound in messages and bytes. If it is full, the newest message is lost
+//! for that subscriber, counted, and told by [`Subscription::overflow`].
+
+mod config;
+mod error;
+mod instruments;
+mod message;
+mod router;
+mod subject;
+mod uplink;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+pub use config::{Config, Credentials, NatsConfig};
+pub use error::{Error, Result};
+pub use message::Message;
+pub use router::Scope;
+pub use subject::{SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX, Subject, SubjectPattern};
+
+use crate::clock::Clock;
+use crate::instrument::Registry;
+use crate::model::Timestamp;
+use crate::task::{OnPanic, Tasks};
+use instruments::Instruments;
+use router::{Arrival, Queue, Router};
+use uplink::Uplink;
+
+/// How things stand with NATS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// No NATS is configured: the bus is inside the process.
+    Embedded,
+    /// The first attempt to connect is being made.
+    Connecting,
+    /// Connected.
+    Connected,
+    /// Not connected; attempts go on.
+    Disconnected,
+    /// The connection was given up and will be made anew.
+    Closed,
+}
+
+/// The bus's state, for pages, metrics and whoever wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// How things stand with NATS.
+    pub link: Link,
+    /// Since when.
+    pub since: Timestamp,
+    /// The name of the NATS server, while connected.
+    pub server: Option<String>,
+    /// Why not, while not connected.
+    pub error: Option<String>,
+}
+
+/// The handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    router: Arc<Router>,
+    uplink: Option<Arc<Uplink>>,
+    instruments: Instruments,
+    state: watch::Receiver<State>,
+    inbox_prefix: String,
+    next_inbox: AtomicU64,
+    queue_messages_max: usize,
+    queue_bytes_max: usize,
+}
+
+/// What the bus needs from the house.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Where the connection's task is spawned.
+    pub tasks: Tasks,
+    /// Where its metrics are kept.
+    pub registry: Registry,
+    /// Wall time, for the state's age.
+    pub clock: Clock,
+}
+
+impl Bus {
+    /// Starts the bus and, if NATS is configured, the task that keeps the connection. Does not wait for it.
+    #[must_use]
+    pub fn start(config: Config, deps: Deps) -> Self {
+        let Deps { tasks, registry, clock } = deps;
+        let instruments = Instruments::new(&registry);
+        let router = Arc::new(Router::default());
+        // Not to be guessed, so that nobody on NATS can answer in another's place.
+        let inbox_prefix = format!("_INBOX.{:032x}", rand::random::<u128>());
+        let (uplink, state) = match config.nats {
+            Some(nats) => {
+                let (uplink, state) =
+                    Uplink::new(nats, config.box_id, inbox_prefix.clone(), instruments.clone(), clock);
+                tasks.spawn("bus uplink", OnPanic::StopBox, uplink.clone().run(router.clone(), tasks.clone()));
+                (Some(uplink), state)
+            }
+            None => {
+                let state = State { link: Link::Embedded, since: clock.now(), server: None, error: None };
+                (None, watch::channel(state).1)
+            }
+        };
+        Bus(Arc::new(Shared {
+            router,
+            uplink,
+            instruments,
+            state,
+            inbox_prefix,
+            next_inbox: AtomicU64::new(0),
+            queue_messages_max: config.queue_messages_max,
+            queue_bytes_max: config.queue_bytes_max,
+        }))
+    }
+
+    /// Returns how things stand with NATS; waits for changes through the receiver.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.0.state.clone()
+    }
+
+    /// Publishes a message to the subscribers of this box and, if one is configured, to NATS.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`], [`Error::Stalled`], [`Error::TooLarge`]: NATS did not take it. Subscribers
+    /// of this box have it all the same.
+    pub async fn publish(&self, message: Message) -> Result<()> {
+        self.deliver_here(&message);
+        match &self.0.uplink {
+            Some(uplink) => uplink.publish(&message).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Publishes a request and returns the first answer.
+    ///
+    /// # Errors
+    /// [`Error::NoResponders`] if nobody listens, here or on NATS; [`Error::Timeout`] if no answer came.
+    pub async fn request(&self, mut message: Message, timeout: Duration) -> Result<Message> {
+        let number = self.0.next_inbox.fetch_add(1, Ordering::Relaxed);
+        let inbox: Subject = format!("{}.{number}", self.0.inbox_prefix).parse()?;
+        let answer = self.0.router.open_inbox(inbox.clone());
+        let _closed_at_the_end = OpenInbox { router: &self.0.router, subject: &inbox };
+        message.reply = Some(inbox.clone());
+        let heard_here = self.deliver_here(&message) > 0;
+        if heard_here {
+            self.0.router.heard_locally(&inbox);
+        }
+        let heard_on_nats = match &self.0.uplink {
+            Some(uplink) => uplink.publish(&message).await.is_ok(),
+            None => false,
+        };
+        if !heard_here && !heard_on_nats {
+            return Err(Error::NoResponders);
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(Some(answer))) => Ok(answer),
+            Ok(_) => Err(Error::NoResponders),
+            Err(_) => Err(Error::Timeout(timeout)),
+        }
+    }
+
+    /// Subscribes to one pattern: messages of everybody.
+    #[must_use]
+    pub fn subscribe(&self, pattern: &SubjectPattern) -> Subscription {
+        let subscription = self.subscriber(Scope::All);
+        subscription.add(pattern);
+        subscription
+    }
+
+    /// Returns a subscription without patterns yet.
+    #[must_use]
+    pub fn subscriber(&self, scope: Scope) -> Subscription {
+        let (id, queue, receiver) = self.0.router.join(scope, self.0.queue_messages_max, self.0.queue_bytes_max);
+        Subscription { bus: self.clone(), id, queue, receiver }
+    }
+
+    /// Delivers on this box; returns how many took it.
+    fn deliver_here(&self, message: &Message) -> u64 {
+        let delivery = self.0.router.deliver(message, Arrival::Local);
+        self.0.instruments.published_local.inc();
+        if delivery.dropped > 0 {
+            self.0.instruments.dropped.with(&["slow_subscriber"]).add(delivery.dropped);
+        }
+        delivery.delivered
+    }
+
+    fn pattern_changed(&self, pattern: SubjectPattern) {
+        #[expect(clippy::cast_precision_loss, reason = "a count of patterns is far below 2^53")]
+        self.0.instruments.patterns.set(self.0.router.pattern_count() as f64);
+        if let Some(uplink) = &self.0.uplink {
+            uplink.pattern_changed(pattern);
+        }
+    }
+}
+
+/// Closes a request's address however the request ends.
+struct OpenInbox<'a> {
+    router: &'a Router,
+    subject: &'a Subject,
+}
+
+impl Drop for OpenInbox<'_> {
+    fn drop(&mut self) {
+        self.router.close_inbox(self.subject);
+    }
+}
+
+/// One listener: a queue and any number of patterns. A message comes once, however many of them match.
+/// Dropping it ends all.
+#[derive(Debug)]
+pub struct Subscription {
+    bus: Bus,
+    id: u64,
+    queue: Arc<Queue>,
+    receiver: mpsc::Receiver<Message>,
+}
+
+impl Subscription {
+    /// Listens to one more pattern; nothing happens if it already does.
+    pub fn add(&self, pattern: &SubjectPattern) {
+        if self.bus.0.router.add(self.id, pattern) {
+            self.bus.pattern_changed(pattern.clone());
+        }
+    }
+
+    /// Stops listening to a pattern, exactly as it was added. Returns whether it did listen to it.
+    #[must_use]
+    pub fn remove(&self, pattern: &SubjectPattern) -> bool {
+        let (had_it, was_last) = self.bus.0.router.remove(self.id, pattern);
+        if was_last {
+            self.bus.pattern_changed(pattern.clone());
+        }
+        had_it
+    }
+
+    /// Waits for the next message; safe to cancel. Never nothing as long as the subscription lives.
+    pub async fn recv(&mut self) -> Option<Message> {
+        let message = self.receiver.recv().await;
+        if let Some(message) = &message {
+            self.queue.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
+        }
+        message
+    }
+
+    /// Returns the next message if one waits.
+    pub fn try_recv(&mut self) -> Option<Message> {
+        let message = self.receiver.try_recv().ok()?;
+        self.queue.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// Returns how many messages were lost because the queue was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.queue.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns a waiter for the next loss; remembers one that has happened.
+    pub fn overflow(&self) -> impl Future<Output = ()> + Send + use<> {
+        let queue = self.queue.clone();
+        async move { queue.overflow.notified().await }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for pattern in self.bus.0.router.leave(self.id) {
+            self.bus.pattern_changed(pattern);
+        }
+    }
+}

@@ -7,6 +7,7 @@
 mod alarm;
 mod alert;
 mod device_message;
+mod device_presence;
 mod duration;
 mod error;
 mod http_client;
@@ -24,6 +25,7 @@ mod time;
 pub use alarm::{Acknowledgement, Alarm, AlarmState};
 pub use alert::{Alert, AlertState};
 pub use device_message::{DeviceMessage, Origin};
+pub use device_presence::DevicePresence;
 pub use duration::{format_duration, parse_duration};
 pub use error::{Error, Result};
 pub use http_client::{Authorization, HttpClient, Tls};
