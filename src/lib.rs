@@ -7,6 +7,7 @@ pub mod model;
 
 pub mod clock;
 pub mod instrument;
+pub mod outbound;
 pub mod task;
 pub mod template;
 pub mod wire;

@@ -75,8 +75,6 @@ pub struct Tls {
     pub cert_file: Option<PathBuf>,
     /// Own key, PEM.
     pub key_file: Option<PathBuf>,
-    /// Name to expect in the other side's certificate instead of the URL's host.
-    pub server_name: Option<String>,
     /// Believe any certificate.
     pub insecure_skip_verify: bool,
 }
