@@ -5,14 +5,18 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarms::Alarms;
+use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::collect::Collector;
+use crate::forward::Forwarder;
+use crate::gateway::Gateway;
 use crate::instrument::Registry;
 use crate::model::Timestamp;
 use crate::notify::Notifier;
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
 use crate::rules::Rules;
+use crate::storage::last::LastKnown;
 use crate::storage::logs::LogStore;
 use crate::storage::state::State;
 use crate::storage::tsdb::Db;
@@ -31,6 +35,12 @@ pub struct AppState {
     pub engine: Engine,
     /// Answers LogQL; run it on the pool.
     pub log_engine: LogEngine,
+    /// The last message per device and subject.
+    pub last: LastKnown,
+    /// Messages between devices, this box and NATS.
+    pub bus: Bus,
+    /// Devices' connections.
+    pub gateway: Gateway,
     /// Scrapes, host, telemetry, remote write.
     pub collector: Collector,
     /// Rules and alerts.
@@ -39,6 +49,8 @@ pub struct AppState {
     pub alarms: Alarms,
     /// Notices.
     pub notifier: Notifier,
+    /// Samples on their way to other programs.
+    pub forwarder: Forwarder,
     /// Andon's own counters.
     pub registry: Registry,
     /// The time.
