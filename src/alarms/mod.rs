@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Alarm, Alert};
+use crate::storage::disk::Disk;
 use crate::task::Tasks;
 
 pub use config::Config;
@@ -33,6 +34,8 @@ pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
 /// What the room is handed at start.
 #[derive(Debug)]
 pub struct Deps {
+    /// Where the journal lies.
+    pub disk: Arc<dyn Disk>,
     /// The time.
     pub clock: Clock,
     /// Who spawns.

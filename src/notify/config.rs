@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::interval::TimeInterval;
-use crate::model::Matcher;
+use crate::model::{HttpClient, Matcher, Secret};
 
 /// Settings of the room; a reload is enough for all but the folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,49 +79,7 @@ pub struct Webhook {
     /// How long one attempt may take; 10 s by default.
     pub timeout: Duration,
     /// `http_config`.
-    pub http: HttpConfig,
-}
-
-/// `http_config`, files already read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpConfig {
-    /// `authorization` (or `bearer_token`): type and credentials.
-    pub authorization: Option<(String, Secret)>,
-    /// `basic_auth`: user and password.
-    pub basic_auth: Option<(String, Secret)>,
-    /// `proxy_url`.
-    pub proxy_url: Option<String>,
-    /// `follow_redirects`; true by default.
-    pub follows_redirects: bool,
-    /// `tls_config.ca_file`, as PEM: trusted instead of the well-known authorities.
-    pub ca_pem: Option<String>,
-    /// `tls_config.cert_file` and `key_file`, as PEM.
-    pub client_pem: Option<(String, Secret)>,
-    /// `tls_config.insecure_skip_verify`.
-    pub skips_verification: bool,
-}
-
-/// A text that is never shown: prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-
-    /// Returns the text, for the one place that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
+    pub http: HttpClient,
 }
 
 /// Active alarms that pass `source` mute those that pass `target` and agree on the labels of `equal`.

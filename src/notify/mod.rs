@@ -20,15 +20,21 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::Alarm;
+use crate::storage::disk::Disk;
+use crate::storage::state::State;
 use crate::task::Tasks;
 
-pub use config::{Config, GroupBy, HttpConfig, InhibitRule, NamedInterval, Receiver, Route, Secret, Webhook};
+pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route, Webhook};
 pub use interval::TimeInterval;
 pub use snapshot::{GroupSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
 
 /// What the room is handed at start.
 #[derive(Debug)]
 pub struct Deps {
+    /// Where the outbox lies.
+    pub disk: Arc<dyn Disk>,
+    /// Where it stands what was told.
+    pub state: State,
     /// The time.
     pub clock: Clock,
     /// Who spawns.
