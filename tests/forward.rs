@@ -1,1 +1,237 @@
-//! (skeleton) replaced by its owner.
+//! Forwarding through its front door, against a central that misbehaves.
+
+use std::time::Duration;
+
+use andon::clock::Clock;
+use andon::forward::{Config, Deps, Destination, Forwarder, Snapshot, Stage};
+use andon::instrument::Registry;
+use andon::model::{AnchoredRegex, HttpClient, Labels, RelabelAction, RelabelRule, Timestamp, stale_nan};
+use andon::storage::state::State;
+use andon::storage::tsdb::{Batch, Db};
+use andon::task::{Phase, Tasks};
+
+use crate::support::central::{Central, Mode};
+
+const READER: &str = "forward:central";
+
+/// A store, its cursors and a central; forwarders come and go.
+struct Rig {
+    db: Db,
+    state: State,
+    clock: Clock,
+    central: Central,
+    config: Config,
+    start: i64,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let clock = Clock::system();
+        let central = Central::start().await;
+        let start = clock.now().as_millis() - 600_000;
+        let state = State::in_memory();
+        state.cursors().save(READER, start).unwrap();
+        let destination = Destination {
+            name: "central".to_owned(),
+            url: central.url(),
+            headers: vec![("X-Scope-OrgID".to_owned(), "north".to_owned())],
+            http: HttpClient::plain(),
+            timeout: Duration::from_secs(5),
+            write_relabel: Vec::new(),
+            samples_per_request_max: 50,
+            send_interval: Duration::from_millis(50),
+            settle: Duration::from_secs(60),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_millis(100),
+        };
+        let config = Config { external_labels: Labels::empty(), destinations: vec![destination] };
+        Rig { db: Db::in_memory(), state, clock, central, config, start }
+    }
+
+    /// Adds samples of a series: `count`, one each second, the first `from` seconds after the start.
+    fn add(&self, name: &str, from: i64, count: i64) {
+        let mut batch = Batch::default();
+        let labels = Labels::from_pairs([("__name__", name)]);
+        for i in from..from + count {
+            batch.push(&labels, Timestamp::from_millis(self.start + i * 1000), i as f64);
+        }
+        self.db.append(&batch).unwrap();
+    }
+
+    fn forward(&self) -> Running {
+        let tasks = Tasks::new(2);
+        let deps = Deps {
+            db: self.db.clone(),
+            state: self.state.clone(),
+            clock: self.clock.clone(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+        };
+        Running { forwarder: Forwarder::start(self.config.clone(), deps), tasks }
+    }
+
+    fn cursor(&self) -> i64 {
+        self.state.cursors().get(READER).unwrap().unwrap().position - self.start
+    }
+}
+
+struct Running {
+    forwarder: Forwarder,
+    tasks: Tasks,
+}
+
+impl Running {
+    /// Waits until the snapshot passes.
+    async fn until(&self, what: &str, passes: impl Fn(&Snapshot) -> bool) {
+        for _ in 0..1000 {
+            if passes(&self.forwarder.snapshot()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {what}: {:?}", self.forwarder.snapshot());
+    }
+
+    async fn live(&self) {
+        self.until("live", |s| s.destinations[0].stage == Stage::Live).await;
+    }
+
+    async fn stop(self) {
+        self.tasks.token(Phase::Intake).cancel();
+        self.tasks.token(Phase::Work).cancel();
+        assert!(self.tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn everything_old_enough_arrives_once_and_in_order() {
+    let rig = Rig::new().await;
+    rig.add("a", 0, 300);
+    rig.add("b", 100, 50);
+    rig.add("too_new", 590, 5);
+    let running = rig.forward();
+    running.live().await;
+    assert_eq!((rig.central.points(), rig.central.twice(), rig.central.backwards()), (350, 0, 0));
+    let seen = running.forwarder.snapshot().destinations[0].clone();
+    assert_eq!((seen.samples_sent, seen.samples_refused, seen.retries), (350, 0, 0));
+    assert!(seen.requests >= 7 && seen.lag_s >= 59.0 && seen.lag_s < 70.0, "{seen:?}");
+    assert_eq!(rig.central.header("content-encoding"), "snappy");
+    assert_eq!(rig.central.header("x-scope-orgid"), "north");
+    assert_eq!(rig.central.header("x-prometheus-remote-write-version"), "0.1.0");
+    running.stop().await;
+    assert!(rig.cursor() >= 540_000, "the cursor is saved at the end");
+}
+
+#[tokio::test]
+async fn an_outage_is_made_up_for_and_a_restart_in_it_loses_nothing() {
+    for mode in [Mode::Answer(500), Mode::Answer(429), Mode::Answer(401)] {
+        let rig = Rig::new().await;
+        rig.add("a", 0, 200);
+        rig.central.set(mode.clone());
+        let running = rig.forward();
+        running.until("retrying", |s| s.destinations[0].retries >= 3).await;
+        let seen = running.forwarder.snapshot().destinations[0].clone();
+        assert_eq!(seen.stage, Stage::Waiting);
+        assert!(seen.last_error.contains("not now") && seen.next_attempt.is_some(), "{seen:?}");
+        running.stop().await;
+        assert_eq!(rig.cursor(), 0, "{mode:?}");
+
+        rig.add("a", 200, 200);
+        let running = rig.forward();
+        running.until("retrying", |s| s.destinations[0].retries >= 3).await;
+        rig.central.set(Mode::Take);
+        running.live().await;
+        assert_eq!((rig.central.points(), rig.central.twice(), rig.central.backwards()), (400, 0, 0), "{mode:?}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_restart_after_a_stop_sends_nothing_twice() {
+    let rig = Rig::new().await;
+    rig.add("a", 0, 400);
+    let running = rig.forward();
+    running.until("half sent", |s| s.destinations[0].samples_sent >= 100).await;
+    running.stop().await;
+    let running = rig.forward();
+    running.live().await;
+    running.stop().await;
+    assert_eq!((rig.central.points(), rig.central.twice()), (400, 0));
+}
+
+#[tokio::test]
+async fn what_central_refuses_for_good_is_counted_and_the_rest_arrives() {
+    let rig = Rig::new().await;
+    rig.add("a", 0, 100);
+    rig.add("bad", 20, 30);
+    rig.add("z", 0, 100);
+    rig.central.set(Mode::RefuseMetric("bad"));
+    let running = rig.forward();
+    running.live().await;
+    let seen = running.forwarder.snapshot().destinations[0].clone();
+    assert_eq!(rig.central.points(), 200);
+    assert_eq!((seen.samples_refused, seen.retries), (30, 0), "{seen:?}");
+    assert!(seen.last_error.contains("samples refused"), "{seen:?}");
+    assert!(rig.central.requests() < 200, "{}", rig.central.requests());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn labels_are_added_and_series_dropped_on_the_way() {
+    let mut rig = Rig::new().await;
+    rig.config.external_labels = Labels::from_pairs([("site", "north")]);
+    rig.config.destinations[0].write_relabel = vec![RelabelRule {
+        source_labels: vec!["__name__".to_owned()],
+        separator: ";".to_owned(),
+        regex: AnchoredRegex::new("noise.*").unwrap(),
+        modulus: 0,
+        target_label: String::new(),
+        replacement: "$1".to_owned(),
+        action: RelabelAction::Drop,
+    }];
+    rig.add("a", 0, 2);
+    rig.add("noise_x", 0, 3);
+    let mut batch = Batch::default();
+    let gone = Labels::from_pairs([("__name__", "gone"), ("site", "own")]);
+    batch.push(&gone, Timestamp::from_millis(rig.start), stale_nan());
+    rig.db.append(&batch).unwrap();
+    let running = rig.forward();
+    running.live().await;
+    let t = rig.start;
+    assert_eq!(rig.central.text(), format!("a{{site=\"north\"}} {t} {}\ngone{{site=\"own\"}} {t}", t + 1000));
+    assert_eq!(running.forwarder.snapshot().destinations[0].samples_dropped, 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_place_of_a_destination_that_keeps_its_name() {
+    let mut rig = Rig::new().await;
+    rig.add("a", 0, 100);
+    let running = rig.forward();
+    running.live().await;
+    rig.config.destinations[0].samples_per_request_max = 7;
+    running.forwarder.reload(rig.config.clone());
+    running.live().await;
+    assert_eq!((rig.central.points(), rig.central.twice()), (100, 0));
+    running.forwarder.reload(Config { destinations: Vec::new(), ..rig.config.clone() });
+    assert!(running.tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
+    assert!(running.forwarder.snapshot().destinations.is_empty());
+}
+
+#[tokio::test]
+async fn after_a_crash_only_the_last_second_is_sent_twice() {
+    let rig = Rig::new().await;
+    rig.add("a", 0, 400);
+    // A runtime of its own that stops where it stands, as kill -9 does.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let running = {
+        let _inside = runtime.enter();
+        rig.forward()
+    };
+    running.until("some sent", |s| s.destinations[0].samples_sent >= 100).await;
+    runtime.shutdown_background();
+    let running = rig.forward();
+    running.live().await;
+    assert_eq!(rig.central.points(), 400);
+    running.stop().await;
+}

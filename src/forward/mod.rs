@@ -12,19 +12,32 @@
 //!
 //! In: the store, the cursors. Out: requests, a [`Snapshot`], `andon_forward_*`.
 
+mod answer;
+mod batch;
+mod client;
 mod config;
+mod instruments;
+mod pace;
 mod snapshot;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, Destination};
 pub use snapshot::{DestinationSnapshot, Snapshot, Stage};
 
-use std::sync::Arc;
-
+use self::instruments::Instruments;
+use self::worker::Worker;
 use crate::clock::Clock;
 use crate::instrument::Registry;
+use crate::model::Labels;
 use crate::storage::state::State;
 use crate::storage::tsdb::Db;
-use crate::task::Tasks;
+use crate::task::{OnPanic, Phase, Tasks};
 
 /// What forwarding needs of the rooms below.
 #[derive(Debug, Clone)]
@@ -43,27 +56,116 @@ pub struct Deps {
 
 /// The handle; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Forwarder {
+pub struct Forwarder(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     deps: Deps,
-    config: Arc<std::sync::Mutex<Config>>,
+    instruments: Instruments,
+    running: Mutex<Vec<Running>>,
+    /// One place for each name ever used: see [`Worker::place`]. Bounded by the settings' reloads.
+    places: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A destination with its worker.
+#[derive(Debug)]
+struct Running {
+    destination: Arc<Destination>,
+    external_labels: Labels,
+    end: CancellationToken,
+    snapshot: watch::Receiver<DestinationSnapshot>,
 }
 
 impl Forwarder {
     /// Starts one worker for each destination.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Self {
-        Forwarder { deps, config: Arc::new(std::sync::Mutex::new(config)) }
+        let instruments = Instruments::new(&deps.registry);
+        let forwarder =
+            Forwarder(Arc::new(Shared { deps, instruments, running: Mutex::default(), places: Mutex::default() }));
+        forwarder.reload(config);
+        forwarder
     }
 
     /// Returns how all destinations are doing.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let _ = &self.deps;
-        Arc::default()
+        let destinations = lock(&self.0.running).iter().map(|r| r.snapshot.borrow().clone()).collect();
+        Arc::new(Snapshot { destinations })
     }
 
-    /// Replaces the destinations. Those that did not change go on undisturbed.
+    /// Replaces the destinations. Those that did not change go on undisturbed; one that changed and keeps
+    /// its name goes on where it was.
     pub fn reload(&self, config: Config) {
-        *self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+        let mut running = lock(&self.0.running);
+        let mut before = std::mem::take(&mut *running);
+        for destination in config.destinations {
+            let same = |r: &Running| *r.destination == destination && r.external_labels == config.external_labels;
+            match before.iter().position(same) {
+                Some(at) => running.push(before.swap_remove(at)),
+                None => running.push(self.spawn(destination, config.external_labels.clone())),
+            }
+        }
+        for gone in before {
+            gone.end.cancel();
+        }
+    }
+
+    fn spawn(&self, destination: Destination, external_labels: Labels) -> Running {
+        let Shared { deps, instruments, places, .. } = &*self.0;
+        let (name, destination) = (destination.name.clone(), Arc::new(destination));
+        let (sender, snapshot) = watch::channel(DestinationSnapshot {
+            name: name.clone(),
+            url: without_secrets(&destination.url),
+            ..DestinationSnapshot::default()
+        });
+        let end = deps.tasks.token(Phase::Intake).child_token();
+        let worker = Worker {
+            destination: destination.clone(),
+            external_labels: external_labels.clone(),
+            deps: deps.clone(),
+            instruments: instruments.of(&name),
+            snapshot: sender,
+            end: end.clone(),
+            cut: deps.tasks.token(Phase::Work),
+            place: lock(places).entry(name.clone()).or_default().clone(),
+        };
+        deps.tasks.spawn(format!("forward {name}"), OnPanic::EndTask, worker.run());
+        Running { destination, external_labels, end, snapshot }
+    }
+}
+
+/// Returns a URL as it may be shown: without user, password and query.
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_secrets() {
+        for (url, shown) in [
+            ("http://c:9090/api/v1/write", "http://c:9090/api/v1/write"),
+            ("https://user:pa@ss@c/w?token=x#y", "https://c/w"),
+            ("http://u:p@c", "http://c"),
+            ("c/w", "c/w"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 }
