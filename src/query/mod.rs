@@ -1,4 +1,6 @@
-//! Questions: PromQL over metrics, LogQL over lines. The two are strangers to each other.
+//! Questions: PromQL over metrics, LogQL over lines. The two are strangers to each other; `limits` is the step below
+//! both.
 
+pub mod limits;
 pub mod logql;
 pub mod promql;

@@ -4,9 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{Error, Result, Value};
-use crate::model::{Matcher, Timestamp};
+use super::columns::{Grid, is_present};
+use super::eval::Evaluation;
+use super::parse::parse;
+use super::plan::{Planner, selector_matchers};
+use super::tree::{Plan, Vector};
+use super::warnings::Remarks;
+use super::{Error, InstantSeries, RangeSeries, Result, Value};
+use crate::model::{Matcher, Sample, Timestamp};
+use crate::query::limits::{Deadline, SampleBudget};
 use crate::storage::tsdb::Db;
+
+/// Upper bound of steps of a range query after its first, as upstream has it.
+const STEPS_MAX: i64 = 11_000;
 
 /// Bounds of one query.
 #[derive(Debug, Clone)]
@@ -64,8 +74,25 @@ impl Engine {
     /// # Errors
     /// See [`Error`].
     pub fn instant(&self, expression: &str, at: Timestamp, options: &Options) -> Result<QueryResult> {
-        let _ = (&self.db, &self.limits, expression, at, options);
-        Err(Error::Execution("the PromQL engine is not in this build yet".to_owned()))
+        let grid = Grid { start: at.as_millis(), step: 1, count: 1 };
+        self.run(expression, grid, options, |evaluation, plan| match plan {
+            Plan::Text(text) => Ok(Value::String(at, text)),
+            Plan::Scalar(scalar) => {
+                let value = evaluation.scalar(&scalar, &grid)?.first().copied().unwrap_or(f64::NAN);
+                Ok(Value::Scalar(Sample::new(at, value)))
+            }
+            Plan::Vector(vector) => {
+                let mut found = Vec::new();
+                evaluation.each_row(&vector, &grid, &mut |labels, row| {
+                    if let Some(value) = row.first().copied().filter(|v| is_present(*v)) {
+                        found.push(InstantSeries { labels, sample: Sample::new(at, value) });
+                    }
+                    Ok(())
+                })?;
+                Ok(Value::Vector(found))
+            }
+            Plan::Range(range) => evaluation.samples(&range, &grid).map(Value::Matrix),
+        })
     }
 
     /// Answers an expression at `start`, `start + step`, ... up to and including `end`.
@@ -80,17 +107,98 @@ impl Engine {
         step: Duration,
         options: &Options,
     ) -> Result<QueryResult> {
-        let _ = (&self.db, &self.limits, expression, start, end, step, options);
-        Err(Error::Execution("the PromQL engine is not in this build yet".to_owned()))
+        let grid = range_grid(start, end, step)?;
+        self.run(expression, grid, options, |evaluation, plan| {
+            let vector = match plan {
+                Plan::Scalar(scalar) => Vector::OfScalar(scalar),
+                Plan::Vector(vector) => vector,
+                Plan::Range(_) => return Err(wrong_type("range vector")),
+                Plan::Text(_) => return Err(wrong_type("string")),
+            };
+            let mut found = Vec::new();
+            let mut held = 0;
+            evaluation.each_row(&vector, &grid, &mut |labels, row| {
+                let samples = row.iter().enumerate().filter(|(_, v)| is_present(**v));
+                let points: Vec<Sample> =
+                    samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)).collect();
+                if !points.is_empty() {
+                    evaluation.budget.hold(points.len())?;
+                    held += points.len();
+                    found.push(RangeSeries { labels, points });
+                }
+                Ok(())
+            })?;
+            evaluation.budget.release(held);
+            found.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(Value::Matrix(found))
+        })
     }
+
+    fn run(
+        &self,
+        expression: &str,
+        grid: Grid,
+        options: &Options,
+        answer: impl FnOnce(&Evaluation<'_>, Plan) -> Result<Value>,
+    ) -> Result<QueryResult> {
+        let timeout = options.timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
+        let deadline = Deadline::after(timeout, options.cancelled.clone());
+        let budget = SampleBudget::new(self.limits.samples_max);
+        let remarks = Remarks::default();
+        let planner = Planner { grid, default_step_ms: millis(self.limits.default_step).max(1) };
+        let plan = planner.plan(&parse(expression)?)?;
+        deadline.check()?;
+        let querier = self.db.querier();
+        let evaluation = Evaluation {
+            querier: &querier,
+            deadline: &deadline,
+            budget: &budget,
+            lookback_ms: millis(options.lookback.unwrap_or(self.limits.lookback)),
+            is_instant: grid.count == 1,
+            remarks: &remarks,
+        };
+        let value = answer(&evaluation, plan)?;
+        let (warnings, infos) = remarks.into_parts();
+        Ok(QueryResult { value, warnings, infos, samples: budget.read() })
+    }
+}
+
+/// Returns the steps of a range query.
+fn range_grid(start: Timestamp, end: Timestamp, step: Duration) -> Result<Grid> {
+    let (start, end, step) = (start.as_millis(), end.as_millis(), millis(step));
+    if step <= 0 {
+        return Err(Error::Execution("zero or negative query resolution step widths are not accepted".to_owned()));
+    }
+    let span = end.checked_sub(start).filter(|s| *s >= 0);
+    let span = span.ok_or_else(|| Error::Execution("end timestamp must not be before start time".to_owned()))?;
+    if span / step > STEPS_MAX {
+        return Err(Error::Limit(format!(
+            "exceeded maximum resolution of {STEPS_MAX} points per timeseries. Try decreasing the query resolution (?step=XX)"
+        )));
+    }
+    let count = usize::try_from(span / step + 1).unwrap_or(1);
+    Ok(Grid { start, step, count })
+}
+
+fn wrong_type(found: &str) -> Error {
+    Error::Parse {
+        line: 0,
+        column: 0,
+        message: format!("invalid expression type \"{found}\" for range query, must be Scalar or instant Vector"),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Checks an expression without evaluating it: parses, resolves functions, checks types.
 ///
 /// # Errors
-/// [`Error::Parse`].
+/// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
-    promql_parser::parser::parse(expression).map(|_| ()).map_err(|message| Error::Parse { line: 0, column: 0, message })
+    let planner = Planner { grid: Grid { start: 0, step: 1, count: 1 }, default_step_ms: 60_000 };
+    planner.plan(&parse(expression)?).map(|_| ())
 }
 
 /// Reads a series selector (`match[]` of the API).
@@ -98,6 +206,6 @@ pub fn check(expression: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Parse`] if it is not a plain selector.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
-    let _ = text;
-    Err(Error::Execution("the PromQL engine is not in this build yet".to_owned()))
+    let not_plain = || Error::Parse { line: 1, column: 1, message: "expected a series selector".to_owned() };
+    selector_matchers(&parse(text)?).ok_or_else(not_plain)?
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a query, by what the asker can do.
 
+use crate::query::limits::Stop;
+
 /// Result of a query.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -31,5 +33,24 @@ pub enum Error {
     Cancelled,
     /// The store could not be read.
     #[error("cannot read samples: {0}")]
-    Storage(#[from] crate::storage::tsdb::Error),
+    Storage(crate::storage::tsdb::Error),
+}
+
+impl From<crate::storage::tsdb::Error> for Error {
+    fn from(error: crate::storage::tsdb::Error) -> Self {
+        match error {
+            crate::storage::tsdb::Error::TooManySamples { limit } => Stop::Samples { max: limit }.into(),
+            other => Error::Storage(other),
+        }
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Timeout => Error::Timeout,
+            Stop::Cancelled => Error::Cancelled,
+            Stop::Samples { .. } => Error::Limit(stop.to_string()),
+        }
+    }
 }

@@ -1,10 +1,25 @@
-//! PromQL with the semantics of Prometheus 3.
+//! PromQL with the semantics of Prometheus 3: windows and lookback are `(t - range, t]`, `.` in a regex is any
+//! character, sums are compensated, operations drop the metric name at once. Native histograms are not stored here;
+//! functions that only they answer give nothing.
 //!
-//! SKELETON: signatures that the other rooms rely on; its owner fills the inside.
+//! A query goes through four rooms, each testable alone: `parse` (text to the parser crate's tree), `plan` (to our own
+//! `tree`: types checked, functions looked up, regexes compiled), `eval` (one node at a time over all steps; an
+//! instant query is a range of one step) which reads each selector once from the store, and `engine` (bounds, and the
+//! answer's shape). Only `parse` and `plan` know the parser crate.
 
+mod columns;
 mod engine;
 mod error;
+mod eval;
+mod functions;
+mod lookback;
+mod numeric;
+mod parse;
+mod plan;
+mod tree;
 mod value;
+mod warnings;
+mod window;
 
 pub use engine::{Engine, Limits, Options, QueryResult, check, parse_selector};
 pub use error::{Error, Result};

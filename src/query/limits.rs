@@ -1,0 +1,136 @@
+//! Bounds of one query, shared by both languages: a deadline that a caller may also pull, and a budget of samples.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// Why a query has to end before it has an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Its time is over.
+    #[error("out of time")]
+    Timeout,
+    /// The asker went away.
+    #[error("cancelled")]
+    Cancelled,
+    /// It would hold or read more samples than it may.
+    #[error("query processing would load too many samples into memory in query execution (limit {max})")]
+    Samples {
+        /// The budget.
+        max: usize,
+    },
+}
+
+/// When a query must end: by time, or because the asker went away. Asked between series, never per sample.
+#[derive(Debug)]
+pub struct Deadline {
+    clock: Clock,
+    timeout: Duration,
+    cancelled: Option<Arc<AtomicBool>>,
+}
+
+impl Deadline {
+    /// Returns a deadline that begins to run now. `cancelled` ends it at once when it becomes true.
+    #[must_use]
+    pub fn after(timeout: Duration, cancelled: Option<Arc<AtomicBool>>) -> Self {
+        Deadline { clock: Clock::system(), timeout, cancelled }
+    }
+
+    /// Tells whether the query may go on.
+    ///
+    /// # Errors
+    /// [`Stop::Cancelled`] or [`Stop::Timeout`].
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.cancelled.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
+            return Err(Stop::Cancelled);
+        }
+        if self.clock.elapsed() >= self.timeout { Err(Stop::Timeout) } else { Ok(()) }
+    }
+
+    /// Returns how long the query has run.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+}
+
+/// Counts the samples of a query: those read from the store, in all, and those it holds, for as long as it does.
+/// Each of the two may reach the same maximum.
+#[derive(Debug)]
+pub struct SampleBudget {
+    max: usize,
+    read: Cell<usize>,
+    held: Cell<usize>,
+}
+
+impl SampleBudget {
+    /// Returns a budget of `max` samples.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        SampleBudget { max, read: Cell::new(0), held: Cell::new(0) }
+    }
+
+    /// Returns how many samples may still be read.
+    #[must_use]
+    pub fn left_to_read(&self) -> usize {
+        self.max.saturating_sub(self.read.get())
+    }
+
+    /// Returns how many samples were read.
+    #[must_use]
+    pub fn read(&self) -> usize {
+        self.read.get()
+    }
+
+    /// Counts samples that were read.
+    ///
+    /// # Errors
+    /// [`Stop::Samples`] if they are too many.
+    pub fn add_read(&self, samples: usize) -> Result<(), Stop> {
+        self.read.set(self.read.get().saturating_add(samples));
+        if self.read.get() > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+    }
+
+    /// Counts samples that are now held.
+    ///
+    /// # Errors
+    /// [`Stop::Samples`] if they are too many.
+    pub fn hold(&self, samples: usize) -> Result<(), Stop> {
+        self.held.set(self.held.get().saturating_add(samples));
+        if self.held.get() > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+    }
+
+    /// Counts samples that are no longer held.
+    pub fn release(&self, samples: usize) {
+        self.held.set(self.held.get().saturating_sub(samples));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_ends_by_time_and_by_hand() {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let deadline = Deadline::after(Duration::from_secs(3600), Some(cancelled.clone()));
+        assert_eq!(deadline.check(), Ok(()));
+        cancelled.store(true, Ordering::Relaxed);
+        assert_eq!(deadline.check(), Err(Stop::Cancelled));
+        assert_eq!(Deadline::after(Duration::ZERO, None).check(), Err(Stop::Timeout));
+    }
+
+    #[test]
+    fn a_budget_may_be_used_up_but_not_passed() {
+        let budget = SampleBudget::new(10);
+        assert_eq!(budget.add_read(10), Ok(()));
+        assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 10 }));
+        assert_eq!(budget.hold(6), Ok(()));
+        budget.release(3);
+        assert_eq!(budget.hold(7), Ok(()));
+        assert_eq!(budget.hold(1), Err(Stop::Samples { max: 10 }));
+    }
+}

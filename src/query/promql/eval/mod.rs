@@ -1,0 +1,286 @@
+//! Walks a plan, one node at a time over all steps.
+//!
+//! A node that works on one series at a time hands rows on as they come ([`Evaluation::each_row`]), so that
+//! `sum(rate(x[5m]))` holds one series' samples and the sums. A node that needs its whole input asks for
+//! [`Columns`]. Cost: each sample is decoded once and looked at once per window it lies in; nothing is allocated per
+//! sample or step.
+
+mod aggregate;
+mod binary;
+mod histogram;
+mod info;
+mod matching;
+mod ranking;
+mod sets;
+mod source;
+mod whole;
+
+pub(super) use binary::apply;
+
+use super::columns::{ABSENT, Columns, Grid, is_present};
+use super::functions::ValueFunction;
+use super::tree::{Operator, Scalar, Vector};
+use super::warnings::Remarks;
+use super::{Error, Result};
+use crate::model::{LABEL_NAME, Labels, MatchOp};
+use crate::query::limits::{Deadline, SampleBudget};
+use crate::storage::tsdb::Querier;
+
+/// What takes the rows of a vector: labels and cells, which it may change.
+type Sink<'s> = &'s mut dyn FnMut(Labels, &mut [f64]) -> Result<()>;
+
+/// One evaluation: a view of the store, its bounds, and what there is to remark.
+#[derive(Debug)]
+pub(super) struct Evaluation<'a> {
+    /// The store.
+    pub(super) querier: &'a Querier,
+    /// When to stop.
+    pub(super) deadline: &'a Deadline,
+    /// How many samples may be read and held.
+    pub(super) budget: &'a SampleBudget,
+    /// How far back a sample counts, milliseconds.
+    pub(super) lookback_ms: i64,
+    /// Whether the answer is a single step, so that order matters.
+    pub(super) is_instant: bool,
+    /// What there is to remark.
+    pub(super) remarks: &'a Remarks,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Returns a number for each step.
+    pub(super) fn scalar(&self, plan: &Scalar, grid: &Grid) -> Result<Vec<f64>> {
+        let two = |a: &Scalar, b: &Scalar, function: &dyn Fn(f64, f64) -> f64| {
+            let (mut left, right) = (self.scalar(a, grid)?, self.scalar(b, grid)?);
+            left.iter_mut().zip(right).for_each(|(l, r)| *l = function(*l, r));
+            Ok(left)
+        };
+        match plan {
+            Scalar::Number(value) => Ok(vec![*value; grid.count]),
+            Scalar::Time => Ok(grid.times().map(|t| t as f64 / 1000.0).collect()),
+            Scalar::Only(input) => {
+                let mut only = vec![f64::NAN; grid.count];
+                let mut seen = vec![0_u8; grid.count];
+                self.each_row(input, grid, &mut |_, row| {
+                    for ((value, seen), only) in row.iter().zip(&mut seen).zip(&mut only) {
+                        if is_present(*value) {
+                            *only = if *seen == 0 { *value } else { f64::NAN };
+                            *seen = 1;
+                        }
+                    }
+                    Ok(())
+                })?;
+                Ok(only)
+            }
+            Scalar::Negate(input) => {
+                let mut values = self.scalar(input, grid)?;
+                values.iter_mut().for_each(|v| *v = -*v);
+                Ok(values)
+            }
+            Scalar::Binary(operator, a, b) => two(a, b, &|l, r| apply(*operator, l, r)),
+            Scalar::Smaller(a, b) => two(a, b, &|l, r| if l.is_nan() || r.is_nan() { f64::NAN } else { l.min(r) }),
+            Scalar::Larger(a, b) => two(a, b, &|l, r| if l.is_nan() || r.is_nan() { f64::NAN } else { l.max(r) }),
+        }
+    }
+
+    /// Returns a number for each step and each of several scalars.
+    pub(super) fn scalars(&self, plans: &[Scalar], grid: &Grid) -> Result<Vec<Vec<f64>>> {
+        plans.iter().map(|s| self.scalar(s, grid)).collect()
+    }
+
+    /// Returns a whole vector.
+    pub(super) fn vector(&self, plan: &Vector, grid: &Grid) -> Result<Columns<'a>> {
+        self.deadline.check()?;
+        match plan {
+            Vector::Join(join) => self.join(join, grid),
+            Vector::Set(operator, left, right, matching) => {
+                let (left, right) = (self.vector(left, grid)?, self.vector(right, grid)?);
+                self.set(*operator, &left, &right, matching)
+            }
+            Vector::Aggregate(total, input, grouping) => self.aggregate(*total, input, grouping, grid),
+            Vector::Rank(ranking, input, grouping) => self.rank(ranking, input, grouping, grid),
+            Vector::Sort(input, order) => self.sort(input, order, grid),
+            Vector::LabelReplace { .. } | Vector::LabelJoin { .. } => self.relabelled(plan, grid),
+            Vector::Histogram(input, what) => self.histogram(input, what, grid),
+            Vector::Info(input, info) => self.info(input, info, grid),
+            Vector::Nothing(_)
+            | Vector::Select(_)
+            | Vector::SampleTimes(_)
+            | Vector::StepTimes(_)
+            | Vector::OfScalar(_)
+            | Vector::Negate(_)
+            | Vector::PerValue { .. }
+            | Vector::Calendar(..)
+            | Vector::PerWindow { .. }
+            | Vector::Absent(..)
+            | Vector::AbsentOverTime(..)
+            | Vector::WithScalar { .. } => {
+                let mut columns = Columns::new(grid.count, self.budget);
+                self.each_row(plan, grid, &mut |labels, row| Ok(columns.push(labels, row)?))?;
+                Ok(columns)
+            }
+        }
+    }
+
+    /// Hands the rows of a vector to `sink`, one after the other, in the vector's order.
+    pub(super) fn each_row(&self, plan: &Vector, grid: &Grid, sink: Sink<'_>) -> Result<()> {
+        match plan {
+            Vector::Nothing(input) => self.each_row(input, grid, &mut |_, _| Ok(())),
+            Vector::Select(selector) => self.select(selector, super::lookback::Cell::Value, grid, sink),
+            Vector::SampleTimes(selector) => self.unnamed(plan, grid, sink, &mut |row_sink| {
+                self.select(selector, super::lookback::Cell::Time, grid, row_sink)
+            }),
+            Vector::StepTimes(input) => self.mapped(input, grid, sink, &mut |row| {
+                for (i, value) in row.iter_mut().enumerate().filter(|(_, v)| is_present(**v)) {
+                    *value = grid.at(i) as f64 / 1000.0;
+                }
+            }),
+            Vector::OfScalar(scalar) => sink(Labels::empty(), &mut self.scalar(scalar, grid)?),
+            Vector::Negate(input) => self.mapped(input, grid, sink, &mut |row| {
+                row.iter_mut().filter(|v| is_present(**v)).for_each(|v| *v = -*v);
+            }),
+            Vector::PerValue { function, input, scalars } => self.per_value(*function, input, scalars, grid, sink),
+            Vector::Calendar(part, input) => self.mapped(input, grid, sink, &mut |row| {
+                row.iter_mut().filter(|v| is_present(**v)).for_each(|v| *v = part(*v));
+            }),
+            Vector::PerWindow { row, input, scalars } => {
+                let windows = source::Windows { function: row, input, scalars };
+                if row.keeps_name {
+                    return self.per_window(&windows, grid, sink);
+                }
+                self.unnamed(plan, grid, sink, &mut |row_sink| self.per_window(&windows, grid, row_sink))
+            }
+            Vector::Absent(input, labels) => self.absent(input, labels, grid, sink),
+            Vector::AbsentOverTime(input, labels) => self.absent_over_time(input, labels, grid, sink),
+            Vector::WithScalar { operator, vector, scalar, is_scalar_left, is_bool } => {
+                let numbers = self.scalar(scalar, grid)?;
+                let side = binary::ScalarSide { numbers, is_left: *is_scalar_left };
+                self.with_scalar(*operator, vector, &side, *is_bool, grid, sink)
+            }
+            Vector::Join(_)
+            | Vector::Set(..)
+            | Vector::Aggregate(..)
+            | Vector::Rank(..)
+            | Vector::Sort(..)
+            | Vector::LabelReplace { .. }
+            | Vector::LabelJoin { .. }
+            | Vector::Histogram(..)
+            | Vector::Info(..) => {
+                let mut columns = self.vector(plan, grid)?;
+                for i in 0..columns.len() {
+                    let labels = columns.labels(i).clone();
+                    sink(labels, columns.row_mut(i))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies a function of numbers to all values.
+    fn per_value(
+        &self,
+        function: ValueFunction,
+        input: &Vector,
+        scalars: &[Scalar],
+        grid: &Grid,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let numbers = self.scalars(scalars, grid)?;
+        let mut arguments = vec![0.0; numbers.len()];
+        self.mapped(input, grid, sink, &mut |row| {
+            for (i, value) in row.iter_mut().enumerate().filter(|(_, v)| is_present(**v)) {
+                arguments.iter_mut().zip(&numbers).for_each(|(a, n)| *a = n[i]);
+                *value = function(*value, &arguments);
+            }
+        })
+    }
+
+    /// Changes the values of all rows and drops the metric name.
+    fn mapped(&self, input: &Vector, grid: &Grid, sink: Sink<'_>, map: &mut dyn FnMut(&mut [f64])) -> Result<()> {
+        self.unnamed(input, grid, sink, &mut |row_sink| {
+            self.each_row(input, grid, &mut |labels, row| {
+                map(row);
+                row_sink(labels, row)
+            })
+        })
+    }
+
+    /// Runs `rows` and drops the metric name of what it hands on. Where series may differ by name only, they are
+    /// gathered first and joined; it is an error if two have a sample at the same step.
+    fn unnamed(
+        &self,
+        names_of: &Vector,
+        grid: &Grid,
+        sink: Sink<'_>,
+        rows: &mut dyn FnMut(Sink<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if has_one_name(names_of) {
+            return rows(&mut |labels, row| sink(labels.without_name(), row));
+        }
+        let mut columns = Columns::new(grid.count, self.budget);
+        rows(&mut |labels, row| Ok(columns.push(labels.without_name(), row)?))?;
+        let mut columns = self.unique(columns)?;
+        for i in 0..columns.len() {
+            let labels = columns.labels(i).clone();
+            sink(labels, columns.row_mut(i))?;
+        }
+        Ok(())
+    }
+
+    /// Joins rows with the same labels.
+    fn unique(&self, columns: Columns<'a>) -> Result<Columns<'a>> {
+        columns
+            .merged()?
+            .ok_or_else(|| Error::Execution("vector cannot contain metrics with the same labelset".to_owned()))
+    }
+}
+
+/// Tells whether all series of a vector have the same metric name or none, so that they stay apart without it.
+fn has_one_name(plan: &Vector) -> bool {
+    let selects_one = |s: &super::tree::Selector| {
+        s.matchers.iter().any(|m| m.name() == LABEL_NAME && m.op() == MatchOp::Equal && !m.value().is_empty())
+    };
+    match plan {
+        Vector::Select(s) | Vector::SampleTimes(s) => selects_one(s),
+        Vector::PerWindow { input, .. } => match input {
+            super::tree::Range::Select(s, _) => selects_one(s),
+            super::tree::Range::Subquery { input, .. } => has_one_name(input),
+        },
+        Vector::PerValue { .. }
+        | Vector::Calendar(..)
+        | Vector::Negate(_)
+        | Vector::StepTimes(_)
+        | Vector::OfScalar(_)
+        | Vector::Nothing(_)
+        | Vector::Absent(..)
+        | Vector::AbsentOverTime(..)
+        | Vector::Histogram(..) => true,
+        Vector::WithScalar { operator, vector, is_bool, .. } => {
+            *is_bool || !operator.is_comparison() || has_one_name(vector)
+        }
+        Vector::Aggregate(_, _, grouping) => grouping.is_without || !grouping.names.iter().any(|n| n == LABEL_NAME),
+        Vector::Sort(input, _) => has_one_name(input),
+        Vector::Rank(..)
+        | Vector::Join(_)
+        | Vector::Set(..)
+        | Vector::LabelReplace { .. }
+        | Vector::LabelJoin { .. }
+        | Vector::Info(..) => false,
+    }
+}
+
+/// Returns 1 or 0.
+fn truth(is_true: bool) -> f64 {
+    f64::from(u8::from(is_true))
+}
+
+/// Returns the value of an operation as a filter leaves it: a comparison that fails leaves no sample.
+fn filtered(operator: Operator, left: f64, right: f64, is_bool: bool, kept: f64) -> f64 {
+    if !operator.is_comparison() {
+        return apply(operator, left, right);
+    }
+    match (apply(operator, left, right) == 1.0, is_bool) {
+        (is_true, true) => truth(is_true),
+        (true, false) => kept,
+        (false, false) => ABSENT,
+    }
+}

@@ -1,0 +1,181 @@
+//! Where rows come from: selectors and windows over selectors or subqueries. Each selector is read once for all steps.
+
+use super::{Evaluation, Sink};
+use crate::model::{Labels, Sample, Timestamp};
+use crate::query::promql::columns::{ABSENT, Grid, is_present};
+use crate::query::promql::functions::{Arguments, PerWindow, Remark};
+use crate::query::promql::lookback::{self, Cell, Shift};
+use crate::query::promql::tree::{Range, Scalar, Selector};
+use crate::query::promql::window::{self, Series, Window};
+use crate::query::promql::{Error, RangeSeries, Result};
+
+/// A window function with its input.
+pub(super) struct Windows<'p> {
+    pub(super) function: &'p PerWindow,
+    pub(super) input: &'p Range,
+    pub(super) scalars: &'p [Scalar],
+}
+
+/// What takes the samples of one series of a range.
+type SeriesSink<'s> = &'s mut dyn FnMut(Labels, &Series<'_>) -> Result<()>;
+
+impl Evaluation<'_> {
+    /// Hands on the values of selected series.
+    pub(super) fn select(&self, selector: &Selector, cell: Cell, grid: &Grid, sink: Sink<'_>) -> Result<()> {
+        let mut row = vec![ABSENT; grid.count];
+        self.read(selector, self.lookback_ms, grid, &mut |labels, timestamps, values| {
+            if lookback::fill((timestamps, values), grid, selector.shift, self.lookback_ms, cell, &mut row) {
+                sink(labels, &mut row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands on what a function makes of windows, with the metric name.
+    pub(super) fn per_window(&self, windows: &Windows<'_>, grid: &Grid, sink: Sink<'_>) -> Result<()> {
+        let (shift, range) = windows.input.extent();
+        let numbers = self.scalars(windows.scalars, grid)?;
+        self.check_scalars(windows, &numbers)?;
+        let mut scalars = vec![0.0; numbers.len()];
+        let mut scratch = Vec::new();
+        let mut row = vec![ABSENT; grid.count];
+        let mut is_named = windows.function.remark != Remark::NotACounter;
+        self.each_series(windows.input, grid, &mut |labels, series| {
+            let any = window::walk(series, grid, shift, range, &mut row, |i, window: &Window<'_>| {
+                scalars.iter_mut().zip(&numbers).for_each(|(s, n)| *s = n[i]);
+                let mut arguments = Arguments { scalars: &scalars, scratch: &mut scratch };
+                (windows.function.function)(window, &mut arguments)
+            });
+            if any && !is_named {
+                is_named = true;
+                self.remark_on_name(labels.metric_name());
+            }
+            if any { sink(labels, &mut row) } else { Ok(()) }
+        })
+    }
+
+    fn check_scalars(&self, windows: &Windows<'_>, numbers: &[Vec<f64>]) -> Result<()> {
+        let steps = numbers.first().map_or(0, Vec::len);
+        for i in 0..steps {
+            let at: Vec<f64> = numbers.iter().map(|n| n[i]).collect();
+            if let Some(check) = windows.function.check {
+                check(&at).map_err(Error::Execution)?;
+            }
+            if windows.function.remark == Remark::Quantile
+                && let Some(q) = at.first()
+            {
+                self.remark_on_quantile(*q);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that a quantile makes no sense.
+    pub(super) fn remark_on_quantile(&self, q: f64) {
+        if !(0.0..=1.0).contains(&q) {
+            let q = crate::query::promql::format_value(q);
+            self.remarks.warn(format_args!("quantile value should be between 0 and 1, got {q}"));
+        }
+    }
+
+    fn remark_on_name(&self, name: &str) {
+        let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+        if !name.is_empty() && !is_counter {
+            self.remarks.inform(format_args!(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}"
+            ));
+        }
+    }
+
+    /// Returns the samples of a range's windows at a single step, sorted by labels.
+    pub(in crate::query::promql) fn samples(&self, range: &Range, grid: &Grid) -> Result<Vec<RangeSeries>> {
+        let mut found = Vec::new();
+        self.each_series(range, grid, &mut |labels, series| {
+            self.budget.hold(series.values.len())?;
+            let pairs = series.timestamps.iter().zip(series.values);
+            let points: Vec<Sample> = pairs.map(|(t, v)| Sample::new(Timestamp::from_millis(*t), *v)).collect();
+            if !points.is_empty() {
+                found.push(RangeSeries { labels, points });
+            }
+            Ok(())
+        })?;
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(found)
+    }
+
+    /// Hands on the samples of a range, for all its windows at once.
+    pub(super) fn each_series(&self, range: &Range, grid: &Grid, sink: SeriesSink<'_>) -> Result<()> {
+        match range {
+            Range::Select(selector, length) => self.read(selector, *length, grid, &mut |labels, timestamps, values| {
+                window::remove_markers(timestamps, values);
+                sink(labels, &Series { timestamps, values })
+            }),
+            Range::Subquery { input, range, step, shift } => {
+                let Some(inner) = subquery_grid(grid, *shift, *range, *step) else { return Ok(()) };
+                let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+                self.each_row(input, &inner, &mut |labels, row| {
+                    timestamps.clear();
+                    values.clear();
+                    for (i, value) in row.iter().enumerate().filter(|(_, v)| is_present(**v)) {
+                        timestamps.push(inner.at(i));
+                        values.push(*value);
+                    }
+                    sink(labels, &Series { timestamps: &timestamps, values: &values })
+                })
+            }
+        }
+    }
+
+    /// Reads the series of a selector with all samples that any step looks at: `(first - back, last]`.
+    fn read(
+        &self,
+        selector: &Selector,
+        back_ms: i64,
+        grid: &Grid,
+        sink: &mut dyn FnMut(Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()>,
+    ) -> Result<()> {
+        let min = selector.shift.apply(grid.start).saturating_sub(back_ms).saturating_add(1);
+        let max = selector.shift.apply(grid.last());
+        if grid.count == 0 || min > max {
+            return Ok(());
+        }
+        let (min, max) = (Timestamp::from_millis(min), Timestamp::from_millis(max));
+        let set = self.querier.select(&selector.matchers, min, max, self.budget.left_to_read())?;
+        for series in set {
+            self.deadline.check()?;
+            let mut series = series?;
+            self.budget.add_read(series.values.len())?;
+            sink(series.labels, &mut series.timestamps, &mut series.values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the steps of a subquery for all its windows: multiples of `step` in `(first - range, last]`.
+fn subquery_grid(grid: &Grid, shift: Shift, range: i64, step: i64) -> Option<Grid> {
+    let after = shift.apply(grid.start).saturating_sub(range);
+    let last = shift.apply(grid.last());
+    let start = after.div_euclid(step).checked_add(1)?.checked_mul(step)?;
+    let count = usize::try_from(last.checked_sub(start)?.div_euclid(step) + 1).ok()?;
+    Some(Grid { start, step, count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(start: i64, range: i64, step: i64, expected: &[i64]) {
+        let grid = subquery_grid(&Grid { start, step: 1, count: 1 }, Shift::default(), range, step);
+        let times: Vec<i64> = grid.map(|g| g.times().collect()).unwrap_or_default();
+        assert_eq!(times, expected, "{start} {range} {step}");
+    }
+
+    #[test]
+    fn a_subquery_steps_on_multiples_within_the_window() {
+        check(50, 50, 10, &[10, 20, 30, 40, 50]);
+        check(55, 50, 10, &[10, 20, 30, 40, 50]);
+        check(-5, 20, 10, &[-20, -10]);
+        check(9, 5, 10, &[]);
+    }
+}

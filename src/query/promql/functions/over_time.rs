@@ -1,0 +1,103 @@
+//! Aggregations of one series over a window: `*_over_time`.
+
+use super::Arguments;
+use crate::query::promql::numeric::{Mean, Spread, Sum, quantile};
+use crate::query::promql::window::Window;
+
+/// Number of samples.
+pub(super) fn count(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    Some(window.len() as f64)
+}
+
+/// Compensated sum.
+pub(super) fn sum(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    let mut sum = Sum::default();
+    window.values.iter().for_each(|v| sum.add(*v));
+    Some(sum.value())
+}
+
+/// Mean of the samples, each counted alike.
+pub(super) fn avg(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    let mut mean = Mean::default();
+    window.values.iter().for_each(|v| mean.add(*v));
+    Some(mean.value())
+}
+
+/// Smallest value; NaN only if all are.
+pub(super) fn min(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.values.iter().copied().reduce(|a, b| if b < a || a.is_nan() { b } else { a })
+}
+
+/// Largest value; NaN only if all are.
+pub(super) fn max(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.values.iter().copied().reduce(|a, b| if b > a || a.is_nan() { b } else { a })
+}
+
+/// Newest value.
+pub(super) fn last(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.values.last().copied()
+}
+
+/// Oldest value.
+pub(super) fn first(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.values.first().copied()
+}
+
+/// 1 if there is any sample.
+pub(super) fn present(_: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    Some(1.0)
+}
+
+/// Population variance.
+pub(super) fn stdvar(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    let mut spread = Spread::default();
+    window.values.iter().for_each(|v| spread.add(*v));
+    Some(spread.variance())
+}
+
+/// Population standard deviation.
+pub(super) fn stddev(window: &Window<'_>, arguments: &mut Arguments<'_>) -> Option<f64> {
+    stdvar(window, arguments).map(f64::sqrt)
+}
+
+/// The quantile named by the first argument.
+pub(super) fn quantile_over(window: &Window<'_>, arguments: &mut Arguments<'_>) -> Option<f64> {
+    let q = arguments.scalars.first().copied()?;
+    arguments.scratch.clear();
+    arguments.scratch.extend_from_slice(window.values);
+    Some(quantile(q, arguments.scratch))
+}
+
+/// Median of the distances from the median.
+pub(super) fn mad(window: &Window<'_>, arguments: &mut Arguments<'_>) -> Option<f64> {
+    arguments.scratch.clear();
+    arguments.scratch.extend_from_slice(window.values);
+    let median = quantile(0.5, arguments.scratch);
+    arguments.scratch.iter_mut().for_each(|v| *v = (*v - median).abs());
+    Some(quantile(0.5, arguments.scratch))
+}
+
+/// Time of the newest of the largest values, in seconds.
+pub(super) fn ts_of_max(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    time_of(window, |best, v| v >= best || best.is_nan())
+}
+
+/// Time of the newest of the smallest values, in seconds.
+pub(super) fn ts_of_min(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    time_of(window, |best, v| v <= best || best.is_nan())
+}
+
+/// Time of the oldest sample, in seconds.
+pub(super) fn ts_of_first(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.timestamps.first().map(|t| *t as f64 / 1000.0)
+}
+
+/// Time of the newest sample, in seconds.
+pub(super) fn ts_of_last(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
+    window.timestamps.last().map(|t| *t as f64 / 1000.0)
+}
+
+fn time_of(window: &Window<'_>, is_better: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let samples = window.timestamps.iter().zip(window.values);
+    samples.reduce(|best, next| if is_better(*best.1, *next.1) { next } else { best }).map(|(t, _)| *t as f64 / 1000.0)
+}

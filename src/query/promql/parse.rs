@@ -1,0 +1,292 @@
+//! Text to the parser crate's tree. What the crate gets wrong or does not bound is caught before: length, nesting,
+//! text that is not closed, numbers with underscores, times that its arithmetic does not survive.
+
+use promql_parser::parser::Expr;
+
+use super::{Error, Result};
+
+/// Upper bound of a query's text.
+const QUERY_BYTES_MAX: usize = 64 << 10;
+
+/// Upper bound of brackets within brackets.
+const NESTING_MAX: usize = 128;
+
+/// Upper bound of words: the crate's time grows with the square of a chain of operators.
+const WORDS_MAX: usize = 8192;
+
+/// Upper bound of a number that is used as a time, in seconds: 292 years, as upstream's 64-bit nanoseconds.
+const SECONDS_MAX: f64 = 9_223_372_036.0;
+
+/// Reads an expression.
+pub(super) fn parse(text: &str) -> Result<Expr> {
+    if text.len() > QUERY_BYTES_MAX {
+        return Err(Error::Limit(format!("query is longer than {QUERY_BYTES_MAX} bytes")));
+    }
+    let words = words(text)?;
+    check_words(text, &words)?;
+    let mended = mended(text, &words);
+    promql_parser::parser::parse(&mended).map_err(|message| located(text, &words, message))
+}
+
+/// What a word of the text is, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A name, a keyword, or a duration's unit.
+    Name,
+    /// A number or a duration.
+    Number,
+    /// A quoted text.
+    Text,
+    /// Anything else, one character.
+    Mark,
+}
+
+/// A word and where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Word<'t> {
+    kind: Kind,
+    start: usize,
+    text: &'t str,
+}
+
+/// Splits a text into words; comments and spaces fall away.
+fn words(text: &str) -> Result<Vec<Word<'_>>> {
+    let mut words: Vec<Word<'_>> = Vec::new();
+    let mut at = 0;
+    // Within brackets a colon stands between range and step; elsewhere it is part of names.
+    let mut in_brackets = 0_usize;
+    while let Some(first) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        let rest = &text[at..];
+        let is_digit = |c: char| c.is_ascii_digit();
+        let begins_number =
+            is_digit(first) || (first == '.' && rest[1..].chars().next().is_some_and(|c| c.is_ascii_digit()));
+        let (kind, length) = if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        } else if first == '#' {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        } else if matches!(first, '"' | '\'' | '`') {
+            let length =
+                quoted(rest, first).ok_or_else(|| error_at(text, at, "unterminated quoted string".to_owned()))?;
+            (Kind::Text, length)
+        } else if begins_number {
+            (Kind::Number, number(rest))
+        } else if first.is_ascii_alphabetic() || first == '_' || (first == ':' && in_brackets == 0) {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || (c == ':' && in_brackets == 0);
+            (Kind::Name, rest.find(|c| !is_part(c)).unwrap_or(rest.len()))
+        } else {
+            (Kind::Mark, first.len_utf8())
+        };
+        match first {
+            '[' => in_brackets += 1,
+            ']' => in_brackets = in_brackets.saturating_sub(1),
+            _ => {}
+        }
+        words.push(Word { kind, start: at, text: &rest[..length] });
+        at += length;
+        if words.len() > WORDS_MAX {
+            return Err(Error::Limit(format!("query has more than {WORDS_MAX} words")));
+        }
+    }
+    Ok(words)
+}
+
+/// Returns how long a quoted text is, with its quotes; `None` if it does not end.
+fn quoted(rest: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' && quote != '`' {
+            escaped = true;
+        } else if c == quote {
+            return Some(at + 1);
+        } else if c == '\n' && quote != '`' {
+            return None;
+        }
+    }
+    None
+}
+
+/// Returns how long a number or duration is: digits, letters, underscores, dots, and the sign of an exponent.
+fn number(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let is_hex = bytes.len() > 1 && bytes[0] == b'0' && matches!(bytes[1], b'x' | b'X');
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let is_sign_of_exponent = matches!(byte, b'+' | b'-')
+            && !is_hex
+            && matches!(bytes.get(at.wrapping_sub(1)), Some(b'e' | b'E'))
+            && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') || is_sign_of_exponent) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Refuses what would nest too deep or is not closed.
+fn check_words(text: &str, words: &[Word<'_>]) -> Result<()> {
+    let is_not_finite = |w: &Word<'_>| w.text.eq_ignore_ascii_case("inf") || w.text.eq_ignore_ascii_case("nan");
+    if let Some(i) = (0..words.len()).find(|i| is_not_finite(&words[*i]) && is_time(words, *i)) {
+        return Err(error_at(text, words[i].start, format!("{:?} is not a duration", words[i].text)));
+    }
+    let mut open: Vec<&Word<'_>> = Vec::new();
+    for word in words.iter().filter(|w| w.kind == Kind::Mark) {
+        match word.text {
+            "(" | "[" | "{" => open.push(word),
+            ")" | "]" | "}" => {
+                let expected = match open.pop().map(|w| w.text) {
+                    Some("(") => ")",
+                    Some("[") => "]",
+                    Some("{") => "}",
+                    _ => "",
+                };
+                if expected != word.text {
+                    return Err(error_at(text, word.start, format!("unexpected {:?}", word.text)));
+                }
+            }
+            _ => {}
+        }
+        if open.len() > NESTING_MAX {
+            return Err(Error::Limit(format!("query nests deeper than {NESTING_MAX} brackets")));
+        }
+    }
+    match open.pop() {
+        Some(word) => {
+            let name = match word.text {
+                "(" => "parenthesis",
+                "[" => "bracket",
+                _ => "brace",
+            };
+            Err(error_at(text, word.start, format!("unclosed left {name}")))
+        }
+        None if words.is_empty() => Err(error_at(text, 0, "no expression found in input".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Returns the text with what the crate does not take written as it does: numbers without underscores, `0` for
+/// `0s`, and no unsigned number that its arithmetic of times panics on.
+fn mended(text: &str, words: &[Word<'_>]) -> String {
+    let mut mended = String::with_capacity(text.len());
+    let mut copied = 0;
+    for (i, word) in words.iter().enumerate().filter(|(_, w)| w.kind == Kind::Number) {
+        let is_time = is_time(words, i);
+        let plain = without_underscores(word.text);
+        let plain = match plain.parse::<f64>() {
+            // Written so that the crate refuses it with a message.
+            Ok(seconds) if is_time && seconds > SECONDS_MAX => "99999999999y".to_owned(),
+            _ if is_zero_duration(&plain) && before(words, i) != "[" => "0".to_owned(),
+            _ => plain,
+        };
+        mended.push_str(&text[copied..word.start]);
+        mended.push_str(&plain);
+        copied = word.start + word.text.len();
+    }
+    mended.push_str(&text[copied..]);
+    mended
+}
+
+fn before<'t>(words: &[Word<'t>], i: usize) -> &'t str {
+    i.checked_sub(1).and_then(|b| words.get(b)).map_or("", |w| w.text)
+}
+
+/// Tells whether a word stands where a duration is expected.
+fn is_time(words: &[Word<'_>], i: usize) -> bool {
+    let word = before(words, i);
+    let word = if matches!(word, "+" | "-") { before(words, i - 1) } else { word };
+    matches!(word, "[" | ":") || word.eq_ignore_ascii_case("offset")
+}
+
+/// Removes underscores between digits; others make the number wrong and stay.
+fn without_underscores(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let is_digit = |i: Option<usize>| i.and_then(|i| bytes.get(i)).is_some_and(u8::is_ascii_hexdigit);
+    let is_prefix = |i: usize| i == 2 && matches!(bytes.get(..2), Some(b"0x" | b"0X"));
+    let kept = text
+        .char_indices()
+        .filter(|(i, c)| !(*c == '_' && (is_digit(i.checked_sub(1)) || is_prefix(*i)) && is_digit(i.checked_add(1))));
+    kept.map(|(_, c)| c).collect()
+}
+
+fn is_zero_duration(text: &str) -> bool {
+    let unit = text.trim_start_matches('0');
+    unit.len() < text.len() && matches!(unit, "ms" | "s" | "m" | "h" | "d" | "w" | "y")
+}
+
+/// Finds the place of the crate's message in the text: it names what is wrong, but not where.
+fn located(text: &str, words: &[Word<'_>], message: String) -> Error {
+    let message = message.trim().to_owned();
+    let quoted = message.split(['\'', '"', '`']).skip(1).step_by(2).find(|q| !q.is_empty());
+    let word = quoted.and_then(|q| words.iter().find(|w| w.text == q || w.text.trim_matches(['"', '\'', '`']) == q));
+    match word {
+        Some(word) => error_at(text, word.start, message),
+        None => error_at(text, unexpected(words).map_or(0, |w| w.start), message),
+    }
+}
+
+/// Returns the first word that cannot follow the one before it, as far as that is told by their kinds.
+fn unexpected<'w, 't>(words: &'w [Word<'t>]) -> Option<&'w Word<'t>> {
+    words.windows(2).find_map(|pair| match pair {
+        [a, b] if a.kind == Kind::Number && matches!(b.kind, Kind::Number | Kind::Text) => Some(b),
+        [a, b] if a.text == ")" && matches!(b.kind, Kind::Number | Kind::Text) => Some(b),
+        [a, b] if a.kind == Kind::Text && b.kind == Kind::Text => Some(b),
+        [a, b] if "*/%^".contains(a.text) && "*/%^".contains(b.text) => Some(b),
+        [a, b] if "(,".contains(a.text) && "*/%^,".contains(b.text) => Some(b),
+        _ => None,
+    })
+}
+
+/// Returns a parse error with line and column, both from 1.
+pub(super) fn error_at(text: &str, at: usize, message: String) -> Error {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    Error::Parse { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_mended(text: &str, expected: &str) {
+        assert_eq!(mended(text, &words(text).unwrap()), expected);
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_crate_takes_them() {
+        check_mended("1_000 + 0x_1F + x_1", "1000 + 0x1F + x_1");
+        check_mended("x offset 0s", "x offset 0");
+        check_mended("x[0s]", "x[0s]");
+        check_mended("'1_000' # 1_000", "'1_000' # 1_000");
+    }
+
+    #[test]
+    fn errors_say_where() {
+        check_error("sum(up", "1:4: parse error: unclosed left parenthesis");
+        check_error("up)", "1:3: parse error: unexpected \")\"");
+        check_error("up{job=\"a}", "1:8: parse error: unterminated quoted string");
+        check_error("up +\n nosuch(up)", "2:2: parse error: unknown function with name 'nosuch'");
+        check_error("", "1:1: parse error: no expression found in input");
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let nested = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
+        assert!(parse(&nested(NESTING_MAX)).is_ok());
+        assert!(matches!(parse(&nested(NESTING_MAX + 1)), Err(Error::Limit(_))));
+        assert!(matches!(parse(&"1+".repeat(WORDS_MAX)), Err(Error::Limit(_))));
+        assert!(matches!(parse(&" ".repeat(QUERY_BYTES_MAX + 1)), Err(Error::Limit(_))));
+        for hostile in ["x[1e300]", "x offset 1e300", "x[5m:1e300]", "x[Inf]", "x offset NaN", "x[NaN:1m]"] {
+            assert!(parse(hostile).is_err(), "{hostile}");
+        }
+    }
+}

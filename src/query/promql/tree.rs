@@ -1,0 +1,353 @@
+//! The typed plan of a query: what the evaluator walks. Functions are resolved, regexes compiled, types checked.
+
+use super::functions::{PerWindow, ValueFunction};
+use super::lookback::Shift;
+use crate::model::{AnchoredRegex, Labels, Matcher};
+
+/// A whole query, by the type of its answer.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// One number a step.
+    Scalar(Scalar),
+    /// An instant vector.
+    Vector(Vector),
+    /// A range vector.
+    Range(Range),
+    /// A text.
+    Text(String),
+}
+
+/// A node that gives one number a step.
+#[derive(Debug)]
+pub(super) enum Scalar {
+    /// Always the same.
+    Number(f64),
+    /// The step's time in seconds.
+    Time,
+    /// The only value of a vector, or NaN.
+    Only(Box<Vector>),
+    /// The other sign.
+    Negate(Box<Scalar>),
+    /// An operation on two; comparisons give 0 or 1.
+    Binary(Operator, Box<Scalar>, Box<Scalar>),
+    /// The smaller of two.
+    Smaller(Box<Scalar>, Box<Scalar>),
+    /// The larger of two.
+    Larger(Box<Scalar>, Box<Scalar>),
+}
+
+/// A node that gives an instant vector at each step.
+#[derive(Debug)]
+pub(super) enum Vector {
+    /// No series: what functions of native histograms answer for floats.
+    Nothing(Box<Vector>),
+    /// Series from the store.
+    Select(Selector),
+    /// The times of their samples.
+    SampleTimes(Selector),
+    /// The step's time for each sample of another vector.
+    StepTimes(Box<Vector>),
+    /// One series without labels.
+    OfScalar(Scalar),
+    /// The other sign.
+    Negate(Box<Vector>),
+    /// A function of each value.
+    PerValue {
+        /// The arithmetic.
+        function: ValueFunction,
+        /// What it is applied to.
+        input: Box<Vector>,
+        /// Further arguments.
+        scalars: Vec<Scalar>,
+    },
+    /// A part of each value as a time.
+    Calendar(fn(f64) -> f64, Box<Vector>),
+    /// A function of windows.
+    PerWindow {
+        /// Its row in the table.
+        row: PerWindow,
+        /// What it is applied to.
+        input: Range,
+        /// Further arguments.
+        scalars: Vec<Scalar>,
+    },
+    /// 1 where the input has nothing.
+    Absent(Box<Vector>, Labels),
+    /// 1 where the input's windows have nothing.
+    AbsentOverTime(Range, Labels),
+    /// Another order, for instant queries.
+    Sort(Box<Vector>, Order),
+    /// A label made from another.
+    LabelReplace {
+        /// What it is applied to.
+        input: Box<Vector>,
+        /// The label to set.
+        target: String,
+        /// Its new value, with references to groups.
+        replacement: String,
+        /// The label to look at.
+        source: String,
+        /// What it has to match.
+        regex: AnchoredRegex,
+    },
+    /// A label made from others.
+    LabelJoin {
+        /// What it is applied to.
+        input: Box<Vector>,
+        /// The label to set.
+        target: String,
+        /// What stands between.
+        separator: String,
+        /// The labels to join.
+        sources: Vec<String>,
+    },
+    /// Something worked out of classic histogram buckets.
+    Histogram(Box<Vector>, OfBuckets),
+    /// Totals by group.
+    Aggregate(Total, Box<Vector>, Grouping),
+    /// Chosen or collected values by group.
+    Rank(Ranking, Box<Vector>, Grouping),
+    /// An operation with a number.
+    WithScalar {
+        /// The operation.
+        operator: Operator,
+        /// The vector's side.
+        vector: Box<Vector>,
+        /// The number.
+        scalar: Scalar,
+        /// Whether the number stands on the left.
+        is_scalar_left: bool,
+        /// Whether a comparison gives 0 and 1 instead of filtering.
+        is_bool: bool,
+    },
+    /// An operation on matching series of two vectors.
+    Join(Box<Join>),
+    /// A set operation.
+    Set(SetOperator, Box<Vector>, Box<Vector>, Matching),
+    /// Labels of info series added.
+    Info(Box<Vector>, Info),
+}
+
+/// Series from the store.
+#[derive(Debug)]
+pub(super) struct Selector {
+    /// What their labels have to pass.
+    pub(super) matchers: Vec<Matcher>,
+    /// Where it looks.
+    pub(super) shift: Shift,
+}
+
+/// What gives windows of samples.
+#[derive(Debug)]
+pub(super) enum Range {
+    /// Series from the store; length in milliseconds.
+    Select(Selector, i64),
+    /// A vector evaluated at multiples of `step`.
+    Subquery {
+        /// The vector.
+        input: Box<Vector>,
+        /// Length in milliseconds.
+        range: i64,
+        /// Milliseconds between its steps.
+        step: i64,
+        /// Where it looks.
+        shift: Shift,
+    },
+}
+
+impl Range {
+    /// Returns where it looks and the length of its windows in milliseconds.
+    pub(super) fn extent(&self) -> (Shift, i64) {
+        match self {
+            Range::Select(selector, range) => (selector.shift, *range),
+            Range::Subquery { range, shift, .. } => (*shift, *range),
+        }
+    }
+}
+
+/// Arithmetic and comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    /// `+`
+    Add,
+    /// `-`
+    Subtract,
+    /// `*`
+    Multiply,
+    /// `/`
+    Divide,
+    /// `%`
+    Modulo,
+    /// `^`
+    Power,
+    /// `atan2`
+    Atan2,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Operator {
+    /// Tells whether it compares.
+    pub(super) fn is_comparison(self) -> bool {
+        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+        matches!(self, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual)
+    }
+}
+
+/// Operations on sets of series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SetOperator {
+    /// `and`
+    And,
+    /// `or`
+    Or,
+    /// `unless`
+    Unless,
+}
+
+/// Which labels of two series have to agree.
+#[derive(Debug)]
+pub(super) struct Matching {
+    /// The labels named.
+    pub(super) names: Vec<String>,
+    /// Whether only they count (`on`) or all others (`ignoring`).
+    pub(super) is_on: bool,
+}
+
+impl Matching {
+    /// Returns the labels that have to agree.
+    pub(super) fn key(&self, labels: &Labels) -> Labels {
+        if self.is_on { labels.keep(&self.names) } else { labels.without_name().drop(&self.names) }
+    }
+}
+
+/// How many series of each side may match.
+#[derive(Debug)]
+pub(super) enum Cardinality {
+    /// One of each.
+    OneToOne,
+    /// Many of the left (`group_left`), which get these labels of the right.
+    ManyToOne(Vec<String>),
+    /// Many of the right (`group_right`), which get these labels of the left.
+    OneToMany(Vec<String>),
+}
+
+/// An operation on matching series of two vectors.
+#[derive(Debug)]
+pub(super) struct Join {
+    /// The operation.
+    pub(super) operator: Operator,
+    /// Left side.
+    pub(super) left: Vector,
+    /// Right side.
+    pub(super) right: Vector,
+    /// What has to agree.
+    pub(super) matching: Matching,
+    /// How many may match.
+    pub(super) cardinality: Cardinality,
+    /// Whether a comparison gives 0 and 1 instead of filtering.
+    pub(super) is_bool: bool,
+    /// Value of a left side that is not there.
+    pub(super) fill_left: Option<f64>,
+    /// Value of a right side that is not there.
+    pub(super) fill_right: Option<f64>,
+}
+
+/// `by` or `without`.
+#[derive(Debug)]
+pub(super) struct Grouping {
+    /// The labels named.
+    pub(super) names: Vec<String>,
+    /// Whether they are left out instead of kept.
+    pub(super) is_without: bool,
+}
+
+impl Grouping {
+    /// Returns the labels of the group that a series belongs to.
+    pub(super) fn key(&self, labels: &Labels) -> Labels {
+        if self.is_without { labels.without_name().drop(&self.names) } else { labels.keep(&self.names) }
+    }
+}
+
+/// Aggregations with running totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Total {
+    /// `sum`
+    Sum,
+    /// `avg`
+    Avg,
+    /// `min`
+    Min,
+    /// `max`
+    Max,
+    /// `count`
+    Count,
+    /// `group`
+    Group,
+    /// `stddev`
+    Stddev,
+    /// `stdvar`
+    Stdvar,
+}
+
+/// Aggregations that choose or collect values.
+#[derive(Debug)]
+pub(super) enum Ranking {
+    /// `topk`
+    Largest(Scalar),
+    /// `bottomk`
+    Smallest(Scalar),
+    /// `quantile`
+    Quantile(Scalar),
+    /// `limitk`
+    Limit(Scalar),
+    /// `limit_ratio`
+    Ratio(Scalar),
+    /// `count_values`: the label that gets the value.
+    CountValues(String),
+}
+
+/// What is worked out of buckets.
+#[derive(Debug)]
+pub(super) enum OfBuckets {
+    /// A quantile.
+    Quantile(Scalar),
+    /// Several, told apart by a label.
+    Quantiles(String, Vec<Scalar>),
+    /// The part of observations between two values.
+    Fraction(Scalar, Scalar),
+}
+
+/// An order of series.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// By value, rising.
+    Rising,
+    /// By value, falling.
+    Falling,
+    /// By these labels, in natural order; then by all.
+    Labels(Vec<String>),
+    /// The other way round.
+    LabelsFalling(Vec<String>),
+}
+
+/// Which info series, and which of their labels, are joined.
+#[derive(Debug)]
+pub(super) struct Info {
+    /// What the info series' names have to pass.
+    pub(super) names: Vec<Matcher>,
+    /// What their data labels have to pass; empty means all labels are taken.
+    pub(super) data: Vec<Matcher>,
+    /// Where they are looked up: as the vector's own selectors.
+    pub(super) shift: Shift,
+}
