@@ -1,0 +1,140 @@
+//! Andon's own log lines: to the console, to a rotated file if one is set, and into the log store.
+//!
+//! Console and file are written by a thread of their own behind a bounded queue, so that a slow terminal or a
+//! full disk never holds a task. Lines for the log store go over a bounded channel; what does not fit is
+//! counted and dropped.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::clock::Clock;
+use crate::config::{LogFormat, Logging as Config};
+use crate::model::{Labels, LogEntry};
+
+/// Lines that may wait for the log store.
+const WAITING_MAX: usize = 1024;
+
+/// Files of own log lines that are kept.
+const FILES_MAX: usize = 7;
+
+/// Rooms whose lines never go into the log store: a line about a failed append must not cause the next one.
+const NOT_STORED: [&str; 2] = ["andon::storage::logs", "andon::storage::disk"];
+
+/// The running log; what is waiting is written when it is dropped.
+#[derive(Debug)]
+pub struct Logging {
+    _guards: Vec<WorkerGuard>,
+    /// Lines for the log store.
+    pub lines: OwnLines,
+}
+
+/// Own lines on their way into the log store.
+#[derive(Debug)]
+pub struct OwnLines {
+    pub(super) received: mpsc::Receiver<LogEntry>,
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+/// Starts logging for the process. Only the first call of a process has an effect on where lines go.
+#[must_use]
+pub fn start(config: &Config, clock: &Clock) -> Logging {
+    let filter = || EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (console, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let mut guards = vec![guard];
+    let console = fmt::layer().with_writer(console).with_ansi(std::io::stderr().is_terminal());
+    let console = match config.format {
+        LogFormat::Text => console.with_target(false).boxed(),
+        LogFormat::Json => console.json().flatten_event(true).boxed(),
+    };
+    let file = config.folder.as_ref().and_then(|folder| {
+        let appender = RollingFileAppender::builder()
+            .rotation(Rotation::DAILY)
+            .filename_prefix("andon")
+            .filename_suffix("log")
+            .max_log_files(FILES_MAX)
+            .build(folder)
+            .ok()?;
+        let (writer, guard) = tracing_appender::non_blocking(appender);
+        guards.push(guard);
+        Some(fmt::layer().json().flatten_event(true).with_writer(writer))
+    });
+    let (sender, received) = mpsc::channel(WAITING_MAX);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let store = StoreLayer { clock: clock.clone(), sender, dropped: dropped.clone() };
+    let _ = tracing_subscriber::registry()
+        .with(console.with_filter(filter()))
+        .with(file.with_filter(filter()))
+        .with(store.with_filter(filter()))
+        .try_init();
+    Logging { _guards: guards, lines: OwnLines { received, dropped } }
+}
+
+/// Turns events into entries of the stream `{source="andon", level, room}`.
+struct StoreLayer {
+    clock: Clock,
+    sender: mpsc::Sender<LogEntry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<S: Subscriber> Layer<S> for StoreLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let target = metadata.target();
+        if NOT_STORED.iter().any(|room| target.starts_with(room)) || !target.starts_with("andon") {
+            return;
+        }
+        let mut line = Line::default();
+        event.record(&mut line);
+        let room = target.split("::").nth(1).unwrap_or("main");
+        let stream = Labels::from_pairs([("source", "andon"), ("level", level(*metadata.level())), ("room", room)]);
+        let entry = LogEntry { stream, timestamp_ns: self.clock.now_ns(), line: line.finish() };
+        if self.sender.try_send(entry).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG | Level::TRACE => "debug",
+    }
+}
+
+/// An event as one line: the message, then its fields as `name=value`.
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Line {
+    fn finish(self) -> String {
+        // A line is a line: what came from outside may hold line ends and control characters.
+        let text = format!("{}{}", self.message, self.fields);
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            let _ = write!(self.fields, " {}={value:?}", field.name());
+        }
+    }
+}
