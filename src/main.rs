@@ -1,5 +1,9 @@
-//! The program: parses the command line, starts logging, turns an error into an exit code.
+//! The program: parses the command line and turns an error into an exit code.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    andon::cli::main(andon::cli::Arguments::parse())
 }

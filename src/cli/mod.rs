@@ -1,1 +1,42 @@
-//! (skeleton) replaced by its owner.
+//! The command line: subcommands and their arguments, one file each.
+//!
+//! Exit codes: 0 for success, 1 for a failure that is told on standard error, 2 for wrong arguments.
+
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Monitoring for a factory edge box in one process.
+#[derive(Debug, Parser)]
+#[command(name = "andon", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the box in the foreground.
+    Run(run::RunArgs),
+}
+
+/// Carries out a command and returns the exit code of the process.
+#[must_use]
+pub fn main(arguments: Arguments) -> ExitCode {
+    let outcome = match arguments.command {
+        Command::Run(args) => run::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Tells what went wrong, with its causes, and returns the exit code for it.
+#[expect(clippy::print_stderr, reason = "the one place that tells the user of a failed command")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("andon: {error:#}");
+    ExitCode::FAILURE
+}

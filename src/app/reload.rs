@@ -1,0 +1,47 @@
+//! What may change without a restart: read, check all, then hand each room its new settings.
+
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::http::AppState;
+
+/// Reads the settings again and hands them round.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    source: config::Source,
+    current: Config,
+    state: AppState,
+}
+
+impl Reloader {
+    pub(super) fn new(source: config::Source, current: Config, state: AppState) -> Self {
+        Reloader { source, current, state }
+    }
+
+    /// Takes the settings from the file again. A mistake changes nothing and comes back as text.
+    pub(super) fn reload(&mut self) -> Result<(), String> {
+        let fresh = match config::load(&self.source) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                let text = format!("{error:#}");
+                error!(error = %text, "settings were not reloaded");
+                return Err(text);
+            }
+        };
+        for warning in &fresh.warnings {
+            warn!("{warning}");
+        }
+        for key in self.current.needs_restart(&fresh) {
+            warn!(key, "this change needs a restart");
+        }
+        self.state.collector.reload(fresh.collect.clone());
+        self.state.gateway.reload(fresh.gateway.clone());
+        self.state.rules.reload(fresh.rules.clone());
+        self.state.alarms.reload(fresh.alarms.clone());
+        self.state.notifier.reload(fresh.notify.clone());
+        self.state.forwarder.reload(fresh.forward.clone());
+        self.current = fresh;
+        info!("settings reloaded");
+        Ok(())
+    }
+}
