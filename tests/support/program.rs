@@ -1,0 +1,143 @@
+//! The real program in a folder of its own: started, asked, killed, stopped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long a start may take on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Returns the program that was built with the tests.
+pub fn andon() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_andon"))
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command to its end.
+pub fn say(arguments: &[&str]) -> Said {
+    let output = andon().args(arguments).stdin(Stdio::null()).output().unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A running box.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    pub address: SocketAddr,
+    folder: PathBuf,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Program {
+    /// Starts `andon run` on a port of the system's choice and waits until it is ready.
+    pub fn start(folder: &Path, settings: &str) -> Program {
+        let file = folder.join("andon.yml");
+        std::fs::write(&file, settings).unwrap();
+        let mut child = andon()
+            .args(["run", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data")
+            .arg(folder.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let (found, address) = mpsc::sync_channel(1);
+        std::thread::Builder::new()
+            .spawn(move || {
+                // Reads to the end, so that the program never waits for us.
+                let mut seen = String::new();
+                for line in lines.lines().map_while(Result::ok) {
+                    if let Some(text) = line.split("address=").nth(1) {
+                        let text = text.split_whitespace().next().unwrap_or("");
+                        let _ = found.try_send(text.parse::<SocketAddr>().ok());
+                    }
+                    seen.push_str(&line);
+                    seen.push('\n');
+                }
+                let _ = found.try_send(None);
+                print!("{seen}");
+            })
+            .unwrap();
+        let address = address.recv_timeout(READY_WITHIN).unwrap().expect("the program ended before it listened");
+        let program = Program { child, address, folder: folder.to_owned() };
+        let end = Instant::now() + READY_WITHIN;
+        while program.get("/-/ready").is_none_or(|a| a.status != 200) {
+            assert!(Instant::now() < end, "not ready after {READY_WITHIN:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        program
+    }
+
+    /// Asks for a path; `None` if nobody answers.
+    pub fn get(&self, path: &str) -> Option<Answer> {
+        self.request("GET", path, "", &[])
+    }
+
+    /// Sends a request with a body.
+    pub fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Option<Answer> {
+        let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(2)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        let kind = if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
+        let encoding = if content_type == "application/x-protobuf" { "content-encoding: snappy\r\n" } else { "" };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{kind}{encoding}content-length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body).ok()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+    }
+
+    /// Kills the program as a power switch would, but for the disk's cache.
+    pub fn kill(mut self) -> PathBuf {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.folder.clone()
+    }
+
+    /// Asks the program to stop and waits for it.
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let asked = Instant::now();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        (status, asked.elapsed())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
