@@ -2,6 +2,10 @@
 //!
 //! The rooms in reading order, ground floor first. A room imports only from floors below it;
 //! `docs/ARCHITECTURE.md` tells the whole plan and `tests/architecture.rs` keeps it.
+#![cfg_attr(
+    test,
+    expect(clippy::disallowed_methods, reason = "tests write files of their own and read the machine's clock")
+)]
 
 pub mod model;
 

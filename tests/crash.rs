@@ -60,7 +60,9 @@ fn what_was_acknowledged_survives_kill_9() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|p| (Timestamp::from_seconds(p[0].as_f64().unwrap()).as_millis(), p[1].as_str().unwrap().parse().unwrap()))
+            .map(|p| {
+                (Timestamp::from_seconds(p[0].as_f64().unwrap()).as_millis(), p[1].as_str().unwrap().parse().unwrap())
+            })
             .collect();
         for (at, value) in &acknowledged {
             let found = points.iter().find(|(t, _)| *t == at.as_millis());

@@ -22,95 +22,40 @@ use crate::rules::{self, Rules};
 use crate::storage::Storage;
 use crate::task::Tasks;
 
-/// Messages that may wait between the gateway and the collectors.
+/// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
 
-/// Batches of alerts that may wait between the rules and the board.
+/// Batches of alerts that may wait between the rules and the board; one more comes again at the next tick.
 const ALERT_BATCHES_MAX: usize = 64;
 
-/// The joined rooms.
-pub(super) struct Parts {
-    pub(super) storage: Storage,
-    pub(super) state: AppState,
+/// What every room is handed.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    pub(super) tasks: Tasks,
+    pub(super) clock: Clock,
+    pub(super) registry: Registry,
 }
 
-/// Opens the stores and starts every room.
-pub(super) async fn assemble(
-    config: &Config,
-    tasks: &Tasks,
-    clock: &Clock,
-    reload: mpsc::Sender<ReloadRequest>,
-    address: SocketAddr,
-) -> anyhow::Result<Parts> {
-    let registry = Registry::default();
-    let started_at = clock.now();
-    let storage = {
-        let (config, clock, registry) = (config.storage.clone(), clock.clone(), registry.clone());
-        let opened = tasks.pool().run(move || Storage::open(config, clock, &registry)).await;
-        opened.context("opening the data folder failed")??
-    };
-    let (db, logs, state, last) = (storage.db(), storage.logs(), storage.state(), storage.last());
-    let engine = Engine::new(db.clone(), config.query.clone());
-    let log_engine = LogEngine::new(logs.clone());
+/// Opens the stores of the data folder, on a thread of the pool because replay takes its time.
+pub(super) async fn open(config: &Config, tools: &Tools) -> anyhow::Result<Storage> {
+    let (storage, clock, registry) = (config.storage.clone(), tools.clock.clone(), tools.registry.clone());
+    let opened = tools.tasks.pool().run(move || Storage::open(storage, clock, &registry)).await;
+    Ok(opened.context("opening the data folder failed")??)
+}
 
-    let bus = Bus::start(
-        config.bus.clone(),
-        bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone() },
-    );
-    let (messages, to_collect) = mpsc::channel(MESSAGES_MAX);
-    let gateway = Gateway::start(
-        config.gateway.clone(),
-        gateway::Deps {
-            state: state.clone(),
-            bus: bus.clone(),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            registry: registry.clone(),
-            messages,
-        },
-    );
-    let collector = Collector::start(
-        config.collect.clone(),
-        collect::Deps {
-            db: db.clone(),
-            logs: logs.clone(),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            registry: registry.clone(),
-            messages: to_collect,
-        },
-    );
-    let (alerts, to_alarms) = mpsc::channel(ALERT_BATCHES_MAX);
-    let alarms = Alarms::start(
-        config.alarms.clone(),
-        alarms::Deps {
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            registry: registry.clone(),
-            alerts: to_alarms,
-        },
-    );
-    let rules = Rules::start(
-        config.rules.clone(),
-        rules::Deps {
-            db: db.clone(),
-            engine: engine.clone(),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            registry: registry.clone(),
-            alarms: alerts,
-            active: alarms.snapshot().active.clone(),
-        },
-    );
-    let notifier = Notifier::start(
-        config.notify.clone(),
-        notify::Deps {
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            registry: registry.clone(),
-            board: alarms.board(),
-        },
-    );
+/// Starts every room over the opened stores, from the ways in to the ways out.
+pub(super) fn join(
+    config: &Config,
+    storage: &Storage,
+    tools: Tools,
+    address: SocketAddr,
+    reload: mpsc::Sender<ReloadRequest>,
+) -> AppState {
+    let Storage { db, logs, state, last, .. } = storage.clone();
+    let engine = Engine::new(db.clone(), config.query.clone());
+    let (bus, gateway, collector) = join_intake(config, storage, &tools);
+    let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine);
+    let Tools { tasks, clock, registry } = tools;
     let forwarder = Forwarder::start(
         config.forward.clone(),
         forward::Deps {
@@ -121,16 +66,17 @@ pub(super) async fn assemble(
             registry: registry.clone(),
         },
     );
-    let info = Info {
+    let info = Arc::new(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         box_name: config.box_name.clone(),
-        external_url: config.external_url_at(address),
-        started_at,
+        external_url: config.external_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        started_at: clock.now(),
         time_zone: config.time_zone.clone(),
-        data_dir: config.storage.path.display().to_string(),
+        data_dir: config.storage.folder.display().to_string(),
         settings: config.text.clone(),
-    };
-    let state = AppState {
+    });
+    let log_engine = LogEngine::new(logs.clone(), clock.clone());
+    AppState {
         db,
         logs,
         last,
@@ -145,10 +91,82 @@ pub(super) async fn assemble(
         notifier,
         forwarder,
         registry,
-        clock: clock.clone(),
-        tasks: tasks.clone(),
-        info: Arc::new(info),
+        clock,
+        tasks,
+        info,
         reload,
-    };
-    Ok(Parts { storage, state })
+    }
+}
+
+/// Devices and other programs: what comes in.
+fn join_intake(config: &Config, storage: &Storage, tools: &Tools) -> (Bus, Gateway, Collector) {
+    let Tools { tasks, clock, registry } = tools.clone();
+    let bus = Bus::start(
+        config.bus.clone(),
+        bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone() },
+    );
+    let (messages, to_collect) = mpsc::channel(MESSAGES_MAX);
+    let gateway = Gateway::start(
+        config.gateway.clone(),
+        gateway::Deps {
+            state: storage.state.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+            messages,
+        },
+    );
+    let collector = Collector::start(
+        config.collect.clone(),
+        collect::Deps {
+            db: storage.db.clone(),
+            logs: storage.logs.clone(),
+            clock,
+            tasks,
+            registry,
+            messages: to_collect,
+        },
+    );
+    (bus, gateway, collector)
+}
+
+/// From a rule to a person.
+fn join_alerting(config: &Config, storage: &Storage, tools: &Tools, engine: &Engine) -> (Rules, Alarms, Notifier) {
+    let Tools { tasks, clock, registry } = tools.clone();
+    let (alerts, to_alarms) = mpsc::channel(ALERT_BATCHES_MAX);
+    let alarms = Alarms::start(
+        config.alarms.clone(),
+        alarms::Deps {
+            disk: storage.disk.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+            alerts: to_alarms,
+        },
+    );
+    let rules = Rules::start(
+        config.rules.clone(),
+        rules::Deps {
+            db: storage.db.clone(),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+            alarms: alerts,
+            active: alarms.snapshot().active().cloned().collect(),
+        },
+    );
+    let notifier = Notifier::start(
+        config.notify.clone(),
+        notify::Deps {
+            disk: storage.disk.clone(),
+            state: storage.state.clone(),
+            clock,
+            tasks,
+            registry,
+            board: alarms.board(),
+        },
+    );
+    (rules, alarms, notifier)
 }

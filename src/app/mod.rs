@@ -21,11 +21,14 @@ use tracing::{error, info, warn};
 
 pub use logging::{Logging, OwnLines};
 
+use self::assemble::Tools;
 use self::reload::Reloader;
 use self::signals::{Asked, Signals};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::http::{ReloadRequest, Server};
+use crate::instrument::Registry;
+use crate::storage::Storage;
 use crate::task::Tasks;
 
 /// Wishes to reload that may wait; one more is answered with an error.
@@ -39,7 +42,7 @@ pub struct App {
     reloader: Reloader,
     reloads: mpsc::Receiver<ReloadRequest>,
     /// Kept to the last: dropping it syncs and unlocks the data folder.
-    storage: crate::storage::Storage,
+    storage: Storage,
 }
 
 impl App {
@@ -48,30 +51,30 @@ impl App {
     /// # Errors
     /// When the port or the data folder cannot be had.
     pub async fn start(config: Config, source: config::Source, lines: Option<OwnLines>) -> anyhow::Result<App> {
-        let clock = Clock::system();
         let tasks = Tasks::new(pool_permits());
+        let tools = Tools { tasks: tasks.clone(), clock: Clock::system(), registry: Registry::default() };
         let server = Server::bind(config.http.clone()).await?;
         let address = server.local_addr();
         let door = server.serve(&tasks);
         info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-        let (reload, reloads) = mpsc::channel(RELOADS_MAX);
-        let parts = assemble::assemble(&config, &tasks, &clock, reload, address).await;
-        let parts = match parts {
-            Ok(parts) => parts,
+        let storage = match assemble::open(&config, &tools).await {
+            Ok(storage) => storage,
             Err(error) => {
                 shutdown::stop(&tasks).await;
                 return Err(error);
             }
         };
         if let Some(lines) = lines {
-            own_log::store(lines, &parts.state.logs, &parts.state.registry, &tasks);
+            own_log::store(lines, &storage.logs, &tools.registry, &tasks);
         }
-        let reloader = Reloader::new(source, config, parts.state.clone());
-        door.open(parts.state);
+        let (reload, reloads) = mpsc::channel(RELOADS_MAX);
+        let state = assemble::join(&config, &storage, tools, address, reload);
+        let reloader = Reloader::new(source, config, state.clone());
+        door.open(state);
         systemd::watchdog(&tasks);
         systemd::ready(&format!("pages at http://{address}"));
         info!(%address, "ready");
-        Ok(App { address, tasks, reloader, reloads, storage: parts.storage })
+        Ok(App { address, tasks, reloader, reloads, storage })
     }
 
     /// Returns where the box listens, with the port that was taken.
@@ -114,10 +117,7 @@ impl App {
         let App { tasks, storage, reloader, reloads, .. } = self;
         drop((reloader, reloads));
         let stuck = shutdown::stop(&tasks).await;
-        let closed = tokio::task::block_in_place(|| storage.close());
-        if let Err(error) = closed {
-            warn!(%error, "the data folder was not closed cleanly");
-        }
+        tokio::task::block_in_place(|| storage.close());
         info!("stopped");
         stuck.is_empty()
     }

@@ -18,7 +18,7 @@ const DEADLINES: [(Phase, &str, Duration); 3] = [
 /// A task that belongs to a later phase is not waited for in an earlier one, but nothing tells which is
 /// which: so a phase is over when nothing ends any more or its deadline has passed, and only the last one
 /// insists.
-pub async fn stop(tasks: &Tasks) -> Vec<String> {
+pub(super) async fn stop(tasks: &Tasks) -> Vec<String> {
     let mut left = Vec::new();
     for (phase, name, deadline) in DEADLINES {
         tasks.token(phase).cancel();

@@ -7,22 +7,17 @@ use sd_notify::NotifyState;
 use crate::task::{OnPanic, Phase, Tasks};
 
 /// Says that the box is up.
-pub fn ready(status: &str) {
+pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// Says that the box is going down.
-pub fn stopping() {
+pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says in one line what the box is doing.
-pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
-}
-
 /// Feeds the watchdog at half its time, as long as tasks are run at all.
-pub fn watchdog(tasks: &Tasks) {
+pub(super) fn watchdog(tasks: &Tasks) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     let end = tasks.token(Phase::Stores);
     let every = (period / 2).max(Duration::from_millis(100));

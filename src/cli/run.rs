@@ -9,7 +9,7 @@ use crate::app;
 
 /// Arguments of `andon run`. They win over the configuration file.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Configuration file; without it /etc/andon/andon.yml, or embedded defaults if that is not there
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
