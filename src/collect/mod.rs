@@ -11,10 +11,12 @@
 //! All end in one batch per event for [`tsdb::Db::append`]; what is refused is counted by reason.
 
 mod config;
+mod instruments;
 mod remote_write;
 pub mod scrape;
 mod snapshot;
 pub mod telemetry;
+mod ticker;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ pub use config::{Config, HostConfig, LogsConfig, NatsConfig, NatsServer, OwnConf
 pub use remote_write::{RemoteWrite, WriteError, WriteOutcome};
 pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 
+use self::instruments::Instruments;
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::DeviceMessage;
@@ -51,31 +54,40 @@ pub struct Deps {
 /// The collectors' handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Collector {
-    db: tsdb::Db,
+    scraper: scrape::Scraper,
+    remote_write: RemoteWrite,
 }
 
 impl Collector {
     /// Starts all collectors.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Collector {
-        let _ = config;
-        Collector { db: deps.db }
+        let instruments = Instruments::new(&deps.registry);
+        let scraper = scrape::Scraper::start(
+            config.scrape,
+            deps.db.clone(),
+            deps.clock.clone(),
+            &deps.tasks,
+            instruments.clone(),
+        );
+        let remote_write = RemoteWrite::new(deps.db, deps.clock, instruments);
+        Collector { scraper, remote_write }
     }
 
     /// Takes new settings: targets and sources that stay the same keep their state.
     pub fn reload(&self, config: Config) {
-        let _ = config;
+        self.scraper.reload(config.scrape);
     }
 
     /// Returns the state of all ways in.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::default()
+        Arc::new(Snapshot { jobs: self.scraper.snapshot(), ..Snapshot::default() })
     }
 
     /// Returns the way in for pushed samples.
     #[must_use]
     pub fn remote_write(&self) -> RemoteWrite {
-        RemoteWrite::new(self.db.clone())
+        self.remote_write.clone()
     }
 }

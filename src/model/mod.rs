@@ -14,6 +14,7 @@ mod http_client;
 mod labels;
 mod log_entry;
 mod matcher;
+mod md5;
 mod metric;
 mod name;
 mod regex;

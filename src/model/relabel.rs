@@ -1,6 +1,9 @@
 //! Relabelling: rules that change or drop labels, as a pure function over label sets.
+//!
+//! Source: Prometheus 3, `model/relabel`.
 
-use super::{AnchoredRegex, Labels};
+use super::md5::md5;
+use super::{AnchoredRegex, Labels, LabelsBuilder};
 
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,11 +41,11 @@ pub struct RelabelRule {
     pub separator: String,
     /// What the joined source must match; `(.*)` by default.
     pub regex: AnchoredRegex,
-    /// For [`RelabelAction::HashMod`].
+    /// For [`RelabelAction::HashMod`]; at least 1.
     pub modulus: u64,
     /// Label to write; may hold group references.
     pub target_label: String,
-    /// What to write; `$1` by default.
+    /// What to write; `$1` by default. `$1`, `${1}`, `$name`, `${name}` are groups of `regex`, `$$` is `$`.
     pub replacement: String,
     /// What to do.
     pub action: RelabelAction,
@@ -54,6 +57,163 @@ pub fn relabel(labels: &Labels, rules: &[RelabelRule]) -> Option<Labels> {
     if rules.is_empty() {
         return Some(labels.clone());
     }
-    let _ = rules;
-    Some(labels.clone())
+    let mut builder = labels.builder();
+    rules.iter().all(|rule| apply(rule, &mut builder)).then(|| builder.build())
+}
+
+/// Applies one rule; `false` if it drops the set.
+fn apply(rule: &RelabelRule, labels: &mut LabelsBuilder) -> bool {
+    let source = source_of(rule, labels);
+    match rule.action {
+        RelabelAction::Keep => return rule.regex.is_match(&source),
+        RelabelAction::Drop => return !rule.regex.is_match(&source),
+        RelabelAction::KeepEqual => return labels.get(&rule.target_label).unwrap_or("") == source,
+        RelabelAction::DropEqual => return labels.get(&rule.target_label).unwrap_or("") != source,
+        RelabelAction::Replace => replace(rule, &source, labels),
+        RelabelAction::Lowercase => {
+            labels.set(&rule.target_label, &source.to_lowercase());
+        }
+        RelabelAction::Uppercase => {
+            labels.set(&rule.target_label, &source.to_uppercase());
+        }
+        RelabelAction::HashMod => {
+            // The last eight bytes of the digest, as Prometheus has always taken.
+            let hash = md5(source.as_bytes()).iter().skip(8).fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
+            labels.set(&rule.target_label, &(hash % rule.modulus.max(1)).to_string());
+        }
+        RelabelAction::LabelMap => {
+            let copies: Vec<(String, String)> = labels
+                .iter()
+                .filter_map(|(name, value)| Some((expand(rule, name, &rule.replacement)?, value.to_owned())))
+                .collect();
+            for (name, value) in copies.iter().filter(|(name, _)| !name.is_empty()) {
+                labels.set(name, value);
+            }
+        }
+        RelabelAction::LabelDrop => remove(labels, |name| rule.regex.is_match(name)),
+        RelabelAction::LabelKeep => remove(labels, |name| !rule.regex.is_match(name)),
+    }
+    true
+}
+
+fn source_of(rule: &RelabelRule, labels: &LabelsBuilder) -> String {
+    let mut source = String::new();
+    for (i, name) in rule.source_labels.iter().enumerate() {
+        if i > 0 {
+            source.push_str(&rule.separator);
+        }
+        source.push_str(labels.get(name).unwrap_or(""));
+    }
+    source
+}
+
+fn replace(rule: &RelabelRule, source: &str, labels: &mut LabelsBuilder) {
+    let Some(target) = expand(rule, source, &rule.target_label).filter(|target| !target.is_empty()) else { return };
+    let value = expand(rule, source, &rule.replacement).unwrap_or_default();
+    // An empty value removes the label.
+    labels.set(&target, &value);
+}
+
+/// Returns `template` with the groups of the match filled in; `None` if `text` does not match. What a name
+/// after `$` is, and that an unknown one is empty, the expression crate has in common with Go.
+fn expand(rule: &RelabelRule, text: &str, template: &str) -> Option<String> {
+    let groups = rule.regex.captures(text)?;
+    let mut expanded = String::new();
+    groups.expand(template, &mut expanded);
+    Some(expanded)
+}
+
+fn remove(labels: &mut LabelsBuilder, is_removed: impl Fn(&str) -> bool) {
+    let names: Vec<String> = labels.iter().map(|(name, _)| name.to_owned()).filter(|name| is_removed(name)).collect();
+    for name in names {
+        labels.remove(&name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(action: RelabelAction, source: &[&str], regex: &str, target: &str, replacement: &str) -> RelabelRule {
+        RelabelRule {
+            source_labels: source.iter().map(|s| (*s).to_owned()).collect(),
+            separator: ";".to_owned(),
+            regex: AnchoredRegex::new(regex).unwrap(),
+            modulus: 1000,
+            target_label: target.to_owned(),
+            replacement: replacement.to_owned(),
+            action,
+        }
+    }
+
+    /// Applies rules to `{a="foo", b="bar", c="baz"}`; an empty expectation means dropped.
+    #[track_caller]
+    fn check(rules: &[RelabelRule], expected: &[(&str, &str)]) {
+        let labels = Labels::from_pairs([("a", "foo"), ("b", "bar"), ("c", "baz")]);
+        let got = relabel(&labels, rules);
+        let expected = (!expected.is_empty()).then(|| Labels::from_pairs(expected.iter().copied()));
+        assert_eq!(got, expected);
+    }
+
+    // The cases are those of Prometheus's own relabel_test.go, worked through by hand.
+    #[test]
+    fn replace_writes_what_matches() {
+        use RelabelAction::Replace;
+        check(
+            &[rule(Replace, &["a"], "f(.*)", "d", "ch${1}-ch${1}")],
+            &[("a", "foo"), ("b", "bar"), ("c", "baz"), ("d", "choo-choo")],
+        );
+        check(
+            &[
+                rule(Replace, &["a", "b"], "f(.*);(.*)r", "a", "b${1}${2}m"),
+                rule(Replace, &["c", "a"], "(b).*b(.*)ba(.*)", "d", "$1$2$2$3"),
+            ],
+            &[("a", "boobam"), ("b", "bar"), ("c", "baz"), ("d", "boooom")],
+        );
+        check(&[rule(Replace, &["a"], "x", "d", "$1")], &[("a", "foo"), ("b", "bar"), ("c", "baz")]);
+        check(&[rule(Replace, &["a"], ".*", "b", "")], &[("a", "foo"), ("c", "baz")]);
+        check(
+            &[rule(Replace, &["a"], "(f).*", "${1}_x", "$$1")],
+            &[("a", "foo"), ("b", "bar"), ("c", "baz"), ("f_x", "$1")],
+        );
+        check(&[rule(Replace, &["a"], "(f).*", "$2", "x")], &[("a", "foo"), ("b", "bar"), ("c", "baz")]);
+        check(&[rule(Replace, &[], "(.*)", "d", "fixed")], &[("a", "foo"), ("b", "bar"), ("c", "baz"), ("d", "fixed")]);
+        check(&[rule(Replace, &["a"], "(.*)", "d", "$1x")], &[("a", "foo"), ("b", "bar"), ("c", "baz")]);
+    }
+
+    #[test]
+    fn keep_and_drop_decide() {
+        use RelabelAction::{Drop, DropEqual, Keep, KeepEqual};
+        let all = [("a", "foo"), ("b", "bar"), ("c", "baz")];
+        check(&[rule(Drop, &["a"], ".*o.*", "", "")], &[]);
+        check(&[rule(Drop, &["a"], "f", "", "")], &all);
+        check(&[rule(Keep, &["a"], "no-match", "", "")], &[]);
+        check(&[rule(Keep, &["a"], "fo.", "", ""), rule(Keep, &["b"], "bar", "", "")], &all);
+        check(&[rule(KeepEqual, &["a"], "(.*)", "b", "")], &[]);
+        check(&[rule(DropEqual, &["a"], "(.*)", "b", "")], &all);
+        check(&[rule(DropEqual, &["nothing"], "(.*)", "also_nothing", "")], &[]);
+    }
+
+    #[test]
+    fn names_are_mapped_dropped_and_kept() {
+        use RelabelAction::{LabelDrop, LabelKeep, LabelMap};
+        check(
+            &[rule(LabelMap, &[], "(b|c)", "", "x_${1}")],
+            &[("a", "foo"), ("b", "bar"), ("c", "baz"), ("x_b", "bar"), ("x_c", "baz")],
+        );
+        check(&[rule(LabelDrop, &[], "(a|b)", "", "")], &[("c", "baz")]);
+        check(&[rule(LabelKeep, &[], "(a|b)", "", "")], &[("a", "foo"), ("b", "bar")]);
+    }
+
+    #[test]
+    fn letters_and_shards() {
+        use RelabelAction::{HashMod, Lowercase, Uppercase};
+        check(&[rule(Uppercase, &["a", "b"], "(.*)", "a", "")], &[("a", "FOO;BAR"), ("b", "bar"), ("c", "baz")]);
+        check(
+            &[rule(Uppercase, &["a"], "(.*)", "a", ""), rule(Lowercase, &["a"], "(.*)", "b", "")],
+            &[("a", "FOO"), ("b", "foo"), ("c", "baz")],
+        );
+        // From relabel_test.go: md5 of "foo", last eight bytes, modulo 1000.
+        check(&[rule(HashMod, &["c"], "(.*)", "d", "")], &[("a", "foo"), ("b", "bar"), ("c", "baz"), ("d", "976")]);
+    }
 }

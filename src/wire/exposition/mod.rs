@@ -1,1 +1,16 @@
-//! The text exposition format.
+//! The text that programs show at `/metrics`.
+//!
+//! Read: the text format 0.0.4 with the quoted names of Prometheus 3 (`{"a.name", label="x"}`), and
+//! OpenMetrics text 1.0 (times in seconds, exemplars passed over, `# EOF`). Written: 0.0.4.
+//! Source: Prometheus "Exposition formats"; OpenMetrics 1.0.
+
+mod float;
+mod parse;
+mod render;
+
+pub use float::normal_bound;
+pub use parse::{Entry, Format, Parser, SampleLine};
+pub use render::{CONTENT_TYPE, render};
+
+#[cfg(test)]
+mod exposition_test;

@@ -1,0 +1,91 @@
+//! One HTTP GET with caps on size, time and redirects.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, Url};
+
+use crate::model::HttpClient;
+use crate::outbound::Outbound;
+use crate::wire::exposition::Format;
+
+/// What we ask for. The old text format first: it is what every exporter tests.
+const ACCEPTED: &str = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,\
+    text/plain;q=0.4,*/*;q=0.1";
+
+/// A bound above every scrape timeout; the target's own is shorter.
+const REQUEST_MAX: Duration = Duration::from_secs(3600);
+
+/// Longest text of an error that is shown.
+const ERROR_CHARS_MAX: usize = 200;
+
+/// Fetches with the settings of one job; connections are kept. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Fetcher(Outbound);
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// The bytes, unpacked.
+    pub(super) bytes: Vec<u8>,
+    /// What they are.
+    pub(super) format: Format,
+}
+
+impl Fetcher {
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// In words, when a certificate or key cannot be used.
+    pub(super) fn new(settings: &HttpClient) -> Result<Self, String> {
+        Outbound::new(settings, REQUEST_MAX).map(Fetcher).map_err(|e| e.to_string())
+    }
+
+    /// Fetches a page of metrics.
+    ///
+    /// # Errors
+    /// In words for people, without the URL.
+    pub(super) async fn get(&self, url: &Url, timeout: Duration, body_bytes_max: u64) -> Result<Body, String> {
+        let fetch = async {
+            let request = self.0.request(Method::GET, url.as_str()).map_err(|e| e.to_string())?;
+            let request = request
+                .header(ACCEPT, ACCEPTED)
+                .header("X-Prometheus-Scrape-Timeout-Seconds", timeout.as_secs_f64().to_string());
+            let mut response = request.send().await.map_err(|e| describe(&e))?;
+            let status = response.status();
+            if !status.is_success() {
+                return Err(format!("server returned HTTP status {status}"));
+            }
+            let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+            let format = Format::of_content_type(content_type);
+            let mut bytes = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|e| describe(&e))? {
+                if (bytes.len() + chunk.len()) as u64 > body_bytes_max {
+                    return Err(format!("body size limit of {body_bytes_max} bytes exceeded"));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(Body { bytes, format })
+        };
+        match tokio::time::timeout(timeout, fetch).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no complete answer within {timeout:?}")),
+        }
+    }
+}
+
+/// Returns what went wrong as the innermost cause tells it: `connection refused`, not `error sending request`.
+pub(super) fn describe(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = if error.source().is_none() {
+        // The URL is known to whoever reads this, and may hold parameters that are not for every eye.
+        error.to_string().split(" for url").next().unwrap_or_default().to_owned()
+    } else {
+        innermost.to_string()
+    };
+    text.chars().take(ERROR_CHARS_MAX).collect()
+}

@@ -1,0 +1,180 @@
+//! A scrape body into one batch.
+
+use super::cache::{Known, LineCache};
+use super::{Job, Target};
+use crate::model::{LABEL_NAME, Labels, Metadata, MetricKind, Timestamp, relabel};
+use crate::storage::tsdb::{Batch, Db};
+use crate::wire::exposition::{Entry, Parser, SampleLine};
+
+use super::fetch::Body;
+
+/// How far ahead of our clock a target's own time may lie; beyond, the sample is refused alone.
+const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
+
+/// Longest help text that is kept.
+const HELP_CHARS_MAX: usize = 1000;
+
+/// What a body gave.
+#[derive(Debug, Default)]
+pub(super) struct Scraped {
+    /// The samples, resolved.
+    pub(super) batch: Batch,
+    /// Samples in the body.
+    pub(super) samples: usize,
+    /// Samples after relabelling.
+    pub(super) kept: usize,
+    /// Series that the cache did not know.
+    pub(super) added: usize,
+    /// Samples refused because their time lies too far ahead.
+    pub(super) too_new: u64,
+    /// Samples of series that the store did not want to begin.
+    pub(super) over_series_limit: u64,
+    /// What the body says about metric names.
+    pub(super) metadata: Vec<(String, Metadata)>,
+}
+
+/// A sample of a line that is not known yet.
+struct Fresh {
+    key: u64,
+    labels: Labels,
+    at: Timestamp,
+    value: f64,
+    is_ours: bool,
+}
+
+/// Reads a body whole before anything is kept: a body with a mistake, or over a limit, gives nothing.
+///
+/// # Errors
+/// In words, with the line.
+pub(super) fn ingest(
+    job: &Job,
+    target: &Target,
+    db: &Db,
+    cache: &mut LineCache,
+    body: &Body,
+    at: Timestamp,
+) -> Result<Scraped, String> {
+    let mut scraped = Scraped::default();
+    let mut fresh = Vec::new();
+    for entry in Parser::new(&body.bytes, body.format).map_err(|e| e.to_string())? {
+        match entry.map_err(|e| e.to_string())? {
+            Entry::Help(name, text) => metadata(&mut scraped, name).help = text.chars().take(HELP_CHARS_MAX).collect(),
+            Entry::Type(name, kind) => metadata(&mut scraped, name).kind = kind,
+            Entry::Unit(name, unit) => metadata(&mut scraped, name).unit = unit.to_owned(),
+            Entry::Sample(line) => sample(job, target, cache, &line, at, &mut scraped, &mut fresh)?,
+        }
+        if job.sample_limit > 0 && scraped.kept > job.sample_limit {
+            return Err(format!("sample_limit of {} exceeded", job.sample_limit));
+        }
+    }
+    scraped.added = fresh.len();
+    for new in fresh {
+        match db.series_ref(&new.labels) {
+            Some(series) => {
+                cache.keep(new.key, Known::Series(series), new.is_ours);
+                scraped.batch.push_ref(series, new.at, new.value);
+            }
+            None => scraped.over_series_limit += 1,
+        }
+    }
+    Ok(scraped)
+}
+
+fn metadata<'a>(scraped: &'a mut Scraped, name: &str) -> &'a mut Metadata {
+    let is_last = scraped.metadata.last().is_some_and(|(last, _)| last == name);
+    if !is_last {
+        scraped.metadata.push((name.to_owned(), Metadata::default()));
+    }
+    let last = scraped.metadata.len() - 1;
+    &mut scraped.metadata[last].1
+}
+
+fn sample(
+    job: &Job,
+    target: &Target,
+    cache: &mut LineCache,
+    line: &SampleLine<'_>,
+    at: Timestamp,
+    scraped: &mut Scraped,
+    fresh: &mut Vec<Fresh>,
+) -> Result<(), String> {
+    scraped.samples += 1;
+    let own_time = line.timestamp_ms.filter(|_| job.honor_timestamps).map(Timestamp::from_millis);
+    let is_ours = own_time.is_none();
+    let time = own_time.unwrap_or(at);
+    // Only the kinds that change how a line is read are told apart.
+    let kind = match line.kind {
+        kind @ (MetricKind::Histogram | MetricKind::Summary) => kind,
+        MetricKind::Counter | MetricKind::Gauge | MetricKind::Unknown => MetricKind::Unknown,
+    };
+    let key = cache.key(line.series, kind);
+    let is_too_new = time.as_millis() - at.as_millis() > AHEAD_MS_MAX;
+    match cache.seen(key, is_ours) {
+        Some(Known::Dropped) => {}
+        _ if is_too_new => {
+            scraped.kept += 1;
+            scraped.too_new += 1;
+        }
+        Some(Known::Series(series)) => {
+            scraped.kept += 1;
+            scraped.batch.push_ref(series, time, line.value);
+        }
+        None => {
+            let labels = line.labels().map_err(|e| e.to_string())?;
+            match series_labels(job, target, &labels) {
+                None => cache.keep(key, Known::Dropped, false),
+                Some(labels) => {
+                    check_limits(job, &labels, line)?;
+                    scraped.kept += 1;
+                    fresh.push(Fresh { key, labels, at: time, value: line.value, is_ours });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Joins a line's labels with the target's and relabels; `None` if that drops the sample.
+///
+/// Source: Prometheus 3, `scrape.mutateSampleLabels`.
+fn series_labels(job: &Job, target: &Target, exposed: &Labels) -> Option<Labels> {
+    let mut joined = exposed.builder();
+    let mut moved = Vec::new();
+    for (name, value) in target.labels.iter() {
+        match exposed.get(name) {
+            Some(_) if job.honor_labels => {}
+            Some(own) => {
+                moved.push((name, own));
+                joined.set(name, value);
+            }
+            None => {
+                joined.set(name, value);
+            }
+        }
+    }
+    for (name, own) in moved {
+        let mut other = format!("exported_{name}");
+        while joined.get(&other).is_some() {
+            other.insert_str(0, "exported_");
+        }
+        joined.set(&other, own);
+    }
+    let labels = relabel(&joined.build(), &job.metric_relabel)?;
+    labels.get(LABEL_NAME).is_some().then_some(labels)
+}
+
+fn check_limits(job: &Job, labels: &Labels, line: &SampleLine<'_>) -> Result<(), String> {
+    let fail = |what: &str, limit: usize| Err(format!("line {}: {what} of {limit} exceeded", line.line));
+    if job.label_limit > 0 && labels.len() > job.label_limit {
+        return fail("label_limit", job.label_limit);
+    }
+    for (name, value) in labels.iter() {
+        if job.label_name_length_limit > 0 && name.len() > job.label_name_length_limit {
+            return fail("label_name_length_limit", job.label_name_length_limit);
+        }
+        if job.label_value_length_limit > 0 && value.len() > job.label_value_length_limit {
+            return fail("label_value_length_limit", job.label_value_length_limit);
+        }
+    }
+    Ok(())
+}

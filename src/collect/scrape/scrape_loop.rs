@@ -1,0 +1,219 @@
+//! One target's task: tick, fetch, read, append, report `up`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::cache::LineCache;
+use super::fetch::{Body, Fetcher};
+use super::ingest::{Scraped, ingest};
+use super::{Job, Sinks, Target};
+use crate::collect::instruments::Way;
+use crate::collect::snapshot::{Health, TargetSnapshot};
+use crate::collect::ticker::Ticker;
+use crate::model::{LABEL_NAME, Labels, Metadata, Timestamp, stale_nan};
+use crate::storage::tsdb::Batch;
+
+/// Most metric names of one target whose help and kind are kept.
+const METADATA_MAX: usize = 20_000;
+
+/// Names of the series that report on a scrape, in the order of [`Report::values`].
+const REPORT_NAMES: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// What the manager keeps of a running target.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// What pages see.
+    pub(super) status: Arc<Mutex<TargetSnapshot>>,
+    stop: CancellationToken,
+    is_removed: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Ends the task; its series end too, with a staleness marker.
+    pub(super) fn remove(&self) {
+        self.is_removed.store(true, Ordering::SeqCst);
+        self.stop.cancel();
+    }
+
+    /// Ends the task because another takes over the same series.
+    pub(super) fn replace(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// One target with what is remembered between scrapes.
+#[derive(Debug)]
+pub(super) struct ScrapeLoop {
+    job: Arc<Job>,
+    target: Target,
+    fetcher: Result<Fetcher, String>,
+    sinks: Sinks,
+    cache: LineCache,
+    metadata: HashMap<String, Metadata>,
+    report_labels: [Labels; 5],
+    status: Arc<Mutex<TargetSnapshot>>,
+    stop: CancellationToken,
+    is_removed: Arc<AtomicBool>,
+}
+
+impl ScrapeLoop {
+    /// Prepares a target; `stop` ends it.
+    pub(super) fn new(
+        job: Arc<Job>,
+        target: Target,
+        fetcher: Result<Fetcher, String>,
+        sinks: Sinks,
+        stop: CancellationToken,
+    ) -> (Self, Handle) {
+        let status = Arc::new(Mutex::new(TargetSnapshot {
+            url: target.url.to_string(),
+            labels: target.labels.clone(),
+            discovered_labels: target.discovered.clone(),
+            health: Health::Unknown,
+            last_error: String::new(),
+            last_scrape: None,
+            last_duration: std::time::Duration::ZERO,
+            samples: 0,
+            interval: target.interval,
+            timeout: target.timeout,
+        }));
+        let is_removed = Arc::new(AtomicBool::new(false));
+        let handle = Handle { status: status.clone(), stop: stop.clone(), is_removed: is_removed.clone() };
+        let report_labels = REPORT_NAMES.map(|name| {
+            let mut labels = target.labels.builder();
+            labels.set(LABEL_NAME, name);
+            labels.build()
+        });
+        let cache = LineCache::new(rand::random());
+        let metadata = HashMap::new();
+        (ScrapeLoop { job, target, fetcher, sinks, cache, metadata, report_labels, status, stop, is_removed }, handle)
+    }
+
+    /// Scrapes until stopped.
+    pub(super) async fn run(mut self) {
+        let mut ticker = Ticker::new(self.sinks.clock.clone(), self.target.interval, self.target.spread());
+        while let Some(tick) = ticker.next(&self.stop).await {
+            self.sinks.instruments.skipped(Way::Scrape, tick.skipped);
+            self.scrape(tick.at).await;
+        }
+        if self.is_removed.load(Ordering::SeqCst) {
+            self.end_series(self.sinks.clock.now());
+        }
+    }
+
+    /// Scrapes once. The tick's time is the time of all samples without one of their own.
+    pub(super) async fn scrape(&mut self, at: Timestamp) {
+        let started = self.sinks.clock.elapsed();
+        let body_max = if self.job.body_size_limit == 0 { Job::BODY_BYTES_MAX } else { self.job.body_size_limit };
+        let fetched = match &self.fetcher {
+            Err(problem) => Err(problem.clone()),
+            Ok(fetcher) => tokio::select! {
+                () = self.stop.cancelled() => return,
+                fetched = fetcher.get(&self.target.url, self.target.timeout, body_max) => fetched,
+            },
+        };
+        let duration = self.sinks.clock.elapsed().saturating_sub(started);
+        // Inline, not on the blocking pool: a scrape must not wait behind a page's query.
+        let result = fetched.and_then(|body| self.keep(&body, at, duration));
+        if let Err(problem) = &result {
+            debug!(url = %self.target.url, problem, "scrape failed");
+            self.fail(at, duration);
+        }
+        self.sinks.instruments.scrapes.with(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.health = if result.is_ok() { Health::Up } else { Health::Down };
+        status.last_scrape = Some(at);
+        status.last_duration = duration;
+        status.samples = *result.as_ref().unwrap_or(&0);
+        status.last_error = result.err().unwrap_or_default();
+    }
+
+    /// Appends a body's samples, the ends of what vanished, and the report, in one batch.
+    fn keep(&mut self, body: &Body, at: Timestamp, duration: std::time::Duration) -> Result<usize, String> {
+        let mut scraped = self.ingest(body, at)?;
+        let added = scraped.added;
+        self.finish(&mut scraped, added, at, duration);
+        let mut outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
+        if outcome.unknown_ref > 0 {
+            // The store has dropped series from its head that we still knew: look all of them up again.
+            self.cache.forget();
+            scraped = self.ingest(body, at)?;
+            self.finish(&mut scraped, added, at, duration);
+            outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
+        }
+        self.sinks.instruments.appended(Way::Scrape, &outcome);
+        self.sinks.instruments.refused(Way::Scrape, "too_new", scraped.too_new);
+        self.sinks.instruments.refused(Way::Scrape, "over_series_limit", scraped.over_series_limit);
+        self.keep_metadata(std::mem::take(&mut scraped.metadata));
+        Ok(scraped.samples)
+    }
+
+    fn ingest(&mut self, body: &Body, at: Timestamp) -> Result<Scraped, String> {
+        self.cache.begin();
+        ingest(&self.job, &self.target, &self.sinks.db, &mut self.cache, body, at)
+    }
+
+    fn finish(&mut self, scraped: &mut Scraped, added: usize, at: Timestamp, duration: std::time::Duration) {
+        self.cache.end(at, &mut scraped.batch);
+        let values = [1.0, duration.as_secs_f64(), count(scraped.samples), count(scraped.kept), count(added)];
+        self.report(&mut scraped.batch, values, at);
+    }
+
+    /// Reports a failed scrape and ends all series.
+    fn fail(&mut self, at: Timestamp, duration: std::time::Duration) {
+        let mut batch = Batch::default();
+        self.cache.begin();
+        self.cache.end(at, &mut batch);
+        self.report(&mut batch, [0.0, duration.as_secs_f64(), 0.0, 0.0, 0.0], at);
+        self.append(&batch);
+    }
+
+    fn end_series(&mut self, at: Timestamp) {
+        let mut batch = Batch::default();
+        self.cache.begin();
+        self.cache.end(at, &mut batch);
+        self.report(&mut batch, [stale_nan(); 5], at);
+        self.append(&batch);
+    }
+
+    fn append(&self, batch: &Batch) {
+        match self.sinks.db.append(batch) {
+            Ok(outcome) => self.sinks.instruments.appended(Way::Scrape, &outcome),
+            Err(problem) => {
+                debug!(%problem, "scrape report not kept");
+                self.sinks.instruments.refused(Way::Scrape, "read_only", batch.len() as u64);
+            }
+        }
+    }
+
+    fn report(&self, batch: &mut Batch, values: [f64; 5], at: Timestamp) {
+        for (labels, value) in self.report_labels.iter().zip(values) {
+            batch.push(labels, at, value);
+        }
+    }
+
+    fn keep_metadata(&mut self, metadata: Vec<(String, Metadata)>) {
+        for (name, new) in metadata {
+            let is_known = self.metadata.get(&name) == Some(&new);
+            if !is_known && (self.metadata.len() < METADATA_MAX || self.metadata.contains_key(&name)) {
+                self.sinks.db.set_metadata(&name, new.clone());
+                self.metadata.insert(name, new);
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^53")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
