@@ -1,0 +1,1 @@
+//! The session as a table: what comes in, what goes out.
