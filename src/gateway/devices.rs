@@ -40,7 +40,10 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) enum Command {
     /// Is this claim right? Nothing changes.
-    Check { claim: Claim, answer: oneshot::Sender<std::result::Result<(), &'static str>> },
+    Check {
+        claim: Claim,
+        answer: oneshot::Sender<std::result::Result<(), &'static str>>,
+    },
     /// Let this connection in.
     Connect {
         claim: Claim,
@@ -51,9 +54,18 @@ pub(super) enum Command {
         answer: oneshot::Sender<std::result::Result<Entry, &'static str>>,
     },
     /// A connection that was let in is gone.
-    Disconnected { entry: Entry, reason: &'static str },
-    Add { device: NewDevice, answer: oneshot::Sender<Result<AddedDevice>> },
-    Remove { id: String, answer: oneshot::Sender<Result<()>> },
+    Disconnected {
+        entry: Entry,
+        reason: &'static str,
+    },
+    Add {
+        device: NewDevice,
+        answer: oneshot::Sender<Result<AddedDevice>>,
+    },
+    Remove {
+        id: String,
+        answer: oneshot::Sender<Result<()>>,
+    },
 }
 
 /// Where the task tells what it knows.
@@ -144,12 +156,9 @@ impl Devices {
             }
             Command::Connect { claim, way, address, traffic, end, answer } => {
                 let checked = self.registry.check(&claim);
-                let entry = checked.map(|identity| self.connect(identity, way, Open {
-                    address,
-                    traffic,
-                    end,
-                    connected_at: self.clock.now(),
-                }));
+                let entry = checked.map(|identity| {
+                    self.connect(identity, way, Open { address, traffic, end, connected_at: self.clock.now() })
+                });
                 let is_let_in = entry.is_ok();
                 if let Err(Ok(entry)) = answer.send(entry) {
                     self.disconnect(&entry, "error");

@@ -109,7 +109,9 @@ impl Instruments {
                 "Frames a device may send at once.",
                 &["device_id"],
             ),
-            nats_publish: r.counters("gateway_nats_publish_total", "Publishes taken by the bus.", &["stream"]).with(&["core"]),
+            nats_publish: r
+                .counters("gateway_nats_publish_total", "Publishes taken by the bus.", &["stream"])
+                .with(&["core"]),
             nats_publish_errors: r
                 .counters("gateway_nats_publish_errors_total", "Publishes that NATS did not take.", &["stream"])
                 .with(&["core"]),
@@ -117,8 +119,7 @@ impl Instruments {
             publish_latency: latency.with(&["publish"]),
             subscribe_latency: latency.with(&["subscribe"]),
             refused: r.counters("andon_gateway_refused_total", "Frames of devices refused, by code.", &["code"]),
-            not_recorded: r
-                .counter("andon_gateway_not_recorded_total", "Publishes the collectors had no room for."),
+            not_recorded: r.counter("andon_gateway_not_recorded_total", "Publishes the collectors had no room for."),
             turned_away: r.counters(
                 "andon_gateway_turned_away_total",
                 "Sockets turned away before they could authenticate, by reason.",

@@ -154,12 +154,7 @@ impl Gateway {
             instruments,
             porter,
         });
-        Gateway {
-            shared,
-            new_config: Arc::new(new_config),
-            snapshot: seen_snapshot,
-            presence: seen_presence,
-        }
+        Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
     }
 
     /// Decides whether a socket may come in; waits a little for its turn if its address is crowded.
@@ -168,11 +163,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Refused`]: answer the request with it and do not upgrade.
-    pub async fn admit(
-        &self,
-        address: IpAddr,
-        authorization: Option<&str>,
-    ) -> std::result::Result<Admission, Refused> {
+    pub async fn admit(&self, address: IpAddr, authorization: Option<&str>) -> std::result::Result<Admission, Refused> {
         let shared = &self.shared;
         let turn = async {
             loop {

@@ -356,7 +356,8 @@ mod tests {
 
     #[test]
     fn member_names_come_in_any_case_and_unknown_ones_are_ignored() {
-        let frame = parse(r#" {"TYPE":0,"Subject":"a.b","extra":{"type":9},"PayLoad":[1, 2],"correlationid":"x\n"} "#).unwrap();
+        let frame =
+            parse(r#" {"TYPE":0,"Subject":"a.b","extra":{"type":9},"PayLoad":[1, 2],"correlationid":"x\n"} "#).unwrap();
         assert_eq!((frame.kind, &*frame.subject), (FrameType::Publish, "a.b"));
         assert_eq!(frame.payload.unwrap().get(), "[1, 2]");
         assert_eq!(frame.correlation_id.as_deref(), Some("x\n"));
@@ -418,7 +419,13 @@ mod tests {
         let whole = claim(r#"{"DeviceId":"d","token":"t","deviceType":"sensor"}"#).unwrap();
         assert_eq!((whole.device_id.as_deref(), whole.token.as_str()), (Some("d"), "t"));
         assert_eq!(claim(r#"{"token":"t"}"#).unwrap().device_id, None);
-        for bad in [r#"{"deviceId":"d"}"#, r#"{"deviceId":{"$gt":""},"token":"t"}"#, r#"{"deviceId":"d","token":0}"#, "[]", "7"] {
+        for bad in [
+            r#"{"deviceId":"d"}"#,
+            r#"{"deviceId":{"$gt":""},"token":"t"}"#,
+            r#"{"deviceId":"d","token":0}"#,
+            "[]",
+            "7",
+        ] {
             assert!(claim(bad).is_none(), "{bad}");
         }
     }

@@ -88,7 +88,9 @@ fn prepare(new: NewDevice, default_publish: &[String], default_subscribe: &[Stri
         return invalid("type", format!("takes up to {TYPE_CHARS_MAX} letters, digits, '-', '_' or '.'"));
     }
     let token = new.token.unwrap_or_else(token::generate);
-    if !(token::BROUGHT_CHARS_MIN..=token::CHARS_MAX).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+    if !(token::BROUGHT_CHARS_MIN..=token::CHARS_MAX).contains(&token.len())
+        || !token.bytes().all(|b| b.is_ascii_graphic())
+    {
         let (min, max) = (token::BROUGHT_CHARS_MIN, token::CHARS_MAX);
         return invalid("token", format!("needs {min} to {max} printable ASCII characters without spaces"));
     }

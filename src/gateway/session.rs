@@ -352,8 +352,10 @@ impl Session {
         self.instruments.auth_attempts.with(&["failure"]).inc();
         let mut effects = Vec::new();
         if let Some(reason) = reason {
-            let body = json!({ "success": false, "error": reason, "message": reason, "code": Code::AuthFailed.as_str() });
-            let frame = ServerFrame { payload: protocol::payload(&body), ..ServerFrame::new(FrameType::Auth, now.wall) };
+            let body =
+                json!({ "success": false, "error": reason, "message": reason, "code": Code::AuthFailed.as_str() });
+            let frame =
+                ServerFrame { payload: protocol::payload(&body), ..ServerFrame::new(FrameType::Auth, now.wall) };
             effects.push(send(&frame));
         }
         effects.extend(self.refuse(&Refusal::new(Code::AuthFailed, message), "", None, now));

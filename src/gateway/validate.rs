@@ -82,8 +82,29 @@ mod tests {
     #[test]
     fn odd_subjects_are_refused() {
         let odd = [
-            "", " ", ".", "..", "a.", ".a", "a..b", "a b", "a\t", "a\r\nPUB x 1", "a\0", "$JS.API.X", "$SYS.>", "_INBOX.>",
-            "_INBOX", "_R_.x", "a/../b", "a*", "a.b>c", "\u{435}.a", "%s%n", "{{.}}", "';--",
+            "",
+            " ",
+            ".",
+            "..",
+            "a.",
+            ".a",
+            "a..b",
+            "a b",
+            "a\t",
+            "a\r\nPUB x 1",
+            "a\0",
+            "$JS.API.X",
+            "$SYS.>",
+            "_INBOX.>",
+            "_INBOX",
+            "_R_.x",
+            "a/../b",
+            "a*",
+            "a.b>c",
+            "\u{435}.a",
+            "%s%n",
+            "{{.}}",
+            "';--",
         ];
         for text in odd {
             assert_eq!(pattern(text).map_err(|r| r.code), Err(Code::InvalidSubject), "{text:?}");

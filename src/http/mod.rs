@@ -13,6 +13,7 @@ mod guard;
 mod pages;
 mod server;
 mod state;
+mod ws;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -30,6 +31,7 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(pages::routes())
+        .merge(ws::routes())
         .with_state(state)
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())

@@ -2,11 +2,13 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
+mod devices;
+
 use axum::Router;
 
 use super::AppState;
 
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().merge(devices::routes())
 }
