@@ -7,13 +7,13 @@
 //! snapshots and engines and hand commands to the workers.
 
 mod api;
+mod assets;
 mod config;
 mod error;
 mod guard;
 mod pages;
 mod server;
 mod state;
-mod ws;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -30,8 +30,8 @@ pub use state::{AppState, Info, ReloadRequest};
 pub fn router(state: AppState, body_bytes_max: usize) -> Router {
     Router::new()
         .merge(api::routes())
+        .merge(assets::routes())
         .merge(pages::routes())
-        .merge(ws::routes())
         .with_state(state)
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())

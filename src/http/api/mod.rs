@@ -2,17 +2,11 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
-mod devices;
-mod format;
-mod metadata;
-mod parameters;
-mod query;
-
 use axum::Router;
 
 use super::AppState;
 
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().merge(devices::routes()).merge(metadata::routes()).merge(query::routes())
+    Router::new()
 }

@@ -1,0 +1,337 @@
+//! Devices: all of them, and everything about one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::alarms::Row as AlarmRow;
+use super::ask::{Asker, ask};
+use super::chart::{Cell, Strip, Svg, spark};
+use super::layout::Frame;
+use super::lines::cells;
+use super::log_lines::{LogLine, log_lines};
+use super::number::{Unit, ago, clock};
+use super::panel::{Panel, Question};
+use super::visit::{Visit, encode};
+use super::window::Window;
+use super::{failed, message, page};
+use crate::gateway::DeviceView;
+use crate::http::AppState;
+use crate::model::{LABEL_NAME, Labels, MatchOp, Matcher, Sample, Timestamp};
+use crate::query::promql::RangeSeries;
+
+/// How often the pages are fetched again, in seconds.
+const REFRESH_S: u32 = 5;
+/// Cells of a heartbeat bar.
+const CELLS: u64 = 60;
+/// Series shown for one device.
+const SERIES_MAX: usize = 60;
+/// Bytes of a last message that are shown.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+/// One device as a row.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// Its name.
+    pub(super) id: String,
+    /// Its page.
+    pub(super) href: String,
+    /// Its type; may be empty.
+    pub(super) device_type: String,
+    /// Whether it is connected.
+    pub(super) is_online: bool,
+    /// How long it has been so.
+    pub(super) since: String,
+    /// When it last sent something.
+    pub(super) last_seen: String,
+    /// Where it comes from; empty while it is away.
+    pub(super) address: String,
+    /// Messages a minute.
+    pub(super) rate: String,
+    /// Active alarms about it, by highest priority: shape and count.
+    pub(super) alarms: usize,
+    /// The highest priority of those.
+    pub(super) priority: u8,
+    /// Connected or not over the window.
+    pub(super) strip: Svg,
+}
+
+/// Returns all devices, those that are away first.
+pub(super) fn rows(asker: &Asker, window: &Window) -> Vec<Row> {
+    let snapshot = asker.state.gateway.snapshot();
+    let step = window.step(CELLS);
+    let expression = format!("min by (device_id) (min_over_time(device_connection_state[{}s]))", step.as_secs());
+    let mut history: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
+    for RangeSeries { labels, points } in asker.range(&expression, window, step) {
+        history.insert(labels.get("device_id").unwrap_or("").to_owned(), points);
+    }
+    let rates: BTreeMap<String, f64> = asker
+        .vector("sum by (device_id) (rate(device_messages_published_total[5m])) * 60")
+        .into_iter()
+        .map(|(l, v)| (l.get("device_id").unwrap_or("").to_owned(), v))
+        .collect();
+    let mut alarms: BTreeMap<String, (usize, u8)> = BTreeMap::new();
+    for alarm in asker.state.alarms.snapshot().active() {
+        if let Some(id) = alarm.labels.get("device_id") {
+            let (count, priority) = alarms.entry(id.to_owned()).or_insert((0, 4));
+            *count += 1;
+            *priority = alarm.priority().min(*priority);
+        }
+    }
+    let mut rows: Vec<Row> = snapshot
+        .devices
+        .iter()
+        .map(|device| {
+            let points = history.get(&device.id).map_or(&[][..], Vec::as_slice);
+            let (count, priority) = alarms.get(&device.id).copied().unwrap_or((0, 4));
+            Row {
+                strip: heartbeat(&device.id, points, window, asker),
+                rate: rates.get(&device.id).map_or_else(String::new, |r| Unit::PerMinute.show(*r)),
+                alarms: count,
+                priority,
+                ..row(device, asker.now)
+            }
+        })
+        .collect();
+    rows.sort_by(|a, b| (a.is_online, &a.id).cmp(&(b.is_online, &b.id)));
+    rows
+}
+
+fn row(device: &DeviceView, now: Timestamp) -> Row {
+    let since = match (&device.connection, device.disconnected_at) {
+        (Some(connection), _) => format!("connected {}", ago(connection.connected_at, now)),
+        (None, Some(at)) => format!("left {}", ago(at, now)),
+        (None, None) => "not seen since this box started".to_owned(),
+    };
+    Row {
+        id: device.id.clone(),
+        href: format!("/devices/{}", encode(&device.id)),
+        device_type: device.device_type.clone(),
+        is_online: device.connection.is_some(),
+        since,
+        last_seen: device.last_seen.map_or_else(|| "–".to_owned(), |t| ago(t, now)),
+        address: device.connection.as_ref().map_or_else(String::new, |c| c.address.to_string()),
+        rate: String::new(),
+        alarms: 0,
+        priority: 4,
+        strip: Svg::default(),
+    }
+}
+
+fn heartbeat(id: &str, points: &[Sample], window: &Window, asker: &Asker) -> Svg {
+    let cells = cells(points, window, CELLS, |v| if v >= 1.0 { Cell::Good } else { Cell::Bad });
+    Strip {
+        title: id,
+        start: window.start,
+        end: window.end,
+        cells: &cells,
+        words: ["connected", "idle", "away"],
+        is_band: false,
+        zone: &asker.state.info.time_zone,
+    }
+    .svg()
+}
+
+#[derive(Debug, Template)]
+#[template(path = "pages/devices.html")]
+struct Devices {
+    frame: Frame,
+    window: Window,
+    rows: Vec<Row>,
+    connected: usize,
+    all: usize,
+    find: String,
+    problems: Vec<String>,
+}
+
+/// Answers `GET /devices`.
+pub(super) async fn devices(State(state): State<AppState>, visit: Visit) -> Response {
+    let frame = Frame::new(&state, &visit, "/devices", "Devices", REFRESH_S);
+    let window = Window::read(&visit.params, Duration::from_secs(3600), visit.now);
+    let shown = window.clone();
+    let answers = ask(&state, visit.now, move |asker| (rows(asker, &shown), asker.problems())).await;
+    let Ok((rows, problems)) = answers else { return failed(frame) };
+    let find = visit.params.get("find").unwrap_or("").to_lowercase();
+    let all = rows.len();
+    let connected = rows.iter().filter(|r| r.is_online).count();
+    let is_wanted = |r: &Row| r.id.to_lowercase().contains(&find) || r.device_type.to_lowercase().contains(&find);
+    let rows = rows.into_iter().filter(is_wanted).collect();
+    page(&Devices { frame, window, rows, connected, all, find, problems })
+}
+
+/// One series of a device.
+#[derive(Debug)]
+struct Reading {
+    name: String,
+    labels: String,
+    value: String,
+    age: String,
+    is_stale: bool,
+    spark: Svg,
+    href: String,
+}
+
+/// One last message of a device.
+#[derive(Debug)]
+struct LastMessage {
+    subject: String,
+    age: String,
+    text: String,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "pages/device.html")]
+struct Device {
+    frame: Frame,
+    window: Window,
+    row: Row,
+    strip: Svg,
+    strip_ends: (String, String),
+    publish: String,
+    subscribe: String,
+    subscriptions: String,
+    frames: String,
+    created: String,
+    readings: Vec<Reading>,
+    readings_more: usize,
+    messages: Panel,
+    alarms: Vec<AlarmRow>,
+    last: Vec<LastMessage>,
+    logs: Vec<LogLine>,
+    logs_href: String,
+    problems: Vec<String>,
+}
+
+/// What was asked from the stores about one device.
+struct Answers {
+    strip: Svg,
+    readings: Vec<Reading>,
+    readings_more: usize,
+    messages: Panel,
+    last: Vec<LastMessage>,
+    logs: Vec<LogLine>,
+    problems: Vec<String>,
+}
+
+/// Answers `GET /devices/{id}`.
+pub(super) async fn device(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Response {
+    let frame = Frame::new(&state, &visit, "/devices", &id, REFRESH_S);
+    let window = Window::read(&visit.params, Duration::from_secs(3600), visit.now);
+    let snapshot = state.gateway.snapshot();
+    let Some(view) = snapshot.device(&id) else {
+        return message(
+            frame,
+            StatusCode::NOT_FOUND,
+            "No device of this name is registered. Devices are added with: andon device add NAME",
+        );
+    };
+    let (shown, asked) = (window.clone(), id.clone());
+    let Ok(answers) = ask(&state, visit.now, move |asker| about(asker, &asked, &shown)).await else {
+        return failed(frame);
+    };
+    let zone = &state.info.time_zone;
+    let mut alarms = AlarmRow::all(&state, visit.now);
+    alarms.retain(|a| a.place == id && !a.place_href.is_empty());
+    let connection = view.connection.as_ref();
+    page(&Device {
+        row: row(view, visit.now),
+        strip_ends: (clock(window.start, visit.now, zone), clock(window.end, visit.now, zone)),
+        publish: view.publish.join(", "),
+        subscribe: view.subscribe.join(", "),
+        subscriptions: connection.map_or_else(String::new, |c| c.subscriptions.join(", ")),
+        frames: connection
+            .map_or_else(String::new, |c| format!("{} in, {} out, {} refused", c.received, c.sent, c.refused)),
+        created: clock(view.created_at, visit.now, zone),
+        strip: answers.strip,
+        readings: answers.readings,
+        readings_more: answers.readings_more,
+        messages: answers.messages,
+        alarms,
+        last: answers.last,
+        logs: answers.logs,
+        logs_href: format!("/logs?q={}", encode(&selector(&id))),
+        problems: answers.problems,
+        window,
+        frame,
+    })
+}
+
+/// Returns the selector of everything that carries the device's name.
+fn selector(id: &str) -> String {
+    format!("{{device_id={}}}", quote(id))
+}
+
+/// Writes a text as PromQL and LogQL quote it.
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+fn about(asker: &Asker, id: &str, window: &Window) -> Answers {
+    let step = window.step(CELLS);
+    let expression =
+        format!("min(min_over_time(device_connection_state{{device_id={}}}[{}s]))", quote(id), step.as_secs());
+    let strip = heartbeat(id, &asker.line(&expression, window, step), window, asker);
+    let (readings, readings_more) = readings(asker, id, window);
+    let messages = Question {
+        title: "Messages per minute",
+        expression: &format!("sum by (subject) (rate(device_messages_published_total{}[5m])) * 60", selector(id)),
+        label: "subject",
+        ..Question::default()
+    }
+    .panel(asker, window);
+    let last = asker.state.last.list(id).into_iter().map(|m| LastMessage {
+        age: ago(m.received_at, asker.now),
+        text: shorten(&String::from_utf8_lossy(&m.payload)),
+        subject: m.subject,
+    });
+    let logs = log_lines(asker, &selector(id), window, 20).unwrap_or_default();
+    Answers { strip, readings, readings_more, messages, last: last.collect(), logs, problems: asker.problems() }
+}
+
+/// Returns the series that carry the device's name with their newest values, and how many more there are.
+fn readings(asker: &Asker, id: &str, window: &Window) -> (Vec<Reading>, usize) {
+    let own = ["device_messages_published_total", "device_messages_received_total"];
+    let mut matchers = vec![Matcher::equal("device_id", id)];
+    matchers.extend(Matcher::new(LABEL_NAME, MatchOp::NotRegex, "ALERTS.*|gateway_.*").ok());
+    let Ok(series) = asker.state.db.querier().series(&matchers, window.start, window.end) else {
+        return (Vec::new(), 0);
+    };
+    let names: BTreeSet<&str> = series.iter().map(Labels::metric_name).filter(|n| !own.contains(n)).collect();
+    let mut readings = Vec::new();
+    let step = window.step(60);
+    for name in names {
+        if readings.len() >= SERIES_MAX {
+            break;
+        }
+        let selector = format!("{{__name__={},device_id={}}}", quote(name), quote(id));
+        let courses = asker.range(&selector, window, step);
+        for latest in asker.latest(&selector) {
+            let course = courses.iter().find(|c| c.labels == latest.labels).map_or(&[][..], |c| &c.points);
+            let rest = latest.labels.drop(&["device_id", "device_type", "job", "instance", LABEL_NAME]);
+            let rest: Vec<String> = rest.iter().map(|(n, v)| format!("{n}={v}")).collect();
+            readings.push(Reading {
+                name: name.to_owned(),
+                labels: rest.join(" "),
+                value: Unit::of_metric(name).show(latest.value),
+                age: ago(latest.at, asker.now),
+                is_stale: asker.now.since(latest.at) > Duration::from_secs(120),
+                spark: spark(course, window.start, window.end),
+                href: format!("/explore?q={}", encode(&selector)),
+            });
+        }
+    }
+    let more = series.len().saturating_sub(readings.len().max(SERIES_MAX));
+    readings.truncate(SERIES_MAX);
+    (readings, more)
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= MESSAGE_CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(MESSAGE_CHARS_MAX).chain(['…']).collect()
+}

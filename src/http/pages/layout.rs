@@ -1,0 +1,135 @@
+//! What every page shares: the frame around it.
+
+use super::number::local;
+use super::visit::{Theme, Visit};
+use crate::http::AppState;
+use crate::http::assets::{ASSETS, Assets};
+use crate::model::AlarmState;
+
+/// The frame of a page.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    /// The page's title.
+    pub(super) title: String,
+    /// Which entry of the menu it belongs to.
+    pub(super) here: &'static str,
+    /// The box's name.
+    pub(super) box_name: String,
+    /// Light or dark.
+    pub(super) theme: Theme,
+    /// The page's own address, to come back to.
+    pub(super) path: String,
+    /// When the page was made: for people, machines and scripts.
+    pub(super) now_text: String,
+    /// The same in RFC 3339.
+    pub(super) now_iso: String,
+    /// The same in milliseconds.
+    pub(super) now_ms: i64,
+    /// Seconds after which a script may fetch it again; 0 for never.
+    pub(super) refresh_s: u32,
+    /// Active alarms by priority, 1 first.
+    pub(super) alarms: [usize; 4],
+    /// Active alarms that nobody has taken note of.
+    pub(super) unacknowledged: usize,
+    /// What is not as it should be with the box itself, in plain words.
+    pub(super) notices: Vec<Notice>,
+    /// Where style and script are.
+    pub(super) assets: &'static Assets,
+}
+
+/// One strip on top of a page.
+#[derive(Debug, Clone)]
+pub(super) struct Notice {
+    /// Priority class: `p1`, `p2`, or `note`.
+    pub(super) class: &'static str,
+    /// Its shape.
+    pub(super) shape: &'static str,
+    /// What is the matter.
+    pub(super) text: String,
+    /// Where it is told in more detail; may be empty.
+    pub(super) href: &'static str,
+    /// Text of that link.
+    pub(super) link: &'static str,
+}
+
+/// An entry of the menu.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    /// Where it leads.
+    pub(super) href: &'static str,
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// Its picture.
+    pub(super) icon: &'static str,
+}
+
+const MENU: [Item; 9] = [
+    Item { href: "/", name: "Overview", icon: "home" },
+    Item { href: "/devices", name: "Devices", icon: "devices" },
+    Item { href: "/alarms", name: "Alarms", icon: "alarms" },
+    Item { href: "/logs", name: "Logs", icon: "logs" },
+    Item { href: "/explore", name: "Explore", icon: "explore" },
+    Item { href: "/targets", name: "Targets", icon: "targets" },
+    Item { href: "/rules", name: "Rules", icon: "rules" },
+    Item { href: "/forwarding", name: "Forwarding", icon: "forwarding" },
+    Item { href: "/about", name: "About", icon: "about" },
+];
+
+impl Frame {
+    /// Makes the frame of a page; `refresh_s` is how often a script may fetch it again.
+    pub(super) fn new(state: &AppState, visit: &Visit, here: &'static str, title: &str, refresh_s: u32) -> Frame {
+        let snapshot = state.alarms.snapshot();
+        let active = snapshot.alarms.iter().filter(|a| a.state == AlarmState::Active);
+        let mut alarms = [0; 4];
+        let mut unacknowledged = 0;
+        for alarm in active {
+            if let Some(count) = alarms.get_mut(usize::from(alarm.priority().clamp(1, 4)) - 1) {
+                *count += 1;
+            }
+            unacknowledged += usize::from(alarm.acknowledgement.is_none());
+        }
+        let mut notices = Vec::new();
+        if let Some(error) = &snapshot.journal_error {
+            notices.push(Notice {
+                class: "p2",
+                shape: "p2",
+                text: format!(
+                    "The alarm journal cannot be written: {error}. Alarms are shown, but would not survive a restart."
+                ),
+                href: "/about",
+                link: "Storage",
+            });
+        }
+        Frame {
+            title: title.to_owned(),
+            here,
+            box_name: state.info.box_name.clone(),
+            theme: visit.theme,
+            path: visit.path.clone(),
+            now_text: local(visit.now, &state.info.time_zone, "%H:%M:%S"),
+            now_iso: visit.now.to_rfc3339(),
+            now_ms: visit.now.as_millis(),
+            refresh_s,
+            alarms,
+            unacknowledged,
+            notices,
+            assets: &ASSETS,
+        }
+    }
+
+    /// Returns the menu.
+    pub(super) fn nav(&self) -> &'static [Item] {
+        &MENU
+    }
+
+    /// Returns priorities with active alarms, and how many.
+    pub(super) fn tally(&self) -> Vec<(usize, usize)> {
+        self.alarms.iter().enumerate().filter(|(_, n)| **n > 0).map(|(i, n)| (i + 1, *n)).collect()
+    }
+
+    /// Says in words what the tally shows.
+    pub(super) fn tally_words(&self) -> String {
+        let parts: Vec<String> = self.tally().iter().map(|(p, n)| format!("{n} of priority {p}")).collect();
+        if parts.is_empty() { "No alarms".to_owned() } else { format!("Active alarms: {}", parts.join(", ")) }
+    }
+}
