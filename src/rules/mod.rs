@@ -6,7 +6,21 @@
 //!
 //! This room does not keep history and does not notify: that is the work of `alarms` and `notify`.
 
+mod alerting;
+#[cfg(test)]
+mod alerting_test;
 mod config;
+mod evaluate;
+mod file;
+#[cfg(test)]
+mod file_test;
+mod group;
+mod groups;
+mod instruments;
+mod recording;
+mod restore;
+#[cfg(test)]
+mod rules_test;
 mod snapshot;
 
 use std::sync::Arc;
@@ -46,31 +60,50 @@ pub struct Deps {
 
 /// The room's handle; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Rules(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    deps: Deps,
-}
+pub struct Rules(Arc<groups::Groups>);
 
 impl Rules {
-    /// Reads the files, restores what was pending or firing, and starts a task per group.
+    /// Reads the files, restores what was pending or firing, and starts a task per group. Of a file with
+    /// mistakes the good rules run.
+    ///
+    /// Must be called on the runtime. Cost: reads the last day of `ALERTS_FOR_STATE`.
     #[must_use]
-    pub fn start(config: Config, deps: Deps) -> Rules {
-        let rules = Rules(Arc::new(Shared { deps }));
-        rules.reload(config);
-        rules
+    pub fn start(config: Config, mut deps: Deps) -> Rules {
+        let active = std::mem::take(&mut deps.active);
+        let groups = groups::Groups::new(deps);
+        groups.apply(config, Some(active));
+        Rules(Arc::new(groups))
     }
 
-    /// Returns groups, rules, alerts and mistakes as of now.
+    /// Returns groups, rules, alerts and mistakes as of now. Cost: one allocation per group.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::default()
+        Arc::new(self.0.snapshot())
     }
 
     /// Takes new settings: groups that did not change go on undisturbed, changed ones keep the state of
-    /// their unchanged rules. A file whose new version has a mistake keeps its last good version.
+    /// their rules of the same name and labels, alerts of rules that are gone are resolved. A file whose
+    /// new version has a mistake keeps the version that runs.
     pub fn reload(&self, config: Config) {
-        let _ = (config, &self.0.deps);
+        self.0.apply(config, None);
     }
+}
+
+/// What is in a rule file, for `andon check rules`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Groups that would run.
+    pub groups: usize,
+    /// Rules that would run.
+    pub rules: usize,
+    /// What is wrong, by line; empty for a good file.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// Checks the text of a rule file without running it: shape, expressions, templates.
+#[must_use]
+pub fn check(path: &str, text: &str) -> Checked {
+    let file = file::read(path, text);
+    let rules = file.groups.iter().map(|g| g.rules.len()).sum();
+    Checked { groups: file.groups.len(), rules, mistakes: file.mistakes }
 }

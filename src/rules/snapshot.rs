@@ -54,6 +54,13 @@ pub struct Mistake {
     pub message: String,
 }
 
+impl Mistake {
+    /// Returns a mistake about a file as a whole.
+    pub(super) fn of_file(path: &str, message: String) -> Self {
+        Mistake { file: path.to_owned(), line: 0, column: 0, group: String::new(), rule: String::new(), message }
+    }
+}
+
 impl std::fmt::Display for Mistake {
     /// Writes `file:line:column: group "g", rule "r": message`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,7 +82,7 @@ impl std::fmt::Display for Mistake {
 }
 
 /// One group after its last evaluation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GroupSnapshot {
     /// Its name.
     pub name: String,

@@ -1,0 +1,268 @@
+//! Text of a Prometheus rule file to groups; every mistake is listed with its line and rule.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::snapshot::Mistake;
+use crate::model::{LABEL_NAME, Labels, is_label_name, is_metric_name};
+use crate::query::promql;
+use crate::template::Template;
+use crate::yaml::{self, Fields, Item, Report};
+
+/// Variables that templates of rules may use; as Prometheus has them.
+pub(super) const VARIABLES: [&str; 4] = ["labels", "externalLabels", "externalURL", "value"];
+
+/// The most rules of one file; more are refused with a message.
+const RULES_MAX: usize = 10_000;
+
+const GROUP_KEYS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
+const RULE_KEYS: &[&str] = &["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+
+/// A group as written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) file: String,
+    /// `None`: the global evaluation interval.
+    pub(super) interval: Option<Duration>,
+    /// `None`: the global offset.
+    pub(super) query_offset: Option<Duration>,
+    /// The most series or alerts of one rule; 0 is no limit.
+    pub(super) limit: usize,
+    /// The good ones, in order.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// A rule whose expression and templates check out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rule {
+    pub(super) name: String,
+    pub(super) expression: String,
+    /// The group's labels and the rule's over them, as written.
+    pub(super) labels: Labels,
+    /// Line of the file it begins at.
+    pub(super) line: usize,
+    pub(super) kind: Kind,
+}
+
+/// What a rule does with its result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Recording,
+    Alerting(Alerting),
+}
+
+/// What an alerting rule has beyond the rest.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Alerting {
+    /// `for`
+    pub(super) hold: Duration,
+    /// `keep_firing_for`
+    pub(super) keep_firing: Duration,
+    /// Templates of the labels.
+    pub(super) labels: Vec<(String, Template)>,
+    /// Templates of the annotations.
+    pub(super) annotations: Vec<(String, Template)>,
+}
+
+/// A rule file as read: what is good of it, and what is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RuleFile {
+    pub(super) groups: Vec<Group>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+/// Reads a rule file. Good rules are there even if others are not.
+pub(super) fn read(path: &str, text: &str) -> RuleFile {
+    let report = Report::new(path);
+    let tree = yaml::parse(text, &report);
+    let mut reader = Reader { path, names: HashMap::new(), rules: 0 };
+    let groups = match Item::root(&tree, &report).fields(&["groups"]) {
+        Some(file) => reader.groups(&file),
+        None => Vec::new(),
+    };
+    let (mistakes, _) = report.into_parts();
+    let mut list: Vec<Mistake> = Vec::new();
+    if let Some(found) = mistakes {
+        list.extend(found.list.into_iter().map(|m| reader.named(m)));
+        if found.left_out > 0 {
+            list.push(Mistake::of_file(path, format!("and {} more mistakes", found.left_out)));
+        }
+    }
+    RuleFile { groups, mistakes: list }
+}
+
+struct Reader<'p> {
+    path: &'p str,
+    /// Names of groups and rules by their key path.
+    names: HashMap<String, String>,
+    rules: usize,
+}
+
+impl Reader<'_> {
+    /// Adds the names of group and rule to a mistake that has only its place.
+    fn named(&self, mistake: yaml::Mistake) -> Mistake {
+        let path = &mistake.key_path;
+        let end_of = |part: &str| path.find(part).and_then(|i| path.get(i..)?.find(']').map(|j| i + j + 1));
+        let name = |end: Option<usize>| end.and_then(|e| self.names.get(path.get(..e)?)).cloned().unwrap_or_default();
+        let (group_end, rule_end) = (end_of("groups["), end_of(".rules["));
+        let key = path.get(rule_end.or(group_end).unwrap_or(0)..).unwrap_or("").trim_start_matches('.');
+        let mut message = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        message.push_str(&mistake.message);
+        if let Some(suggestion) = &mistake.suggestion {
+            message.push_str(&format!("; {suggestion}"));
+        }
+        Mistake {
+            file: self.path.to_owned(),
+            line: mistake.line,
+            column: mistake.column,
+            group: name(group_end),
+            rule: name(rule_end),
+            message,
+        }
+    }
+
+    fn groups(&mut self, file: &Fields<'_>) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for item in file.items("groups") {
+            let Some(fields) = item.fields(GROUP_KEYS) else { continue };
+            let Some(name) = fields.required_string("name") else { continue };
+            self.names.insert(item.path().to_owned(), name.clone());
+            if name.is_empty() {
+                let _: Option<()> = item.mistake("name must not be empty");
+                continue;
+            }
+            if groups.iter().any(|g| g.name == name) {
+                let _: Option<()> = item.mistake("a group of this name stands above; names must be unique in a file");
+                continue;
+            }
+            let labels = labels(&fields, "labels");
+            let interval = fields.positive_duration("interval");
+            let rules = fields.items("rules").iter().filter_map(|rule| self.rule(rule, &labels)).collect();
+            groups.push(Group {
+                name,
+                file: self.path.to_owned(),
+                interval,
+                query_offset: fields.duration("query_offset"),
+                limit: fields.count("limit", 0, usize::MAX).unwrap_or(0),
+                rules,
+            });
+        }
+        groups
+    }
+
+    /// Reads one rule; `None` if anything about it is wrong.
+    fn rule(&mut self, item: &Item<'_>, group_labels: &Labels) -> Option<Rule> {
+        let before = item.report().count();
+        let name_of = |key| item.node().get(key).and_then(|n| Item::root(n, item.report()).string());
+        let name = name_of("alert").or_else(|| name_of("record")).unwrap_or_default();
+        self.names.insert(item.path().to_owned(), name.clone());
+        self.rules += 1;
+        if self.rules > RULES_MAX {
+            return (self.rules == RULES_MAX + 1)
+                .then(|| item.mistake(format!("more than {RULES_MAX} rules in one file")))
+                .flatten();
+        }
+        let fields = item.fields(RULE_KEYS)?;
+        let own_labels = labels(&fields, "labels");
+        let mut merged = group_labels.builder();
+        for (name, value) in own_labels.iter() {
+            merged.set(name, value);
+        }
+        let merged = merged.build();
+        let kind = match (fields.get("record"), fields.get("alert")) {
+            (Some(_), Some(_)) => item.mistake("only one of record and alert may be there"),
+            (None, None) => item.mistake("one of record and alert must be there"),
+            (Some(record), None) => recording(&fields, &record, &name),
+            (None, Some(_)) => Some(Kind::Alerting(alerting(&fields, &merged))),
+        };
+        let expression = expression(&fields);
+        let (kind, expression) = (kind?, expression?);
+        (item.report().count() == before).then(|| Rule {
+            name,
+            expression,
+            labels: merged,
+            line: item.node().line,
+            kind,
+        })
+    }
+}
+
+fn expression(fields: &Fields<'_>) -> Option<String> {
+    let item = fields.required("expr")?;
+    let text = item.string()?;
+    match promql::check(&text) {
+        Ok(()) => Some(text.trim().to_owned()),
+        Err(promql::Error::Parse { line: 0, message, .. }) => item.mistake(format!("parse error: {message}")),
+        Err(error) => item.mistake(error.to_string()),
+    }
+}
+
+fn recording(fields: &Fields<'_>, record: &Item<'_>, name: &str) -> Option<Kind> {
+    for key in ["for", "keep_firing_for", "annotations"] {
+        if let Some(item) = fields.get(key) {
+            let _: Option<()> = item.mistake("only alerting rules can have this");
+        }
+    }
+    if !is_metric_name(name) {
+        return record.mistake(format!("not a metric name: {name:?}"));
+    }
+    if name.contains(['{', '}']) {
+        return record.mistake("braces in the name of a recording rule; labels go under labels, selectors into expr");
+    }
+    Some(Kind::Recording)
+}
+
+fn alerting(fields: &Fields<'_>, labels: &Labels) -> Alerting {
+    let annotations = checked_map(fields, "annotations");
+    // Templates of the group's labels are read again for each rule: they are its labels too.
+    let label_items = templates(fields, "labels");
+    let inherited = labels.iter().filter(|(name, _)| !label_items.iter().any(|(n, _)| n == name));
+    let inherited = inherited.filter_map(|(n, v)| Template::parse(v, &VARIABLES).ok().map(|t| (n.to_owned(), t)));
+    let inherited: Vec<_> = inherited.collect();
+    Alerting {
+        hold: fields.duration("for").unwrap_or_default(),
+        keep_firing: fields.duration("keep_firing_for").unwrap_or_default(),
+        labels: inherited.into_iter().chain(label_items).collect(),
+        annotations: annotations.into_iter().filter_map(|(name, item)| Some((name, template(&item)?))).collect(),
+    }
+}
+
+fn templates(fields: &Fields<'_>, key: &'static str) -> Vec<(String, Template)> {
+    checked_map(fields, key).into_iter().filter_map(|(name, item)| Some((name, template(&item)?))).collect()
+}
+
+fn template(item: &Item<'_>) -> Option<Template> {
+    match Template::parse(&item.string()?, &VARIABLES) {
+        Ok(template) => Some(template),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                let _: Option<()> = item.mistake(mistake.to_string());
+            }
+            None
+        }
+    }
+}
+
+/// Reads a map of texts whose keys are label names; bad names are reported and left out.
+fn checked_map<'a>(fields: &Fields<'a>, key: &'static str) -> Vec<(String, Item<'a>)> {
+    let Some(map) = fields.get(key) else { return Vec::new() };
+    let is_good = |(name, item): &(&str, Item<'a>)| {
+        let is_good = is_label_name(name) && *name != LABEL_NAME;
+        if !is_good {
+            let _: Option<()> = item.mistake(format!("not a label name for a rule: {name:?}"));
+        }
+        is_good
+    };
+    map.entries().into_iter().filter(is_good).map(|(name, item)| (name.to_owned(), item)).collect()
+}
+
+/// Reads a map of labels as written.
+fn labels(fields: &Fields<'_>, key: &'static str) -> Labels {
+    let Some(map) = fields.get(key) else { return Labels::empty() };
+    let pairs = map.entries().into_iter().filter(|(name, _)| is_label_name(name) && *name != LABEL_NAME);
+    Labels::from_pairs(pairs.filter_map(|(name, item)| match &item.node().kind {
+        yaml::Kind::Scalar { text, .. } => Some((name.to_owned(), text.clone())),
+        yaml::Kind::Null | yaml::Kind::List(_) | yaml::Kind::Map(_) => None,
+    }))
+}
