@@ -10,10 +10,12 @@ pub enum Error {
     #[error("no alarm {0:016x} on the board")]
     NotFound(u64),
     /// A name or note is empty or too long.
-    #[error("{what} must have 1 to {max} characters")]
+    #[error("{what} must have {min} to {max} characters")]
     Text {
         /// Which text.
         what: &'static str,
+        /// The fewest characters it may have.
+        min: usize,
         /// The most characters it may have.
         max: usize,
     },

@@ -13,19 +13,31 @@
 //! Every transition goes to the journal first and is replayed at start, so a restart neither clears nor
 //! raises anything. This room does not tell anybody: `notify` watches the board.
 
+#[cfg(test)]
+mod alarms_test;
+mod board;
 mod config;
 mod error;
+mod history;
+mod instruments;
+mod journal;
+mod lifecycle;
 mod snapshot;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Alarm, Alert};
 use crate::storage::disk::Disk;
-use crate::task::Tasks;
+use crate::task::{OnPanic, Tasks};
+
+use self::board::{Board, Command};
+use self::history::History;
+use self::instruments::Instruments;
+use self::journal::Journal;
 
 pub use config::Config;
 pub use error::{Error, Result};
@@ -46,20 +58,49 @@ pub struct Deps {
     pub alerts: mpsc::Receiver<Vec<Alert>>,
 }
 
+/// Commands that wait for the board, at most; then callers wait.
+const COMMANDS_MAX: usize = 256;
+
+/// The longest name of a person.
+const NAME_CHARS_MAX: usize = 100;
+
+/// The longest note.
+const NOTE_CHARS_MAX: usize = 2000;
+
 /// The room's handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Alarms {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     board: watch::Receiver<Arc<Vec<Alarm>>>,
+    commands: mpsc::Sender<Command>,
+    history: History,
 }
 
 impl Alarms {
     /// Replays the journal and starts the board's task. Right afterwards [`Alarms::snapshot`] shows what was
     /// active when the process ended before.
+    ///
+    /// Must be called on the runtime. Cost: reads the whole journal, at most 128 MiB.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Alarms {
-        let _ = (config, deps);
-        Alarms { snapshot: watch::channel(Arc::default()).1, board: watch::channel(Arc::default()).1 }
+        let (snapshots, snapshot) = watch::channel(Arc::default());
+        let (boards, board) = watch::channel(Arc::default());
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let history = History::default();
+        let journal = Journal::open(deps.disk, &config.folder).map_err(|e| e.to_string());
+        let owner = Board::new(
+            config,
+            deps.clock,
+            deps.tasks.pool().clone(),
+            Instruments::new(&deps.registry),
+            journal,
+            history.clone(),
+            snapshots,
+            boards,
+        );
+        let tasks = deps.tasks.clone();
+        deps.tasks.spawn("alarms board", OnPanic::StopBox, owner.run(tasks, deps.alerts, receiver));
+        Alarms { snapshot, board, commands, history }
     }
 
     /// Returns the board as of now.
@@ -83,8 +124,7 @@ impl Alarms {
     /// Returns transitions, newest first.
     #[must_use]
     pub fn history(&self, query: &HistoryQuery) -> Vec<Transition> {
-        let _ = query;
-        Vec::new()
+        self.history.find(query)
     }
 
     /// Notes that somebody takes care of an alarm; the answer comes after the journal has it.
@@ -92,12 +132,24 @@ impl Alarms {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Text`], [`Error::Stopped`].
     pub async fn acknowledge(&self, fingerprint: u64, by: &str, note: &str) -> Result<Alarm> {
-        let _ = (by, note);
-        Err(Error::NotFound(fingerprint))
+        let (by, note) = (by.trim().to_owned(), note.trim().to_owned());
+        if by.is_empty() || by.chars().count() > NAME_CHARS_MAX {
+            return Err(Error::Text { what: "the name", min: 1, max: NAME_CHARS_MAX });
+        }
+        if note.chars().count() > NOTE_CHARS_MAX {
+            return Err(Error::Text { what: "the note", min: 0, max: NOTE_CHARS_MAX });
+        }
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer };
+        self.commands.send(command).await.map_err(|_| Error::Stopped)?;
+        answered.await.map_err(|_| Error::Stopped)?
     }
 
-    /// Takes new settings.
+    /// Takes new settings; the folder stays what it was.
     pub fn reload(&self, config: Config) {
-        let _ = config;
+        // Full: 256 people acknowledge at this moment; the next reload counts.
+        if self.commands.try_send(Command::Reload(config)).is_err() {
+            tracing::warn!("the alarms room is too busy to take new settings");
+        }
     }
 }

@@ -1,0 +1,219 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Alarms, Config, Deps, Error, Event, HistoryQuery};
+use crate::clock::Clock;
+use crate::instrument::Registry;
+use crate::model::{Alarm, AlarmState, Alert, AlertState, Labels, Timestamp};
+use crate::storage::disk::{Disk, FaultyDisk, OsDisk};
+use crate::task::{Phase, Tasks};
+
+const START: i64 = 1_700_000_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(START + seconds * 1000)
+}
+
+/// A room on a disk of its own, with a hand-set clock.
+struct Room {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    clock: Clock,
+    tasks: Tasks,
+    alarms: Alarms,
+    alerts: mpsc::Sender<Vec<Alert>>,
+}
+
+impl Room {
+    fn open(disk: Arc<dyn Disk>, folder: PathBuf, clock: Clock) -> Room {
+        let tasks = Tasks::new(1);
+        let (alerts, receiver) = mpsc::channel(64);
+        let config = Config {
+            folder: folder.clone(),
+            history_age: Duration::from_secs(90 * 86_400),
+            active_max: 3,
+            resolve_timeout: Duration::from_secs(300),
+        };
+        let deps = Deps {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+            alerts: receiver,
+        };
+        Room { alarms: Alarms::start(config, deps), disk, folder, clock, tasks, alerts }
+    }
+
+    fn in_memory() -> Room {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        Room::open(disk, PathBuf::from("/journal"), Clock::hand_set(at(0)))
+    }
+
+    /// Ends the process without a word and starts it again.
+    async fn restart(self) -> Room {
+        self.stop().await;
+        Room::open(self.disk, self.folder, self.clock)
+    }
+
+    async fn stop(&self) {
+        for phase in [Phase::Intake, Phase::Work, Phase::Stores] {
+            self.tasks.token(phase).cancel();
+        }
+        assert!(self.tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
+    }
+
+    /// Tells an alert and waits until the board has it.
+    async fn tell(&self, alert: Alert) {
+        let mut board = self.alarms.board();
+        board.mark_unchanged();
+        self.alerts.send(vec![alert]).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(300), board.changed()).await;
+    }
+
+    fn board(&self) -> Vec<Alarm> {
+        self.alarms.snapshot().alarms.to_vec()
+    }
+
+    fn events(&self) -> Vec<(Event, i64)> {
+        let history = self.alarms.history(&HistoryQuery::default());
+        history.iter().map(|t| (t.event, (t.at.as_millis() - START) / 1000)).collect()
+    }
+}
+
+fn firing(name: &str, fired_at: i64) -> Alert {
+    Alert {
+        labels: Labels::from_pairs([("alertname", name), ("severity", "critical")]),
+        annotations: Labels::from_pairs([("summary", "s")]),
+        state: AlertState::Firing,
+        value: 81.0,
+        active_at: at(fired_at - 10),
+        fired_at: Some(at(fired_at)),
+        resolved_at: None,
+        evaluated_at: at(fired_at),
+        expires_at: at(fired_at + 240),
+        expression: "up == 0".to_owned(),
+        group: "g".to_owned(),
+    }
+}
+
+fn resolved(name: &str, fired_at: i64, resolved_at: i64) -> Alert {
+    Alert { state: AlertState::Resolved, resolved_at: Some(at(resolved_at)), ..firing(name, fired_at) }
+}
+
+#[tokio::test]
+async fn an_alarm_is_raised_acknowledged_and_cleared() {
+    let room = Room::in_memory();
+    room.tell(firing("Hot", 5)).await;
+    let alarm = room.board().remove(0);
+    assert_eq!((alarm.name(), alarm.state, alarm.raised_at), ("Hot", AlarmState::Active, at(5)));
+
+    let acknowledged = room.alarms.acknowledge(alarm.fingerprint, " Eva ", "on it").await.unwrap();
+    let acknowledgement = acknowledged.acknowledgement.unwrap();
+    assert_eq!((acknowledgement.by.as_str(), acknowledgement.note.as_str()), ("Eva", "on it"));
+    room.tell(Alert { value: 90.0, ..firing("Hot", 5) }).await;
+    assert!(room.board()[0].acknowledgement.is_some(), "a new value leaves the note");
+    assert_eq!(room.board()[0].value, 90.0);
+
+    room.tell(resolved("Hot", 5, 60)).await;
+    assert_eq!((room.board()[0].state, room.board()[0].cleared_at), (AlarmState::Cleared, Some(at(60))));
+    room.tell(firing("Hot", 100)).await;
+    assert_eq!((room.board()[0].raised_at, room.board()[0].acknowledgement.clone()), (at(100), None));
+    assert_eq!(
+        room.events(),
+        [(Event::Raised, 100), (Event::Cleared, 60), (Event::Acknowledged, 0), (Event::Raised, 5)]
+    );
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_neither_clears_nor_raises() {
+    let room = Room::in_memory();
+    room.tell(firing("Hot", 5)).await;
+    room.tell(firing("Loud", 6)).await;
+    let hot = room.board().iter().find(|a| a.name() == "Hot").unwrap().fingerprint;
+    room.alarms.acknowledge(hot, "Eva", "").await.unwrap();
+    room.tell(resolved("Loud", 6, 7)).await;
+    let (board, events) = (room.board(), room.events());
+
+    let room = room.restart().await;
+    assert_eq!(room.board(), board);
+    assert_eq!(room.events(), events);
+    room.tell(Alert { evaluated_at: at(30), ..firing("Hot", 5) }).await;
+    assert_eq!(room.events(), events, "heard of again, nothing happened");
+    room.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_nobody_speaks_of_any_more_is_cleared_and_leaves_the_board() {
+    let room = Room::in_memory();
+    let mut board = room.alarms.board();
+    room.tell(firing("Hot", 0)).await;
+    board.mark_unchanged();
+    room.clock.advance(Duration::from_secs(241));
+    board.changed().await.unwrap();
+    assert_eq!(room.board()[0].state, AlarmState::Cleared);
+    room.clock.advance(Duration::from_secs(15 * 60));
+    board.changed().await.unwrap();
+    assert_eq!(room.board(), []);
+    assert_eq!(room.events(), [(Event::Cleared, 241), (Event::Raised, 0)]);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_board_refuses_new_alarms_only() {
+    let room = Room::in_memory();
+    for name in ["A", "B", "C", "D"] {
+        room.tell(firing(name, 1)).await;
+    }
+    let names: Vec<String> = room.board().iter().map(|a| a.name().to_owned()).collect();
+    assert_eq!(room.board().len(), 3, "{names:?}");
+    room.tell(resolved("A", 1, 2)).await;
+    assert_eq!(room.alarms.snapshot().active().count(), 2);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn commands_are_checked() {
+    let room = Room::in_memory();
+    assert_eq!(room.alarms.acknowledge(7, "Eva", "").await, Err(Error::NotFound(7)));
+    assert!(matches!(room.alarms.acknowledge(7, " ", "").await, Err(Error::Text { .. })));
+    assert!(matches!(room.alarms.acknowledge(7, "Eva", &"x".repeat(2001)).await, Err(Error::Text { .. })));
+    room.stop().await;
+    assert_eq!(room.alarms.acknowledge(7, "Eva", "").await, Err(Error::Stopped));
+}
+
+#[tokio::test]
+async fn history_is_found_by_time_and_alarm() {
+    let room = Room::in_memory();
+    room.tell(firing("A", 1)).await;
+    room.tell(firing("B", 10)).await;
+    room.tell(resolved("A", 1, 20)).await;
+    let find = |query: HistoryQuery| -> Vec<(Event, String)> {
+        room.alarms.history(&query).iter().map(|t| (t.event, t.alarm.name().to_owned())).collect()
+    };
+    let some = |event, name: &str| (event, name.to_owned());
+    let since = HistoryQuery { start: Some(at(10)), ..HistoryQuery::default() };
+    assert_eq!(find(since), [some(Event::Cleared, "A"), some(Event::Raised, "B")]);
+    let until = HistoryQuery { end: Some(at(10)), ..HistoryQuery::default() };
+    assert_eq!(find(until), [some(Event::Raised, "A")]);
+    let one = HistoryQuery { limit: 1, ..HistoryQuery::default() };
+    assert_eq!(find(one), [some(Event::Cleared, "A")]);
+    let matchers = vec![crate::model::Matcher::equal("alertname", "B")];
+    assert_eq!(find(HistoryQuery { matchers, ..HistoryQuery::default() }), [some(Event::Raised, "B")]);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn the_journal_on_a_real_disk_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("alarms").join("journal");
+    let room = Room::open(OsDisk::shared(), path, Clock::hand_set(at(0)));
+    room.tell(firing("Hot", 5)).await;
+    let board = room.board();
+    let room = room.restart().await;
+    assert_eq!(room.board(), board);
+    room.stop().await;
+}

@@ -1,0 +1,313 @@
+//! The task that owns all alarms: takes alerts and commands, journals transitions, publishes the board.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::config::Config;
+use super::error::{Error, Result};
+use super::history::History;
+use super::instruments::Instruments;
+use super::journal::{Journal, Replayed};
+use super::lifecycle::{Heard, acknowledged, cleared, hear};
+use super::snapshot::{Event, Snapshot, Transition};
+use crate::clock::Clock;
+use crate::model::{Acknowledgement, Alarm, AlarmState, Alert, Timestamp};
+use crate::task::{BlockingPool, Phase, Tasks};
+
+/// How long a cleared alarm stays on the board: notify must see it, people may want to.
+pub(super) const CLEARED_KEPT: Duration = Duration::from_secs(15 * 60);
+
+/// How often the board looks for what is over: expired alarms, old transitions, a journal that works again.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Transitions that wait for a journal that cannot be written; the oldest go first above it.
+const WAITING_MAX: usize = 10_000;
+
+/// What the handle asks of the board.
+#[derive(Debug)]
+pub(super) enum Command {
+    Acknowledge { fingerprint: u64, acknowledgement: (String, String), answer: oneshot::Sender<Result<Alarm>> },
+    Reload(Config),
+}
+
+/// An alarm and until when it counts without being heard of, in time since the process started: a clock
+/// that is set must not clear alarms.
+#[derive(Debug)]
+struct Entry {
+    alarm: Alarm,
+    deadline: Duration,
+}
+
+/// The board's state; owned by its task.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) pool: BlockingPool,
+    pub(super) instruments: Instruments,
+    pub(super) history: History,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) boards: watch::Sender<Arc<Vec<Alarm>>>,
+    alarms: BTreeMap<u64, Entry>,
+    /// `None` if it could not be opened: alarms work, but a restart forgets them.
+    journal: Option<Arc<Mutex<Journal>>>,
+    journal_error: Option<String>,
+    /// Transitions that are not in the journal yet.
+    waiting: Vec<Transition>,
+}
+
+impl Board {
+    #[expect(clippy::too_many_arguments, reason = "a constructor called once, in the door")]
+    pub(super) fn new(
+        config: Config,
+        clock: Clock,
+        pool: BlockingPool,
+        instruments: Instruments,
+        journal: std::result::Result<(Journal, Replayed), String>,
+        history: History,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+        boards: watch::Sender<Arc<Vec<Alarm>>>,
+    ) -> Self {
+        let deadline = clock.elapsed() + config.resolve_timeout;
+        let mut board = Board {
+            config,
+            clock,
+            pool,
+            instruments,
+            history,
+            snapshots,
+            boards,
+            alarms: BTreeMap::new(),
+            journal: None,
+            journal_error: None,
+            waiting: Vec::new(),
+        };
+        match journal {
+            Ok((journal, replayed)) => {
+                board.instruments.journal_damages.add(replayed.damages as u64);
+                board.history.push(&Vec::from(replayed.history));
+                board.alarms = replayed.alarms.into_iter().map(|(f, alarm)| (f, Entry { alarm, deadline })).collect();
+                board.journal = Some(Arc::new(Mutex::new(journal)));
+            }
+            Err(reason) => {
+                error!(%reason, "cannot open the alarm journal; a restart will forget alarms");
+                board.journal_error = Some(reason);
+            }
+        }
+        board.forget_cleared();
+        board.publish();
+        info!(active = board.active().count(), "alarms restored");
+        board
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Alarm> {
+        self.alarms.values().map(|e| &e.alarm).filter(|a| a.state == AlarmState::Active)
+    }
+
+    /// Runs until the work phase ends; what is in the channels then is still taken.
+    pub(super) async fn run(
+        mut self,
+        tasks: Tasks,
+        mut alerts: mpsc::Receiver<Vec<Alert>>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let stop = tasks.token(Phase::Work);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut alerts_open = true;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                batch = alerts.recv(), if alerts_open => match batch {
+                    Some(batch) => self.take(&batch).await,
+                    None => alerts_open = false,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => break,
+                },
+                _ = sweep.tick() => self.sweep().await,
+            }
+        }
+        while let Ok(batch) = alerts.try_recv() {
+            self.take(&batch).await;
+        }
+        self.write_waiting().await;
+    }
+
+    /// Takes a batch of alerts.
+    pub(super) async fn take(&mut self, alerts: &[Alert]) {
+        let now = self.clock.now();
+        let elapsed = self.clock.elapsed();
+        let mut transitions = Vec::new();
+        let mut refreshed = false;
+        for alert in alerts {
+            let fingerprint = alert.labels.stable_hash();
+            let deadline = elapsed + alert.expires_at.since(alert.evaluated_at);
+            let entry = self.alarms.get_mut(&fingerprint);
+            match hear(entry.as_ref().map(|e| &e.alarm), alert, now) {
+                Heard::Nothing => {
+                    if let Some(entry) = entry {
+                        entry.deadline = deadline;
+                    }
+                }
+                Heard::Refreshed(alarm) => {
+                    refreshed = true;
+                    self.alarms.insert(fingerprint, Entry { alarm, deadline });
+                }
+                Heard::Changed(event, alarm) => {
+                    if entry.is_none() && self.alarms.len() >= self.config.active_max {
+                        self.instruments.refused.inc();
+                        continue;
+                    }
+                    let at = alarm.changed_at;
+                    transitions.push(Transition { event, at, alarm: Arc::new(alarm.clone()) });
+                    self.alarms.insert(fingerprint, Entry { alarm, deadline });
+                }
+            }
+        }
+        if !transitions.is_empty() {
+            self.record(transitions).await;
+        } else if refreshed {
+            self.publish();
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Reload(config) => self.config = config,
+            Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer } => {
+                let at = self.clock.now();
+                let result = match self.alarms.get_mut(&fingerprint) {
+                    None => Err(Error::NotFound(fingerprint)),
+                    Some(entry) => {
+                        entry.alarm = acknowledged(&entry.alarm, Acknowledgement { by, note, at });
+                        let alarm = entry.alarm.clone();
+                        let event = Event::Acknowledged;
+                        self.record(vec![Transition { event, at, alarm: Arc::new(alarm.clone()) }]).await;
+                        Ok(alarm)
+                    }
+                };
+                // The asker may have gone away; the note stands.
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    /// Clears alarms nobody speaks of any more, forgets old ones, and tries the journal again.
+    pub(super) async fn sweep(&mut self) {
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let mut transitions = Vec::new();
+        for entry in self.alarms.values_mut() {
+            if entry.alarm.state == AlarmState::Active && entry.deadline < elapsed {
+                entry.alarm = cleared(&entry.alarm, now, entry.alarm.value);
+                transitions.push(Transition { event: Event::Cleared, at: now, alarm: Arc::new(entry.alarm.clone()) });
+            }
+        }
+        self.instruments.expired.add(transitions.len() as u64);
+        let forgot = self.forget_cleared();
+        self.history.forget_before(now - self.config.history_age);
+        if !transitions.is_empty() || !self.waiting.is_empty() {
+            self.record(transitions).await;
+        } else if forgot {
+            self.publish();
+        }
+        self.prune().await;
+    }
+
+    /// Takes alarms off the board that were cleared a while ago. Returns whether any went.
+    fn forget_cleared(&mut self) -> bool {
+        let before = self.alarms.len();
+        let now = self.clock.now();
+        self.alarms.retain(|_, e| e.alarm.cleared_at.is_none_or(|at| now.since(at) < CLEARED_KEPT));
+        self.alarms.len() < before
+    }
+
+    /// Journals transitions, then shows them: what is told to others is on disk before. A journal that cannot
+    /// be written does not hold alarms up.
+    async fn record(&mut self, transitions: Vec<Transition>) {
+        for transition in &transitions {
+            self.instruments.transitions.with(&[transition.event.as_str()]).inc();
+        }
+        self.history.push(&transitions);
+        self.waiting.extend(transitions);
+        self.write_waiting().await;
+        self.publish();
+    }
+
+    async fn write_waiting(&mut self) {
+        let Some(journal) = self.journal.clone() else {
+            self.waiting.clear();
+            return;
+        };
+        if self.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let work = move || {
+            let result = journal.lock().unwrap_or_else(PoisonError::into_inner).write(&waiting);
+            (result.map_err(|e| e.to_string()), waiting)
+        };
+        match self.pool.run(work).await {
+            Ok((Ok(()), _)) => self.journal_error = None,
+            Ok((Err(reason), waiting)) => {
+                // Some of these may be in the journal: replaying a transition twice changes nothing.
+                self.waiting = waiting;
+                self.journal_failed(reason);
+            }
+            Err(panicked) => self.journal_failed(panicked.to_string()),
+        }
+        let surplus = self.waiting.len().saturating_sub(WAITING_MAX);
+        self.waiting.drain(..surplus);
+        self.instruments.journal_dropped.add(surplus as u64);
+        #[expect(clippy::cast_precision_loss, reason = "at most 10 000")]
+        self.instruments.journal_waiting.set(self.waiting.len() as f64);
+    }
+
+    fn journal_failed(&mut self, reason: String) {
+        self.instruments.journal_failures.inc();
+        if self.journal_error.is_none() {
+            warn!(%reason, "cannot write the alarm journal; trying again");
+        }
+        self.journal_error = Some(reason);
+    }
+
+    /// Removes journal segments that are too old or too many.
+    async fn prune(&mut self) {
+        let Some(journal) = self.journal.clone() else { return };
+        let (age, now) = (self.config.history_age, self.clock.now());
+        let standing: Vec<Alarm> = self.active().cloned().collect();
+        let work = move || {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            journal.prune(age, now, standing.iter()).map_err(|e| e.to_string())
+        };
+        if let Ok(Err(reason)) = self.pool.run(work).await {
+            self.journal_failed(reason);
+        }
+    }
+
+    fn publish(&self) {
+        let mut alarms: Vec<Alarm> = self.alarms.values().map(|e| e.alarm.clone()).collect();
+        alarms.sort_by_key(|a| (a.state == AlarmState::Cleared, a.priority(), Reverse(a.raised_at), a.fingerprint));
+        for priority in 1..=4u8 {
+            let count = self.active().filter(|a| a.priority() == priority).count();
+            #[expect(clippy::cast_precision_loss, reason = "a count of alarms")]
+            self.instruments.active.with(&[&priority.to_string()]).set(count as f64);
+        }
+        let alarms = Arc::new(alarms);
+        let (history_len, history_since): (usize, Option<Timestamp>) = self.history.extent();
+        self.snapshots.send_replace(Arc::new(Snapshot {
+            alarms: alarms.clone(),
+            at: self.clock.now(),
+            history_len,
+            history_since,
+            journal_error: self.journal_error.clone(),
+        }));
+        self.boards.send_replace(alarms);
+    }
+}
