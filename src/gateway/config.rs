@@ -54,3 +54,23 @@ pub const DEFAULT_PUBLISH: [&str; 6] = [
 ];
 /// What a new device may subscribe to unless told otherwise; `{device}` is its id.
 pub const DEFAULT_SUBSCRIBE: [&str; 3] = ["devices.{device}.>", "commands.{device}.>", "config.{device}"];
+
+/// Returns the settings with their defaults, for tests.
+#[cfg(test)]
+pub(super) fn test_config() -> Config {
+    Config {
+        message_bytes_max: 1 << 20,
+        messages_per_second: 100,
+        auth_timeout: Duration::from_secs(10),
+        ping_interval: Duration::from_secs(15),
+        dead_after: Duration::from_secs(45),
+        request_timeout: Duration::from_secs(5),
+        subscriptions_max: 64,
+        connections_max: 10_000,
+        unauthenticated_per_address_max: 64,
+        auth_failures_max: 50,
+        payload_shape: PayloadShape::Plain,
+        default_publish: DEFAULT_PUBLISH.map(str::to_owned).to_vec(),
+        default_subscribe: DEFAULT_SUBSCRIBE.map(str::to_owned).to_vec(),
+    }
+}

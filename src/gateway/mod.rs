@@ -1,21 +1,63 @@
 //! The devices' door: WebSocket in, bus and collectors out.
+//!
+//! `http` upgrades a request and hands the socket to [`Gateway::serve`]. Each socket has a task
+//! (`connection.rs`) that steps a pure state machine (`session.rs`) and carries out its effects; one more
+//! task owns the registry of devices and knows who is connected (`devices.rs`). What a device publishes goes
+//! to the collectors first, over a bounded channel, and then to the bus. Device, type and time are set
+//! here; what a device says of them is ignored.
+//!
+//! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. Tokens of devices are
+//! registered; JSON web tokens, acknowledged publishing and replay are not built yet and say so.
 
+mod admission;
 mod config;
+mod connection;
+mod devices;
+mod error;
+mod instruments;
+mod outbox;
+mod permissions;
+mod protocol;
+mod registry;
+mod session;
+#[cfg(test)]
+mod session_test;
 mod snapshot;
+mod throttle;
+mod token;
+mod traffic;
+mod validate;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::debug;
 
+pub use admission::TurnedAway;
 pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape};
+pub use error::{Error, Result};
+pub use registry::{AddedDevice, NewDevice, register};
 pub use snapshot::{ConnectionView, DeviceView, Snapshot};
 
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::instrument::Registry;
+use crate::instrument::Registry as InstrumentRegistry;
 use crate::model::{DeviceMessage, DevicePresence};
 use crate::storage::state::State;
-use crate::task::Tasks;
+use crate::task::{OnPanic, Tasks};
+use admission::{Bounds, Place, Porter};
+use connection::Connection;
+use devices::{Command, Devices, Outlets};
+use instruments::Instruments;
+use protocol::Claim;
+use registry::Registry;
+use session::Now;
+
+/// How long a socket may wait for its turn while too many of its address have not authenticated.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the gateway needs from the house.
 #[derive(Debug, Clone)]
@@ -29,7 +71,7 @@ pub struct Deps {
     /// Who spawns.
     pub tasks: Tasks,
     /// Where its metrics are kept.
-    pub registry: Registry,
+    pub registry: InstrumentRegistry,
     /// The collectors' end: what devices publish. Full: the message is not recorded, which is counted.
     pub messages: mpsc::Sender<DeviceMessage>,
 }
@@ -37,16 +79,162 @@ pub struct Deps {
 /// The gateway's handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gateway {
+    shared: Arc<Shared>,
+    new_config: Arc<watch::Sender<Arc<Config>>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     presence: watch::Receiver<Arc<Vec<DevicePresence>>>,
+}
+
+/// What every connection uses.
+#[derive(Debug)]
+struct Shared {
+    config: watch::Receiver<Arc<Config>>,
+    commands: mpsc::Sender<Command>,
+    messages: mpsc::Sender<DeviceMessage>,
+    bus: Bus,
+    clock: Clock,
+    tasks: Tasks,
+    instruments: Arc<Instruments>,
+    porter: Porter,
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        Now { elapsed: self.clock.elapsed(), wall: self.clock.now() }
+    }
+}
+
+/// A place for one socket and what its upgrade request showed; hand it to [`Gateway::serve`].
+#[derive(Debug)]
+pub struct Admission {
+    place: Place,
+    claim: Option<Claim>,
+}
+
+/// Why an upgrade is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Too much going on; try again later.
+    #[error(transparent)]
+    TurnedAway(#[from] TurnedAway),
+    /// The token in the request's header is wrong.
+    #[error("Authentication failed: {0}")]
+    Token(&'static str),
 }
 
 impl Gateway {
     /// Starts the gateway.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Gateway {
-        let _ = (config, deps);
-        Gateway { snapshot: watch::channel(Arc::default()).1, presence: watch::channel(Arc::default()).1 }
+        let (new_config, config) = watch::channel(Arc::new(config));
+        let (snapshot, seen_snapshot) = watch::channel(Arc::default());
+        let (presence, seen_presence) = watch::channel(Arc::default());
+        // Full: the connection that asks waits.
+        let (commands, receiver) = mpsc::channel(256);
+        let instruments = Arc::new(Instruments::new(&deps.registry));
+        let porter = Porter::default();
+        let devices = Devices {
+            state: deps.state,
+            clock: deps.clock.clone(),
+            tasks: deps.tasks.clone(),
+            instruments: instruments.clone(),
+            porter: porter.clone(),
+            config: config.clone(),
+            outlets: Outlets { snapshot, presence },
+            registry: Registry::default(),
+        };
+        deps.tasks.spawn("gateway devices", OnPanic::StopBox, devices.run(receiver));
+        let shared = Arc::new(Shared {
+            config,
+            commands,
+            messages: deps.messages,
+            bus: deps.bus,
+            clock: deps.clock,
+            tasks: deps.tasks,
+            instruments,
+            porter,
+        });
+        Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
+    }
+
+    /// Decides whether a socket may come in; waits a little for its turn if its address is crowded.
+    ///
+    /// `authorization` is the value of the request's header, if it has one.
+    ///
+    /// # Errors
+    /// [`Refused`]: answer the request with it and do not upgrade.
+    pub async fn admit(&self, address: IpAddr, authorization: Option<&str>) -> std::result::Result<Admission, Refused> {
+        let shared = &self.shared;
+        let turn = async {
+            loop {
+                let config = shared.config.borrow().clone();
+                let bounds = Bounds {
+                    connections_max: config.connections_max,
+                    waiting_per_address_max: config.unauthenticated_per_address_max,
+                    failures_max: config.auth_failures_max,
+                };
+                match shared.porter.admit(address, bounds, shared.clock.elapsed()) {
+                    Err(TurnedAway::Crowd) => shared.porter.left().await,
+                    other => return other,
+                }
+            }
+        };
+        let turn = tokio::time::timeout(TURN_TIMEOUT, turn).await.unwrap_or(Err(TurnedAway::Crowd));
+        let place = turn.inspect_err(|reason| shared.instruments.turned_away.with(&[reason.as_str()]).inc())?;
+        let Some(value) = authorization else { return Ok(Admission { place, claim: None }) };
+        let token = value.strip_prefix("Bearer ").unwrap_or(value).trim().to_owned();
+        let claim = Claim { device_id: None, token };
+        let (answer, checked) = oneshot::channel();
+        let _ = shared.commands.send(Command::Check { claim: claim.clone(), answer }).await;
+        match checked.await.unwrap_or(Err("the gateway is stopping")) {
+            Ok(()) => Ok(Admission { place, claim: Some(claim) }),
+            Err(reason) => {
+                place.failed(shared.clock.elapsed());
+                shared.instruments.auth_attempts.with(&["failure"]).inc();
+                Err(Refused::Token(reason))
+            }
+        }
+    }
+
+    /// Serves a socket in a task of its own, once the upgrade has happened.
+    pub fn serve<S, E>(
+        &self,
+        admission: Admission,
+        upgrade: impl Future<Output = std::result::Result<S, E>> + Send + 'static,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        E: std::fmt::Display + Send,
+    {
+        let shared = self.shared.clone();
+        let name = format!("gateway connection {}", admission.place.address());
+        self.shared.tasks.spawn(name, OnPanic::EndTask, async move {
+            let socket = match upgrade.await {
+                Ok(socket) => socket,
+                Err(error) => return debug!(%error, "a WebSocket upgrade did not happen"),
+            };
+            Connection::new(socket, shared, admission.place).await.run(admission.claim).await;
+        });
+    }
+
+    /// Adds a device. Its token is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Exists`], [`Error::State`], [`Error::Stopping`].
+    pub async fn add_device(&self, device: NewDevice) -> Result<AddedDevice> {
+        let (answer, added) = oneshot::channel();
+        self.shared.commands.send(Command::Add { device, answer }).await.map_err(|_| Error::Stopping)?;
+        added.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Removes a device; its connection is ended at once.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::State`], [`Error::Stopping`].
+    pub async fn remove_device(&self, id: &str) -> Result<()> {
+        let (answer, removed) = oneshot::channel();
+        let command = Command::Remove { id: id.to_owned(), answer };
+        self.shared.commands.send(command).await.map_err(|_| Error::Stopping)?;
+        removed.await.map_err(|_| Error::Stopping)?
     }
 
     /// Returns what the pages see, at most a second old.
@@ -63,6 +251,6 @@ impl Gateway {
 
     /// Takes new settings; open connections keep the old ones.
     pub fn reload(&self, config: Config) {
-        let _ = config;
+        self.new_config.send_replace(Arc::new(config));
     }
 }

@@ -34,6 +34,8 @@ pub struct DeviceView {
     pub publish: Vec<String>,
     /// Patterns it may subscribe to, `{device}` replaced.
     pub subscribe: Vec<String>,
+    /// Whether it may connect.
+    pub is_enabled: bool,
     /// When it was registered.
     pub created_at: Timestamp,
     /// Its open connection, if there is one.

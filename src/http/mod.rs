@@ -14,6 +14,7 @@ mod guard;
 mod pages;
 mod server;
 mod state;
+mod ws;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -32,6 +33,7 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
         .merge(api::routes())
         .merge(assets::routes())
         .merge(pages::routes())
+        .merge(ws::routes())
         .with_state(state)
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())

@@ -32,6 +32,10 @@ const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// Bytes of a request's head, at most.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Where a request comes from; an extension of every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// A port that is taken, not yet served.
 #[derive(Debug)]
 pub struct Server {
@@ -109,8 +113,14 @@ async fn accept(server: Server, tasks: Tasks, door: Door) {
         match accepted {
             Ok((stream, peer)) => match places.clone().try_acquire_owned() {
                 Ok(place) => {
-                    let connection =
-                        serve_connection(stream, place, server.config.header_timeout, door.clone(), end.clone());
+                    let connection = serve_connection(
+                        stream,
+                        Peer(peer),
+                        place,
+                        server.config.header_timeout,
+                        door.clone(),
+                        end.clone(),
+                    );
                     tasks.spawn(format!("http connection {peer}"), OnPanic::EndTask, connection);
                 }
                 Err(_) => {
@@ -136,6 +146,7 @@ async fn refuse(mut stream: TcpStream) {
 
 async fn serve_connection(
     stream: TcpStream,
+    peer: Peer,
     place: OwnedSemaphorePermit,
     header_timeout: Duration,
     door: Door,
@@ -143,7 +154,8 @@ async fn serve_connection(
 ) {
     let _place = place;
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let door = door.clone();
         async move { Ok::<_, Infallible>(answer(&door, request.map(Body::new)).await) }
     });

@@ -2,11 +2,17 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
+mod devices;
+mod format;
+mod metadata;
+mod parameters;
+mod query;
+
 use axum::Router;
 
 use super::AppState;
 
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new()
+    Router::new().merge(devices::routes()).merge(metadata::routes()).merge(query::routes())
 }

@@ -209,3 +209,12 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     let not_plain = || Error::Parse { line: 1, column: 1, message: "expected a series selector".to_owned() };
     selector_matchers(&parse(text)?).ok_or_else(not_plain)?
 }
+
+/// Returns the expression written in the usual way, over several lines if it is long.
+///
+/// # Errors
+/// [`Error::Parse`] if it is not PromQL.
+pub fn format(expression: &str) -> Result<String> {
+    check(expression)?;
+    super::parse::pretty(expression)
+}

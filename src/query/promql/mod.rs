@@ -21,6 +21,6 @@ mod value;
 mod warnings;
 mod window;
 
-pub use engine::{Engine, Limits, Options, QueryResult, check, parse_selector};
+pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_selector};
 pub use error::{Error, Result};
 pub use value::{InstantSeries, RangeSeries, Value, format_value};

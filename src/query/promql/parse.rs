@@ -28,6 +28,11 @@ pub(super) fn parse(text: &str) -> Result<Expr> {
     promql_parser::parser::parse(&mended).map_err(|message| located(text, &words, message))
 }
 
+/// Returns the text written in the usual way. Cost: grows with the square of the nesting, which is bounded.
+pub(super) fn pretty(text: &str) -> Result<String> {
+    Ok(parse(text)?.prettify())
+}
+
 /// What a word of the text is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

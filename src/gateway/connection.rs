@@ -1,0 +1,298 @@
+//! One socket's task: reads, steps the session, carries out its effects. No decisions of its own.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message as SocketMessage};
+use tracing::debug;
+
+use super::Shared;
+use super::admission::Place;
+use super::devices::{Command, Way};
+use super::outbox::{self, Outbox};
+use super::protocol::Claim;
+use super::registry::Entry;
+use super::session::{Effect, End, Now, Session};
+use super::traffic::Traffic;
+use crate::bus::{self, Message, Scope, Subject, Subscription};
+use crate::task::Phase;
+
+/// Small, because there may be ten thousand sockets; larger messages grow it while they are read.
+const READ_BUFFER_BYTES: usize = 4096;
+/// How long a device has to take what is still to be sent, and to hang up.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How much of a device's babble is read away at the end, so that the farewell is not lost to a reset.
+const BABBLE_BYTES_MAX: u64 = 16 << 20;
+
+/// An answer to a device's request, on its way.
+type Answer = Pin<Box<dyn Future<Output = (Subject, Option<String>, bus::Result<Message>)> + Send>>;
+
+pub(super) struct Connection<S> {
+    socket: WebSocketStream<S>,
+    shared: Arc<Shared>,
+    place: Place,
+    session: Session,
+    traffic: Arc<Traffic>,
+    outbox: Outbox,
+    subscription: Option<Subscription>,
+    requests: FuturesUnordered<Answer>,
+    entry: Option<Entry>,
+    end_sender: mpsc::Sender<End>,
+    end_receiver: mpsc::Receiver<End>,
+    end: Option<End>,
+}
+
+/// What a turn of the loop woke up for.
+enum Event {
+    Socket(outbox::Event),
+    Bus(Option<Message>),
+    Overflow,
+    Answer((Subject, Option<String>, bus::Result<Message>)),
+    Time,
+    End(End),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+    pub(super) async fn new(socket: S, shared: Arc<Shared>, place: Place) -> Self {
+        let config = shared.config.borrow().clone();
+        let limits = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(config.message_bytes_max))
+            .max_frame_size(Some(config.message_bytes_max));
+        let traffic = Arc::new(Traffic::default());
+        let now = shared.now();
+        // Holds one: a second reason to end is as good as the first.
+        let (end_sender, end_receiver) = mpsc::channel(1);
+        Connection {
+            socket: WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await,
+            session: Session::new(config, shared.instruments.clone(), traffic.clone(), now),
+            place,
+            outbox: Outbox::new(traffic.clone(), shared.instruments.clone()),
+            traffic,
+            shared,
+            subscription: None,
+            requests: FuturesUnordered::new(),
+            entry: None,
+            end_sender,
+            end_receiver,
+            end: None,
+        }
+    }
+
+    /// Serves the device until one side ends it. `claim` is what the upgrade's header held, if anything.
+    pub(super) async fn run(mut self, claim: Option<Claim>) {
+        if let Some(claim) = claim {
+            let effects = self.authenticate(claim, Way::Header).await;
+            self.carry_out(effects).await;
+        }
+        let intake = self.shared.tasks.token(Phase::Intake);
+        let timer = tokio::time::sleep(self.until_deadline());
+        let mut timer = std::pin::pin!(timer);
+        let mut overflow = waiting_forever();
+        let end = loop {
+            if let Some(end) = self.end.take() {
+                break end;
+            }
+            if let Some(subscription) = self.subscription.as_ref().filter(|_| !overflow.is_armed) {
+                overflow = Overflow { is_armed: true, waiter: subscription.overflow().boxed() };
+            }
+            let has_room = self.outbox.has_room();
+            let event = tokio::select! {
+                biased;
+                () = intake.cancelled() => Event::End(End::STOPPING),
+                Some(end) = self.end_receiver.recv() => Event::End(end),
+                () = &mut overflow.waiter => Event::Overflow,
+                () = &mut timer => Event::Time,
+                Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
+                event = poll_fn(|cx| self.outbox.poll(&mut self.socket, cx)) => Event::Socket(event),
+                message = next_message(&mut self.subscription), if has_room => Event::Bus(message),
+            };
+            let is_time = matches!(event, Event::Time);
+            self.on_event(event).await;
+            if is_time {
+                timer.as_mut().reset(tokio::time::Instant::now() + self.until_deadline());
+            }
+        };
+        self.leave(end).await;
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        let now = self.shared.now();
+        let effects = match event {
+            Event::Time => self.session.on_time(now),
+            Event::End(end) => return self.end = Some(end),
+            Event::Overflow => return self.end = Some(End::SLOW),
+            Event::Bus(Some(message)) => self.session.on_message(&message, now),
+            Event::Bus(None) => return self.end = Some(End::STOPPING),
+            Event::Answer((subject, id, answer)) => self.session.on_answer(&subject, id.as_deref(), answer, now),
+            Event::Socket(outbox::Event::Drained) => return,
+            Event::Socket(outbox::Event::Incoming(message)) => return self.on_incoming(message, now).await,
+        };
+        self.carry_out(effects).await;
+    }
+
+    async fn on_incoming(&mut self, message: Option<Result<SocketMessage, SocketError>>, now: Now) {
+        let effects = match message {
+            Some(Ok(SocketMessage::Text(text))) => {
+                let (kind, effects) = self.session.on_text(&text, now);
+                self.carry_out(effects).await;
+                if let Some(histogram) = kind.and_then(|kind| self.shared.instruments.processing(kind)) {
+                    histogram.observe_duration(self.shared.clock.elapsed().saturating_sub(now.elapsed));
+                }
+                return;
+            }
+            Some(Ok(SocketMessage::Binary(_))) => self.session.on_binary(now),
+            Some(Ok(SocketMessage::Ping(_) | SocketMessage::Pong(_))) => self.session.on_control(now),
+            Some(Err(SocketError::Capacity(CapacityError::MessageTooLong { .. }))) => self.session.on_too_big(now),
+            Some(Ok(SocketMessage::Close(_) | SocketMessage::Frame(_)) | Err(SocketError::ConnectionClosed)) | None => {
+                return self.end = Some(End::NORMAL);
+            }
+            Some(Err(error)) => {
+                debug!(%error, "a device's connection broke");
+                return self.end = Some(End::SOCKET);
+            }
+        };
+        self.carry_out(effects).await;
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            match effect {
+                Effect::Send { kind, json } => self.outbox.push(Some(kind), SocketMessage::text(json)),
+                Effect::Ping => self.outbox.push(None, SocketMessage::Ping(Bytes::new())),
+                Effect::Close(end) => self.end = Some(end),
+                Effect::Authenticate(claim) => queue.extend(self.authenticate(claim, Way::Frame).await),
+                Effect::Publish { message, recorded } => {
+                    // The collectors first: the box records whatever becomes of the bus.
+                    if self.shared.messages.try_send(recorded).is_err() {
+                        self.shared.instruments.not_recorded.inc();
+                    }
+                    self.publish(message).await;
+                }
+                Effect::Reply(message) => self.publish(message).await,
+                Effect::Request { message, correlation_id } => {
+                    let (bus, timeout) = (self.shared.bus.clone(), self.shared.config.borrow().request_timeout);
+                    self.requests.push(
+                        async move {
+                            let subject = message.subject.clone();
+                            let answer = bus.request(message, timeout).await;
+                            (subject, correlation_id, answer)
+                        }
+                        .boxed(),
+                    );
+                }
+                Effect::Subscribe(pattern) => {
+                    let start = self.shared.clock.elapsed();
+                    let bus = &self.shared.bus;
+                    self.subscription.get_or_insert_with(|| bus.subscriber(Scope::All)).add(&pattern);
+                    self.traffic.note_subscribed(pattern.to_string());
+                    let took = self.shared.clock.elapsed().saturating_sub(start);
+                    self.shared.instruments.nats_subscribe.inc();
+                    self.shared.instruments.subscribe_latency.observe_duration(took);
+                }
+                Effect::Unsubscribe(pattern) => {
+                    if let Some(subscription) = &self.subscription {
+                        let _ = subscription.remove(&pattern);
+                    }
+                    self.traffic.note_unsubscribed(pattern.as_str());
+                }
+            }
+        }
+    }
+
+    /// Asks the registry and steps the session with its answer.
+    async fn authenticate(&mut self, claim: Claim, way: Way) -> Vec<Effect> {
+        let start = self.shared.clock.elapsed();
+        let (answer, entry) = oneshot::channel();
+        let (address, end) = (self.place.address(), self.end_sender.clone());
+        let command = Command::Connect { claim, way, address, traffic: self.traffic.clone(), end, answer };
+        let _ = self.shared.commands.send(command).await;
+        let entry = entry.await.unwrap_or(Err("The gateway is stopping"));
+        let now = self.shared.now();
+        self.shared.instruments.auth_duration.observe_duration(now.elapsed.saturating_sub(start));
+        match entry {
+            Ok(entry) => {
+                self.place.authenticated();
+                let identity = entry.identity.clone();
+                self.entry = Some(entry);
+                self.session.on_authenticated(Ok(identity), now)
+            }
+            Err(reason) => {
+                self.place.failed(now.elapsed);
+                self.session.on_authenticated(Err(reason), now)
+            }
+        }
+    }
+
+    /// Publishes; what NATS did not take is counted, and this box has it all the same.
+    async fn publish(&mut self, message: Message) {
+        let start = self.shared.clock.elapsed();
+        match self.shared.bus.publish(message).await {
+            Ok(()) => self.shared.instruments.nats_publish.inc(),
+            Err(error) => {
+                debug!(%error, "publish");
+                self.shared.instruments.nats_publish_errors.inc();
+            }
+        }
+        self.shared.instruments.publish_latency.observe_duration(self.shared.clock.elapsed().saturating_sub(start));
+    }
+
+    fn until_deadline(&self) -> Duration {
+        self.session.deadline().saturating_sub(self.shared.clock.elapsed())
+    }
+
+    /// Tells the registry, then sends what is left and a close frame, as far as the device listens.
+    async fn leave(mut self, end: End) {
+        let who = self.session.identity().map_or_else(|| "stranger".into(), |identity| identity.device_id.clone());
+        debug!(device = %who, address = %self.place.address(), reason = end.reason, "connection ends");
+        drop(self.subscription.take());
+        if let Some(entry) = self.entry.take() {
+            let _ = self.shared.commands.send(Command::Disconnected { entry, reason: end.reason }).await;
+        }
+        let is_open = end != End::SOCKET && end != End::NORMAL;
+        if is_open {
+            let frame = CloseFrame { code: CloseCode::from(end.code), reason: end.text.into() };
+            self.outbox.push(None, SocketMessage::Close(Some(frame)));
+        }
+        let _ = tokio::time::timeout(FAREWELL, async {
+            let _ = poll_fn(|cx| self.outbox.poll_send(&mut self.socket, cx)).await;
+            // Read away what the device still says, so that closing does not become a reset.
+            if is_open {
+                let mut rest = self.socket.get_mut().take(BABBLE_BYTES_MAX);
+                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// A waiter for the bus dropping a message of this device.
+struct Overflow {
+    is_armed: bool,
+    waiter: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+fn waiting_forever() -> Overflow {
+    Overflow { is_armed: false, waiter: std::future::pending().boxed() }
+}
+
+async fn next_message(subscription: &mut Option<Subscription>) -> Option<Message> {
+    match subscription {
+        Some(subscription) => subscription.recv().await,
+        None => std::future::pending().await,
+    }
+}

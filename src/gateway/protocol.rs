@@ -1,0 +1,432 @@
+//! Frames and their JSON, wire-compatible with nats-websocket-bridge.
+//!
+//! A frame is one JSON object in one text message; `docs/device-protocol.md` tells the members and types.
+//! On the way in, member names are taken in any case and unknown members are ignored. On the way out there
+//! are no null members, because the C++ SDK cannot read them. `payload` is never re-encoded.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::model::Timestamp;
+
+/// Longest `correlationId` in bytes.
+pub(super) const CORRELATION_BYTES_MAX: usize = 256;
+
+/// What a frame is for; the number is its `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FrameType {
+    Publish = 0,
+    Subscribe = 1,
+    Unsubscribe = 2,
+    Message = 3,
+    Request = 4,
+    Reply = 5,
+    Ack = 6,
+    Error = 7,
+    Auth = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl FrameType {
+    /// All types by number.
+    pub(super) const ALL: [FrameType; 11] = [
+        FrameType::Publish,
+        FrameType::Subscribe,
+        FrameType::Unsubscribe,
+        FrameType::Message,
+        FrameType::Request,
+        FrameType::Reply,
+        FrameType::Ack,
+        FrameType::Error,
+        FrameType::Auth,
+        FrameType::Ping,
+        FrameType::Pong,
+    ];
+
+    /// Returns the type's name, as metrics have it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            FrameType::Publish => "publish",
+            FrameType::Subscribe => "subscribe",
+            FrameType::Unsubscribe => "unsubscribe",
+            FrameType::Message => "message",
+            FrameType::Request => "request",
+            FrameType::Reply => "reply",
+            FrameType::Ack => "ack",
+            FrameType::Error => "error",
+            FrameType::Auth => "auth",
+            FrameType::Ping => "ping",
+            FrameType::Pong => "pong",
+        }
+    }
+}
+
+/// Why a frame was refused, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    AuthFailed,
+    AuthTimeout,
+    NotAuthorized,
+    InvalidSubject,
+    InvalidMessage,
+    PayloadTooLarge,
+    RateLimit,
+    TooManySubscriptions,
+    NoResponders,
+    RequestTimeout,
+    Internal,
+}
+
+impl Code {
+    /// Returns the code as it stands in `payload.code`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Code::AuthFailed => "AUTH_FAILED",
+            Code::AuthTimeout => "AUTH_TIMEOUT",
+            Code::NotAuthorized => "NOT_AUTHORIZED",
+            Code::InvalidSubject => "INVALID_SUBJECT",
+            Code::InvalidMessage => "INVALID_MESSAGE",
+            Code::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Code::RateLimit => "RATE_LIMIT",
+            Code::TooManySubscriptions => "TOO_MANY_SUBSCRIPTIONS",
+            Code::NoResponders => "NO_RESPONDERS",
+            Code::RequestTimeout => "REQUEST_TIMEOUT",
+            Code::Internal => "INTERNAL_ERROR",
+        }
+    }
+}
+
+/// A refusal: what a type 7 frame says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Refusal { code, message: message.into() }
+    }
+}
+
+/// A frame of a device, borrowed from its text.
+#[derive(Debug, Clone)]
+pub(super) struct ClientFrame<'a> {
+    pub(super) kind: FrameType,
+    /// Empty if there is none.
+    pub(super) subject: Cow<'a, str>,
+    pub(super) payload: Option<&'a RawValue>,
+    pub(super) correlation_id: Option<Cow<'a, str>>,
+}
+
+/// A text that is no frame, with what could be read of it for the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Malformed {
+    pub(super) refusal: Refusal,
+    pub(super) subject: String,
+    pub(super) correlation_id: Option<String>,
+}
+
+/// Reads one frame.
+pub(super) fn parse(text: &str) -> Result<ClientFrame<'_>, Malformed> {
+    let malformed = |message: String| Malformed {
+        refusal: Refusal::new(Code::InvalidMessage, message),
+        subject: String::new(),
+        correlation_id: None,
+    };
+    let members: Members<'_> =
+        serde_json::from_str(text).map_err(|error| malformed(format!("Invalid message format: {error}")))?;
+    let correlation_id = match members.correlation_id {
+        None => None,
+        Some(raw) => match text_of(raw) {
+            Some(id) if id.len() <= CORRELATION_BYTES_MAX => Some(id),
+            Some(_) => return Err(malformed(format!("correlationId is longer than {CORRELATION_BYTES_MAX} bytes"))),
+            None if raw.get() == "null" => None,
+            None => return Err(malformed("correlationId is not a text".to_owned())),
+        },
+    };
+    let subject = match members.subject {
+        None => Some(Cow::Borrowed("")),
+        Some(raw) if raw.get() == "null" => Some(Cow::Borrowed("")),
+        Some(raw) => text_of(raw),
+    };
+    let kind = members.kind.ok_or("type is missing".to_owned()).and_then(frame_type);
+    match (kind, subject) {
+        (Ok(kind), Some(subject)) => Ok(ClientFrame { kind, subject, payload: members.payload, correlation_id }),
+        (kind, subject) => Err(Malformed {
+            refusal: Refusal::new(Code::InvalidMessage, kind.err().unwrap_or("subject is not a text".to_owned())),
+            subject: subject.map(|s| s.chars().take(80).collect()).unwrap_or_default(),
+            correlation_id: correlation_id.map(Cow::into_owned),
+        }),
+    }
+}
+
+fn frame_type(raw: &RawValue) -> Result<FrameType, String> {
+    let number = raw.get().parse::<usize>().ok();
+    number.and_then(|n| FrameType::ALL.get(n).copied()).ok_or_else(|| {
+        let shown: String = raw.get().chars().take(40).collect();
+        format!("Invalid message type: {shown}")
+    })
+}
+
+/// Reads a JSON text without copying where it has no escapes.
+fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let json = raw.get();
+    if !json.contains('\\') {
+        return json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed);
+    }
+    serde_json::from_str(json).ok().map(Cow::Owned)
+}
+
+/// The members that mean something, by name in any case.
+#[derive(Default)]
+struct Members<'a> {
+    kind: Option<&'a RawValue>,
+    subject: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    correlation_id: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with an integer `type`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        while let Some(name) = map.next_key::<Name>()? {
+            let slot = match name {
+                Name::Type => &mut members.kind,
+                Name::Subject => &mut members.subject,
+                Name::Payload => &mut members.payload,
+                Name::CorrelationId => &mut members.correlation_id,
+                Name::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if slot.replace(map.next_value()?).is_some() {
+                return Err(serde::de::Error::custom("a member is given twice"));
+            }
+        }
+        Ok(members)
+    }
+}
+
+enum Name {
+    Type,
+    Subject,
+    Payload,
+    CorrelationId,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member name")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(match name {
+                    n if n.eq_ignore_ascii_case("type") => Name::Type,
+                    n if n.eq_ignore_ascii_case("subject") => Name::Subject,
+                    n if n.eq_ignore_ascii_case("payload") => Name::Payload,
+                    n if n.eq_ignore_ascii_case("correlationId") => Name::CorrelationId,
+                    _ => Name::Other,
+                })
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// What a device shows to be let in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Nothing if it shows only a token.
+    pub(super) device_id: Option<String>,
+    pub(super) token: String,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("device_id", &self.device_id).finish_non_exhaustive()
+    }
+}
+
+impl Claim {
+    /// Reads the payload of an auth frame; nothing if it has no text `token`, or a `deviceId` that is no text.
+    pub(super) fn parse(payload: Option<&RawValue>) -> Option<Claim> {
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(payload?.get()).ok()?;
+        let mut claim = Claim { device_id: None, token: String::new() };
+        for (name, value) in members {
+            if name.eq_ignore_ascii_case("deviceId") && !value.is_null() {
+                claim.device_id = Some(value.as_str()?.to_owned());
+            } else if name.eq_ignore_ascii_case("token") {
+                claim.token = value.as_str()?.to_owned();
+            }
+        }
+        (!claim.token.is_empty()).then_some(claim)
+    }
+}
+
+/// A frame to a device.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServerFrame<'a> {
+    #[serde(rename = "type", serialize_with = "number")]
+    pub(super) kind: FrameType,
+    pub(super) subject: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) correlation_id: Option<&'a str>,
+    #[serde(serialize_with = "rfc3339")]
+    pub(super) timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device_id: Option<&'a str>,
+}
+
+impl ServerFrame<'_> {
+    /// Returns a frame with nothing but type and time.
+    pub(super) fn new(kind: FrameType, timestamp: Timestamp) -> Self {
+        ServerFrame { kind, subject: "", payload: None, correlation_id: None, timestamp, device_id: None }
+    }
+
+    /// Returns the frame's JSON.
+    pub(super) fn to_json(&self) -> String {
+        // Members are texts, a number and JSON that has been checked: there is nothing that can fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Returns a value as the JSON of a payload.
+pub(super) fn payload(value: &impl Serialize) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(value).ok()
+}
+
+/// Returns a body from the bus as the JSON of a payload: JSON as it is, other text as a text, bytes as
+/// base64 in an object.
+pub(super) fn payload_of(body: &[u8]) -> Option<Box<RawValue>> {
+    if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(body) {
+        return Some(raw);
+    }
+    match std::str::from_utf8(body) {
+        Ok("") => None,
+        Ok(text) => payload(&text),
+        Err(_) => payload(&serde_json::json!({ "base64": STANDARD.encode(body) })),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn number<S: serde::Serializer>(kind: &FrameType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(*kind as u8)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_names_come_in_any_case_and_unknown_ones_are_ignored() {
+        let frame =
+            parse(r#" {"TYPE":0,"Subject":"a.b","extra":{"type":9},"PayLoad":[1, 2],"correlationid":"x\n"} "#).unwrap();
+        assert_eq!((frame.kind, &*frame.subject), (FrameType::Publish, "a.b"));
+        assert_eq!(frame.payload.unwrap().get(), "[1, 2]");
+        assert_eq!(frame.correlation_id.as_deref(), Some("x\n"));
+    }
+
+    #[track_caller]
+    fn check_malformed(text: &str, message: &str) {
+        let malformed = parse(text).unwrap_err();
+        assert!(malformed.refusal.message.contains(message), "{text}: {}", malformed.refusal.message);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused_with_a_reason() {
+        check_malformed("", "Invalid message format");
+        check_malformed("[]", "an object");
+        check_malformed("null", "an object");
+        check_malformed("{}{}", "trailing");
+        check_malformed("{}", "type is missing");
+        check_malformed(r#"{"type":"Publish"}"#, "Invalid message type: \"Publish\"");
+        check_malformed(r#"{"type":11}"#, "Invalid message type: 11");
+        check_malformed(r#"{"type":0.5}"#, "Invalid message type: 0.5");
+        check_malformed(r#"{"type":18446744073709551616}"#, "Invalid message type");
+        check_malformed(r#"{"type":0,"subject":5}"#, "subject is not a text");
+        check_malformed(r#"{"type":0,"type":1}"#, "twice");
+        check_malformed(r#"{"type":0,"subject":"\ud800"}"#, "");
+        check_malformed(&format!(r#"{{"type":9,"correlationId":"{}"}}"#, "x".repeat(257)), "longer than 256");
+    }
+
+    #[test]
+    fn a_refusal_knows_what_it_answers() {
+        let malformed = parse(r#"{"correlationId":"c","subject":"a","type":77}"#).unwrap_err();
+        assert_eq!((malformed.subject.as_str(), malformed.correlation_id.as_deref()), ("a", Some("c")));
+    }
+
+    #[test]
+    fn a_null_member_is_none() {
+        let frame = parse(r#"{"type":9,"subject":null,"correlationId":null}"#).unwrap();
+        assert_eq!((&*frame.subject, frame.correlation_id), ("", None));
+    }
+
+    #[test]
+    fn a_frame_out_has_no_null_members() {
+        let frame = ServerFrame::new(FrameType::Pong, Timestamp::from_millis(0));
+        assert_eq!(frame.to_json(), r#"{"type":10,"subject":"","timestamp":"1970-01-01T00:00:00.000Z"}"#);
+    }
+
+    #[test]
+    fn any_body_becomes_json() {
+        let json = |body: &[u8]| payload_of(body).map(|raw| raw.get().to_owned());
+        assert_eq!(json(br#"{"a": 1}"#).as_deref(), Some(r#"{"a": 1}"#));
+        assert_eq!(json(b"hello").as_deref(), Some(r#""hello""#));
+        assert_eq!(json(b"\xff").as_deref(), Some(r#"{"base64":"/w=="}"#));
+        assert_eq!(json(b""), None);
+    }
+
+    #[test]
+    fn a_claim_needs_texts() {
+        let claim = |json: &str| Claim::parse(Some(&RawValue::from_string(json.to_owned()).unwrap()));
+        let whole = claim(r#"{"DeviceId":"d","token":"t","deviceType":"sensor"}"#).unwrap();
+        assert_eq!((whole.device_id.as_deref(), whole.token.as_str()), (Some("d"), "t"));
+        assert_eq!(claim(r#"{"token":"t"}"#).unwrap().device_id, None);
+        for bad in [
+            r#"{"deviceId":"d"}"#,
+            r#"{"deviceId":{"$gt":""},"token":"t"}"#,
+            r#"{"deviceId":"d","token":0}"#,
+            "[]",
+            "7",
+        ] {
+            assert!(claim(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,567 @@
+//! One device's session as a pure state machine: what comes in and the time go in, effects come out.
+//!
+//! `connection.rs` carries the effects out. Nothing here reads a clock, a socket or a store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::instruments::Instruments;
+use super::permissions::Permissions;
+use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
+use super::throttle::Throttle;
+use super::traffic::Traffic;
+use super::{Config, PayloadShape, validate};
+use crate::bus::{Message, Subject, SubjectPattern};
+use crate::model::{DeviceMessage, Origin, Timestamp};
+
+/// How many seconds' worth of refused frames a device may send before it is cut off.
+const PATIENCE_S: f64 = 10.0;
+/// Requests of a device that may wait for their answers at once.
+const REQUESTS_OPEN_MAX: usize = 16;
+/// Requests to a device whose answers are still taken; the oldest goes.
+const REPLIES_OPEN_MAX: usize = 64;
+
+/// How much of a refused subject is said back.
+const ECHO_BYTES_MAX: usize = 256;
+
+/// Close codes of RFC 6455 that the gateway uses.
+pub(super) mod close {
+    pub(in super::super) const NORMAL: u16 = 1000;
+    pub(in super::super) const GOING_AWAY: u16 = 1001;
+    pub(in super::super) const POLICY: u16 = 1008;
+    pub(in super::super) const TOO_BIG: u16 = 1009;
+}
+
+/// The moment at which something happens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// Since the process began; never steps.
+    pub(super) elapsed: Duration,
+    pub(super) wall: Timestamp,
+}
+
+/// Who a device is, once it has shown it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) device_id: Arc<str>,
+    pub(super) device_type: Arc<str>,
+    pub(super) permissions: Permissions,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Send a frame; `kind` is what it counts as.
+    Send { kind: FrameType, json: String },
+    /// Ask the registry, then call [`Session::on_authenticated`].
+    Authenticate(Claim),
+    /// Hand a message to the collectors and to the bus.
+    Publish { message: Message, recorded: DeviceMessage },
+    /// Hand the answer to somebody's request to the bus.
+    Reply(Message),
+    /// Ask on the bus, then call [`Session::on_answer`].
+    Request { message: Message, correlation_id: Option<String> },
+    /// Listen to a pattern.
+    Subscribe(SubjectPattern),
+    /// Stop listening.
+    Unsubscribe(SubjectPattern),
+    /// Send a WebSocket ping.
+    Ping,
+    /// End the connection, after what is to be sent.
+    Close(End),
+}
+
+/// Why and how a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    /// Close code.
+    pub(super) code: u16,
+    /// What the close frame says.
+    pub(super) text: &'static str,
+    /// What `gateway_websocket_disconnections_total` counts.
+    pub(super) reason: &'static str,
+}
+
+impl End {
+    pub(super) const NORMAL: End = End { code: close::NORMAL, text: "", reason: "normal" };
+    pub(super) const SOCKET: End = End { code: close::NORMAL, text: "", reason: "websocket_error" };
+    pub(super) const TOO_BIG: End = End { code: close::TOO_BIG, text: "Message too big", reason: "too_big" };
+    pub(super) const SLOW: End = End { code: close::POLICY, text: "Slow consumer", reason: "slow_consumer" };
+    pub(super) const STOPPING: End = End { code: close::GOING_AWAY, text: "Going away", reason: "shutdown" };
+    pub(super) const REPLACED: End =
+        End { code: close::POLICY, text: "Replaced by a newer connection", reason: "replaced" };
+    pub(super) const REVOKED: End = End { code: close::POLICY, text: "Device removed", reason: "revoked" };
+    const AUTH_FAILED: End = End { code: close::POLICY, text: "Authentication failed", reason: "auth_failed" };
+    const AUTH_TIMEOUT: End = End { code: close::POLICY, text: "Authentication timeout", reason: "auth_timeout" };
+    const FLOOD: End = End { code: close::POLICY, text: "Rate limit exceeded", reason: "rate_limit" };
+    const DEAD: End = End { code: close::GOING_AWAY, text: "No sign of life", reason: "timeout" };
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(super) struct Session {
+    config: Arc<Config>,
+    instruments: Arc<Instruments>,
+    traffic: Arc<Traffic>,
+    phase: Phase,
+    last_heard: Duration,
+    last_ping: Duration,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting { until: Duration },
+    Active(Box<Active>),
+    Closed,
+}
+
+/// What a session has once the device is known.
+#[derive(Debug)]
+struct Active {
+    identity: Arc<Identity>,
+    throttle: Throttle,
+    /// Refused frames that are answered before the device is cut off.
+    patience: Throttle,
+    subscriptions: Vec<SubjectPattern>,
+    /// Where the answers to requests go that the device was sent, by the number in their mark; oldest first.
+    replies: VecDeque<(u64, Subject)>,
+    next_reply: u64,
+    requests_open: usize,
+}
+
+/// What a frame asks for, worked out without doing it.
+type Outcome = Result<Vec<Effect>, Refusal>;
+
+impl Session {
+    /// Returns a session that waits for the device to show who it is.
+    pub(super) fn new(config: Arc<Config>, instruments: Arc<Instruments>, traffic: Arc<Traffic>, now: Now) -> Self {
+        let until = now.elapsed + config.auth_timeout;
+        let phase = Phase::Waiting { until };
+        Session { config, instruments, traffic, phase, last_heard: now.elapsed, last_ping: now.elapsed }
+    }
+
+    /// Takes a text message; returns its type too, if it has one.
+    pub(super) fn on_text(&mut self, text: &str, now: Now) -> (Option<FrameType>, Vec<Effect>) {
+        self.heard(now);
+        #[expect(clippy::cast_precision_loss, reason = "a message is far smaller than 2^53 bytes")]
+        self.instruments.size_received.observe(text.len() as f64);
+        match &mut self.phase {
+            Phase::Closed => (None, Vec::new()),
+            Phase::Waiting { .. } => (Some(FrameType::Auth), self.on_first_text(text, now)),
+            Phase::Active(_) => self.on_later_text(text, now),
+        }
+    }
+
+    fn on_later_text(&mut self, text: &str, now: Now) -> (Option<FrameType>, Vec<Effect>) {
+        let Phase::Active(active) = &mut self.phase else { return (None, Vec::new()) };
+        let parsed = protocol::parse(text);
+        let kind = parsed.as_ref().ok().map(|frame| frame.kind);
+        let (subject, correlation_id) = match &parsed {
+            Ok(frame) => (frame.subject.to_string(), frame.correlation_id.as_ref().map(ToString::to_string)),
+            Err(malformed) => (malformed.subject.clone(), malformed.correlation_id.clone()),
+        };
+        let has_token = active.throttle.take(now.elapsed);
+        self.traffic.note_tokens(active.throttle.remaining(now.elapsed));
+        let outcome = match parsed {
+            _ if !has_token => {
+                self.instruments.rate_limit_rejections.with(&[&*active.identity.device_id]).inc();
+                Err(Refusal::new(Code::RateLimit, "Rate limit exceeded"))
+            }
+            Err(malformed) => Err(malformed.refusal),
+            Ok(frame) => {
+                if let Some(counter) = self.instruments.received(frame.kind) {
+                    counter.inc();
+                }
+                active.on_frame(&frame, &self.config, &self.instruments, now)
+            }
+        };
+        let effects = match outcome {
+            Ok(effects) => effects,
+            Err(refusal) => self.refuse(&refusal, &subject, correlation_id.as_deref(), now),
+        };
+        (kind, effects)
+    }
+
+    /// Takes a binary message, which the protocol has no use for.
+    pub(super) fn on_binary(&mut self, now: Now) -> Vec<Effect> {
+        self.heard(now);
+        match &mut self.phase {
+            Phase::Closed => Vec::new(),
+            Phase::Waiting { .. } => self.turn_away(None, "Authentication failed", now),
+            Phase::Active(active) => {
+                let _ = active.throttle.take(now.elapsed);
+                let refusal = Refusal::new(Code::InvalidMessage, "Binary messages are not understood, send text");
+                self.refuse(&refusal, "", None, now)
+            }
+        }
+    }
+
+    /// Takes a WebSocket ping or pong.
+    pub(super) fn on_control(&mut self, now: Now) -> Vec<Effect> {
+        self.heard(now);
+        match &mut self.phase {
+            Phase::Active(active) => {
+                let is_flood = !active.throttle.take(now.elapsed) && !active.patience.take(now.elapsed);
+                if is_flood { self.end(End::FLOOD) } else { Vec::new() }
+            }
+            Phase::Waiting { .. } | Phase::Closed => Vec::new(),
+        }
+    }
+
+    /// Takes the news that a message is larger than allowed; it has not been read.
+    pub(super) fn on_too_big(&mut self, now: Now) -> Vec<Effect> {
+        let message = format!("Payload exceeds maximum size of {} bytes", self.config.message_bytes_max);
+        let refusal = Refusal::new(Code::PayloadTooLarge, message);
+        let mut effects = match self.phase {
+            Phase::Closed => return Vec::new(),
+            Phase::Waiting { .. } | Phase::Active(_) => self.refuse(&refusal, "", None, now),
+        };
+        effects.retain(|effect| !matches!(effect, Effect::Close(_)));
+        effects.extend(self.end(End::TOO_BIG));
+        effects
+    }
+
+    /// Takes the registry's answer to [`Effect::Authenticate`]: who it is, or why not.
+    pub(super) fn on_authenticated(&mut self, answer: Result<Arc<Identity>, &str>, now: Now) -> Vec<Effect> {
+        let identity = match answer {
+            Ok(identity) => identity,
+            Err(reason) => return self.turn_away(Some(reason), "Authentication failed", now),
+        };
+        let welcome = welcome(&identity, now);
+        let rate = f64::from(self.config.messages_per_second);
+        self.phase = Phase::Active(Box::new(Active {
+            identity,
+            throttle: Throttle::new(rate, rate, now.elapsed),
+            patience: Throttle::new(rate, rate * PATIENCE_S, now.elapsed),
+            subscriptions: Vec::new(),
+            replies: VecDeque::new(),
+            next_reply: 1,
+            requests_open: 0,
+        }));
+        vec![welcome]
+    }
+
+    /// Takes a message from the bus for this device.
+    pub(super) fn on_message(&mut self, message: &Message, now: Now) -> Vec<Effect> {
+        let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        let mark = message.reply.as_ref().map(|reply| active.expect_reply(reply.clone()));
+        let frame = ServerFrame {
+            subject: message.subject.as_str(),
+            payload: protocol::payload_of(&message.payload),
+            correlation_id: mark.as_deref().or(message.correlation_id.as_deref()),
+            device_id: message.device_id.as_deref(),
+            ..ServerFrame::new(FrameType::Message, now.wall)
+        };
+        vec![send(&frame)]
+    }
+
+    /// Takes the outcome of [`Effect::Request`].
+    pub(super) fn on_answer(
+        &mut self,
+        subject: &Subject,
+        correlation_id: Option<&str>,
+        answer: Result<Message, crate::bus::Error>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        active.requests_open = active.requests_open.saturating_sub(1);
+        match answer {
+            Ok(message) => vec![send(&ServerFrame {
+                subject: subject.as_str(),
+                payload: protocol::payload_of(&message.payload),
+                correlation_id,
+                device_id: message.device_id.as_deref(),
+                ..ServerFrame::new(FrameType::Reply, now.wall)
+            })],
+            Err(error) => {
+                let code = match error {
+                    crate::bus::Error::Timeout(_) => Code::RequestTimeout,
+                    crate::bus::Error::NoResponders => Code::NoResponders,
+                    _ => Code::Internal,
+                };
+                self.refuse(&Refusal::new(code, error.to_string()), subject.as_str(), correlation_id, now)
+            }
+        }
+    }
+
+    /// Does what is due; see [`Session::deadline`].
+    pub(super) fn on_time(&mut self, now: Now) -> Vec<Effect> {
+        match &self.phase {
+            Phase::Waiting { until } if now.elapsed >= *until => {
+                self.instruments.auth_attempts.with(&["timeout"]).inc();
+                let refusal = Refusal::new(Code::AuthTimeout, "Authentication timeout");
+                let mut effects = self.refuse(&refusal, "", None, now);
+                effects.extend(self.end(End::AUTH_TIMEOUT));
+                effects
+            }
+            Phase::Active(_) if now.elapsed >= self.last_heard + self.config.dead_after => self.end(End::DEAD),
+            Phase::Active(_) if now.elapsed >= self.last_heard.max(self.last_ping) + self.config.ping_interval => {
+                self.last_ping = now.elapsed;
+                vec![Effect::Ping]
+            }
+            Phase::Waiting { .. } | Phase::Active(_) | Phase::Closed => Vec::new(),
+        }
+    }
+
+    /// Returns when [`Session::on_time`] wants to be called next.
+    pub(super) fn deadline(&self) -> Duration {
+        match &self.phase {
+            Phase::Waiting { until } => *until,
+            Phase::Active(_) | Phase::Closed => {
+                let next_ping = self.last_heard.max(self.last_ping) + self.config.ping_interval;
+                next_ping.min(self.last_heard + self.config.dead_after)
+            }
+        }
+    }
+
+    /// Returns who the device is, once known.
+    pub(super) fn identity(&self) -> Option<&Arc<Identity>> {
+        match &self.phase {
+            Phase::Active(active) => Some(&active.identity),
+            Phase::Waiting { .. } | Phase::Closed => None,
+        }
+    }
+
+    fn heard(&mut self, now: Now) {
+        self.last_heard = now.elapsed;
+        self.traffic.note_received(now.wall);
+    }
+
+    /// The first text has to be an auth frame.
+    fn on_first_text(&mut self, text: &str, now: Now) -> Vec<Effect> {
+        let frame = protocol::parse(text).ok().filter(|frame| frame.kind == FrameType::Auth);
+        let Some(frame) = frame else {
+            return self.turn_away(None, "Authentication failed", now);
+        };
+        if let Some(counter) = self.instruments.received(FrameType::Auth) {
+            counter.inc();
+        }
+        match Claim::parse(frame.payload) {
+            Some(claim) => vec![Effect::Authenticate(claim)],
+            None => self.turn_away(Some("Device ID and token are required"), "Authentication failed", now),
+        }
+    }
+
+    /// Ends a connection that could not show who it is; `reason` goes into a type 8 frame if there is one.
+    fn turn_away(&mut self, reason: Option<&str>, message: &str, now: Now) -> Vec<Effect> {
+        self.instruments.auth_attempts.with(&["failure"]).inc();
+        let mut effects = Vec::new();
+        if let Some(reason) = reason {
+            let body =
+                json!({ "success": false, "error": reason, "message": reason, "code": Code::AuthFailed.as_str() });
+            let frame =
+                ServerFrame { payload: protocol::payload(&body), ..ServerFrame::new(FrameType::Auth, now.wall) };
+            effects.push(send(&frame));
+        }
+        effects.extend(self.refuse(&Refusal::new(Code::AuthFailed, message), "", None, now));
+        effects.extend(self.end(End::AUTH_FAILED));
+        effects
+    }
+
+    /// Answers a frame with the reason why it is refused, and counts it.
+    fn refuse(&mut self, refusal: &Refusal, subject: &str, correlation_id: Option<&str>, now: Now) -> Vec<Effect> {
+        self.instruments.refused.with(&[refusal.code.as_str()]).inc();
+        self.traffic.note_refused();
+        let subject = subject.get(..subject.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
+        let mut body = json!({ "error": refusal.message, "message": refusal.message, "code": refusal.code.as_str() });
+        if let (false, Some(members)) = (subject.is_empty(), body.as_object_mut()) {
+            members.insert("subject".to_owned(), subject.into());
+        }
+        if let (Some(id), Some(members)) = (correlation_id, body.as_object_mut()) {
+            members.insert("correlationId".to_owned(), id.into());
+        }
+        let frame = ServerFrame {
+            subject,
+            correlation_id,
+            payload: protocol::payload(&body),
+            ..ServerFrame::new(FrameType::Error, now.wall)
+        };
+        let mut effects = vec![send(&frame)];
+        if let Phase::Active(active) = &mut self.phase
+            && !active.patience.take(now.elapsed)
+        {
+            effects.extend(self.end(End::FLOOD));
+        }
+        effects
+    }
+
+    fn end(&mut self, end: End) -> Vec<Effect> {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closed => Vec::new(),
+            Phase::Waiting { .. } | Phase::Active(_) => vec![Effect::Close(end)],
+        }
+    }
+}
+
+impl Active {
+    fn on_frame(&mut self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
+        match frame.kind {
+            FrameType::Publish => self.publish(frame, config, instruments, now),
+            FrameType::Subscribe => self.subscribe(frame, config, instruments, now),
+            FrameType::Unsubscribe => self.unsubscribe(frame, now),
+            FrameType::Request => self.request(frame, instruments),
+            FrameType::Reply => self.reply(frame),
+            FrameType::Ping => {
+                let correlation_id = frame.correlation_id.as_deref();
+                Ok(vec![send(&ServerFrame { correlation_id, ..ServerFrame::new(FrameType::Pong, now.wall) })])
+            }
+            FrameType::Pong => Ok(Vec::new()),
+            FrameType::Auth => Err(Refusal::new(Code::InvalidMessage, "Already authenticated")),
+            FrameType::Message | FrameType::Ack | FrameType::Error => {
+                let message = format!("A device does not send type {}", frame.kind as u8);
+                Err(Refusal::new(Code::InvalidMessage, message))
+            }
+        }
+    }
+
+    /// Builds the bus message of a publish or request, if it is allowed.
+    fn message(&self, frame: &ClientFrame<'_>, instruments: &Instruments) -> Result<Message, Refusal> {
+        let subject = validate::subject(&frame.subject)?;
+        validate::payload(frame.payload.map_or("", RawValue::get))?;
+        if !self.identity.permissions.may_publish(&subject) {
+            instruments.publish_denied.inc();
+            return Err(Refusal::new(Code::NotAuthorized, format!("Not authorized to publish to {subject}")));
+        }
+        instruments.publish_allowed.inc();
+        Ok(Message {
+            device_id: Some(self.identity.device_id.clone()),
+            correlation_id: frame.correlation_id.as_deref().map(Arc::from),
+            ..Message::new(subject, body(frame))
+        })
+    }
+
+    fn publish(&self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
+        let mut message = self.message(frame, instruments)?;
+        let recorded = DeviceMessage {
+            device_id: self.identity.device_id.to_string(),
+            device_type: self.identity.device_type.to_string(),
+            subject: message.subject.to_string(),
+            payload: message.payload.clone(),
+            received_at: now.wall,
+            origin: Origin::Gateway,
+        };
+        if config.payload_shape == PayloadShape::Envelope {
+            let envelope = ServerFrame {
+                subject: message.subject.as_str(),
+                payload: frame.payload.map(RawValue::to_owned),
+                correlation_id: frame.correlation_id.as_deref(),
+                device_id: Some(&self.identity.device_id),
+                ..ServerFrame::new(FrameType::Publish, now.wall)
+            };
+            message.payload = envelope.to_json().into();
+        }
+        Ok(vec![Effect::Publish { message, recorded }])
+    }
+
+    fn subscribe(&mut self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
+        let pattern = validate::pattern(&frame.subject)?;
+        if !self.identity.permissions.may_subscribe(&pattern) {
+            instruments.subscribe_denied.inc();
+            return Err(Refusal::new(Code::NotAuthorized, format!("Not authorized to subscribe to {pattern}")));
+        }
+        instruments.subscribe_allowed.inc();
+        let acknowledgement = acknowledge(frame, "Subscribed", now);
+        if self.subscriptions.contains(&pattern) {
+            return Ok(vec![acknowledgement]);
+        }
+        if self.subscriptions.len() >= config.subscriptions_max {
+            let message = format!("No more than {} subscriptions", config.subscriptions_max);
+            return Err(Refusal::new(Code::TooManySubscriptions, message));
+        }
+        self.subscriptions.push(pattern.clone());
+        Ok(vec![Effect::Subscribe(pattern), acknowledgement])
+    }
+
+    fn unsubscribe(&mut self, frame: &ClientFrame<'_>, now: Now) -> Outcome {
+        let pattern = validate::pattern(&frame.subject)?;
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|p| *p != pattern);
+        if self.subscriptions.len() == before {
+            return Err(Refusal::new(Code::InvalidSubject, format!("Not subscribed to {pattern}")));
+        }
+        Ok(vec![Effect::Unsubscribe(pattern), acknowledge(frame, "Unsubscribed", now)])
+    }
+
+    fn request(&mut self, frame: &ClientFrame<'_>, instruments: &Instruments) -> Outcome {
+        let message = self.message(frame, instruments)?;
+        if self.requests_open >= REQUESTS_OPEN_MAX {
+            let text = format!("No more than {REQUESTS_OPEN_MAX} open requests");
+            return Err(Refusal::new(Code::RateLimit, text));
+        }
+        self.requests_open += 1;
+        let correlation_id = frame.correlation_id.clone().map(|id| id.into_owned());
+        Ok(vec![Effect::Request { message, correlation_id }])
+    }
+
+    /// Hands an answer on to whoever asked; the address is ours, never the device's.
+    fn reply(&mut self, frame: &ClientFrame<'_>) -> Outcome {
+        validate::payload(frame.payload.map_or("", RawValue::get))?;
+        let number = frame.correlation_id.as_deref().and_then(|mark| mark.strip_prefix(MARK)?.parse::<u64>().ok());
+        let at = self.replies.iter().position(|(n, _)| Some(*n) == number);
+        match at.and_then(|at| self.replies.remove(at)) {
+            Some((_, subject)) => {
+                let device_id = Some(self.identity.device_id.clone());
+                Ok(vec![Effect::Reply(Message { device_id, ..Message::new(subject, body(frame)) })])
+            }
+            None => Err(Refusal::new(Code::NotAuthorized, "No request with this correlationId waits for a reply")),
+        }
+    }
+
+    /// Remembers where the answer to a request goes; returns the mark that the device has to send with it.
+    fn expect_reply(&mut self, subject: Subject) -> String {
+        let number = self.next_reply;
+        self.next_reply += 1;
+        if self.replies.len() >= REPLIES_OPEN_MAX {
+            self.replies.pop_front();
+        }
+        self.replies.push_back((number, subject));
+        format!("{MARK}{number}")
+    }
+}
+
+/// Begins the `correlationId` of a message that wants a reply.
+const MARK: &str = "request-";
+
+fn body(frame: &ClientFrame<'_>) -> Bytes {
+    frame.payload.map_or_else(Bytes::new, |raw| Bytes::copy_from_slice(raw.get().as_bytes()))
+}
+
+fn send(frame: &ServerFrame<'_>) -> Effect {
+    Effect::Send { kind: frame.kind, json: frame.to_json() }
+}
+
+fn acknowledge(frame: &ClientFrame<'_>, message: &str, now: Now) -> Effect {
+    send(&ServerFrame {
+        subject: &frame.subject,
+        correlation_id: frame.correlation_id.as_deref(),
+        payload: protocol::payload(&json!({ "success": true, "message": message })),
+        ..ServerFrame::new(FrameType::Ack, now.wall)
+    })
+}
+
+/// Tells a device that it is in, in the shapes of both branches of nats-websocket-bridge.
+fn welcome(identity: &Identity, now: Now) -> Effect {
+    let texts = |list: &[SubjectPattern]| list.iter().map(SubjectPattern::to_string).collect::<Vec<_>>();
+    let role = if identity.device_type.is_empty() { "device" } else { &*identity.device_type };
+    let time = now.wall.to_rfc3339();
+    let body = json!({
+        "success": true,
+        "clientId": &*identity.device_id,
+        "role": role,
+        "device": {
+            "deviceId": &*identity.device_id,
+            "deviceType": &*identity.device_type,
+            "isConnected": true,
+            "connectedAt": time,
+            "lastActivityAt": time,
+            "allowedPublishTopics": texts(&identity.permissions.publish),
+            "allowedSubscribeTopics": texts(&identity.permissions.subscribe),
+        },
+    });
+    send(&ServerFrame { payload: protocol::payload(&body), ..ServerFrame::new(FrameType::Auth, now.wall) })
+}

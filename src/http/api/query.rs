@@ -1,0 +1,136 @@
+//! `query`, `query_range`, `format_query`: PromQL over HTTP, as upstream has it.
+//!
+//! A query runs on the pool and ends when its client goes away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::format::{ApiError, Extras, answer, success};
+use super::parameters::Parameters;
+use crate::http::AppState;
+use crate::model::Timestamp;
+use crate::query::promql::{self, Engine, Options, QueryResult, Value};
+
+/// Steps of a range query after its first; asked before the query is parsed, as upstream does.
+const STEPS_MAX: u128 = 11_000;
+
+/// Returns the paths of this file.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/v1/query", get(instant).post(instant))
+        .route("/api/v1/query_range", get(range).post(range))
+        .route("/api/v1/format_query", get(format).post(format))
+}
+
+async fn instant(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let limit = parameters.limit()?;
+    let at = parameters.time("time", state.clock.now())?;
+    let options = options(&parameters)?;
+    let query = query(&parameters)?;
+    let started = state.clock.elapsed();
+    let result = run(&state, options, move |engine, options| engine.instant(&query, at, options)).await?;
+    Ok(respond(result, limit, parameters.get("stats").is_some(), state.clock.elapsed().saturating_sub(started)))
+}
+
+async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let limit = parameters.limit()?;
+    let (start, end) = (required_time(&parameters, "start")?, required_time(&parameters, "end")?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = parameters.duration("step")?;
+    let step = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if step.as_millis() == 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    }
+    if end.since(start).as_millis() / step.as_millis() > STEPS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let options = options(&parameters)?;
+    let query = query(&parameters)?;
+    let started = state.clock.elapsed();
+    let result = run(&state, options, move |engine, options| engine.range(&query, start, end, step, options)).await?;
+    Ok(respond(result, limit, parameters.get("stats").is_some(), state.clock.elapsed().saturating_sub(started)))
+}
+
+async fn format(parameters: Parameters) -> Result<Response, ApiError> {
+    Ok(success(promql::format(&query(&parameters)?)?))
+}
+
+fn query(parameters: &Parameters) -> Result<String, ApiError> {
+    Ok(parameters.get("query").unwrap_or_default().to_owned())
+}
+
+fn required_time(parameters: &Parameters, name: &str) -> Result<Timestamp, ApiError> {
+    if parameters.get(name).is_none() {
+        return Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"));
+    }
+    parameters.time(name, Timestamp::MIN)
+}
+
+fn options(parameters: &Parameters) -> Result<Options, ApiError> {
+    Ok(Options {
+        lookback: parameters.duration("lookback_delta")?.filter(|d| !d.is_zero()),
+        timeout: parameters.duration("timeout")?,
+        cancelled: None,
+    })
+}
+
+/// Sets a flag when it is dropped: hyper drops a handler's future when the client goes away.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn run(
+    state: &AppState,
+    mut options: Options,
+    work: impl FnOnce(&Engine, &Options) -> promql::Result<QueryResult> + Send + 'static,
+) -> Result<QueryResult, ApiError> {
+    let guard = CancelOnDrop(Arc::default());
+    options.cancelled = Some(guard.0.clone());
+    let engine = state.engine.clone();
+    let result = state.tasks.pool().run(move || work(&engine, &options)).await;
+    drop(guard);
+    Ok(result.map_err(|_| ApiError::internal("the query failed inside; the log has more"))??)
+}
+
+fn respond(mut result: QueryResult, limit: Option<usize>, with_stats: bool, took: Duration) -> Response {
+    if let Some(limit) = limit {
+        let is_cut = match &mut result.value {
+            Value::Vector(series) if series.len() > limit => {
+                series.truncate(limit);
+                true
+            }
+            Value::Matrix(series) if series.len() > limit => {
+                series.truncate(limit);
+                true
+            }
+            _ => false,
+        };
+        if is_cut {
+            result.warnings.push("results truncated due to limit".to_owned());
+        }
+    }
+    let stats = with_stats.then(|| {
+        let seconds = took.as_secs_f64();
+        serde_json::json!({
+            "timings": { "evalTotalTime": seconds, "execTotalTime": seconds },
+            "samples": { "totalQueryableSamples": result.samples },
+        })
+        .to_string()
+    });
+    answer(result.value, &Extras { warnings: result.warnings, infos: result.infos, stats })
+}
