@@ -1,1 +1,187 @@
-//! (skeleton) replaced by its owner.
+//! Settings through the front door: good files load, bad ones get all their mistakes told.
+
+use std::path::{Path, PathBuf};
+
+use andon::config::{self, Config, DEFAULT_TEXT, Source};
+use andon::yaml::Mistakes;
+
+fn resolve(text: &str) -> Result<Config, Mistakes> {
+    config::resolve(text, Path::new("/etc/andon/andon.yml"), &Source::default())
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    resolve(text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// Checks all mistakes of a text, without the file's name.
+#[track_caller]
+fn bad(text: &str, expected: &[&str]) {
+    let mistakes = resolve(text).expect_err(text);
+    let found: Vec<String> = mistakes.list.iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{text}");
+}
+
+fn examples(ending: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|p| p.to_str().unwrap().ends_with(ending));
+    paths.sort();
+    assert!(!paths.is_empty(), "no example ends in {ending}");
+    paths
+}
+
+#[test]
+fn the_good_examples_load() {
+    for path in examples(".good.yml") {
+        let source = Source { file: Some(path.clone()), ..Source::default() };
+        if let Err(error) = config::load(&source) {
+            panic!("{}: {error}", path.display());
+        }
+    }
+}
+
+/// `ANDON_BLESS=1` writes the expected mistakes anew; read the difference before committing it.
+#[test]
+fn the_bad_examples_get_exactly_these_mistakes() {
+    for path in examples(".bad.yml") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let error = config::resolve(&text, Path::new(name), &Source::default()).expect_err(name);
+        let expected = path.with_extension("txt");
+        #[expect(clippy::disallowed_methods, reason = "a test's own switch and files")]
+        if std::env::var("ANDON_BLESS").is_ok() {
+            std::fs::write(&expected, format!("{error}\n")).unwrap();
+        }
+        assert_eq!(format!("{error}\n"), std::fs::read_to_string(&expected).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_that_the_packaged_file_names() {
+    let uncommented: String = DEFAULT_TEXT
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            // An odd number of spaces after the # marks prose and examples.
+            Some(text) if (text.len() - text.trim_start().len()) % 2 == 1 => String::new(),
+            Some(key) => format!("{key}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    assert!(uncommented.contains("\nhttp:\n  listen: 127.0.0.1:26366\n"), "{uncommented}");
+    let (mut named, mut default) = (good(&uncommented), good(DEFAULT_TEXT));
+    named.text.clear();
+    default.text.clear();
+    assert_eq!(format!("{named:#?}"), format!("{default:#?}"));
+}
+
+#[test]
+fn no_file_is_the_packaged_file_and_flags_win() {
+    let source = Source { data: Some("/tmp/d".into()), listen: Some("127.0.0.1:0".to_owned()), ..Source::default() };
+    let config =
+        config::resolve("http: {listen: 127.0.0.1:7}\nstorage: {path: /x}\n", Path::new("x"), &source).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.storage.folder, Path::new("/tmp/d"));
+    assert_eq!(config.alarms.folder, Path::new("/tmp/d/alarms/journal"));
+    assert_eq!(config.notify.folder, Path::new("/tmp/d/notify"));
+}
+
+#[test]
+fn an_open_listener_is_refused_unless_the_settings_say_so() {
+    let error = resolve("http: {listen: '0.0.0.0:80'}\n").unwrap_err().to_string();
+    assert!(error.starts_with("/etc/andon/andon.yml:1:16: http.listen: refusing to listen on 0.0.0.0:80"), "{error}");
+    good("http: {listen: '0.0.0.0:80', unprotected: true}\n");
+    let source = Source { listen: Some("0.0.0.0:80".to_owned()), ..Source::default() };
+    let error = config::resolve("", Path::new("x"), &source).unwrap_err().to_string();
+    assert!(error.contains("--listen: refusing"), "{error}");
+}
+
+#[test]
+fn a_file_of_prometheus_loads_with_notes() {
+    let config = good(
+        "global: {scrape_interval: 15s, external_labels: {monitor: x}}\n\
+         alerting: {alertmanagers: [{static_configs: [{targets: ['alertmanager:9093']}]}]}\n\
+         rule_files: [/nowhere/rules/*.yml]\n\
+         scrape_configs:\n- job_name: nats\n  metrics_path: /\n  static_configs: [{targets: ['nats:8222'], labels: {service: nats}}]\n\
+         storage: {tsdb: {out_of_order_time_window: 30m}}\n",
+    );
+    assert_eq!(config.collect.scrape[0].name, "nats");
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains(":2:11: alerting: no effect in Andon"), "{:?}", config.warnings);
+}
+
+#[test]
+fn the_files_beside_the_project_load_unchanged() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let beside = if beside.exists() { beside } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared") };
+    for file in ["conformance/configs/andon.yml", "fixtures/nats-websocket-bridge/prometheus.yml"] {
+        let path = beside.join(file);
+        // The folder of references is not part of a clone.
+        if path.exists() {
+            config::load(&Source { file: Some(path), ..Source::default() }).unwrap();
+        }
+    }
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hook"), "http://u:hunter2@127.0.0.1:1/hook\n").unwrap();
+    let text = "notifications:\n  route: {receiver: a}\n  receivers:\n  - {name: a, webhook_configs: [{url_file: hook}]}\n\
+                remote_write:\n- {url: 'http://u:hunter2@c/w', basic_auth: {username: u, password: hunter2}}\n\
+                bus: {nats: {servers: [n], token: hunter2}}\n";
+    let config = config::resolve(text, &folder.path().join("andon.yml"), &Source::default()).unwrap();
+    let webhook = &config.notify.receivers[0].webhooks[0];
+    assert_eq!(webhook.url.expose(), "http://127.0.0.1:1/hook");
+    assert_eq!(config.forward.destinations[0].name, "http://c/w");
+    assert!(!config.text.contains("hunter2"), "{}", config.text);
+    let bus = format!("{:?} {:?} {:?}", config.bus, webhook, config.forward.destinations[0].http);
+    assert!(!bus.contains("hunter2"), "{bus}");
+}
+
+#[test]
+fn what_a_route_does_not_say_it_has_from_above() {
+    let config = good(
+        "notifications:\n  receivers: [{name: a}, {name: b}]\n  time_intervals:\n\
+         \x20 - {name: night, time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}], weekdays: ['monday:friday']}]}\n\
+         \x20 route:\n    receiver: a\n    group_by: [alertname]\n    group_wait: 1s\n    routes:\n\
+         \x20   - {matchers: ['severity=\"critical\"', team=~x|y], receiver: b, group_by: ['...'], mute_time_intervals: [night]}\n",
+    );
+    let route = config.notify.route.unwrap();
+    let child = &route.routes[0];
+    assert_eq!((child.receiver.as_str(), child.group_wait.as_secs(), child.matchers.len()), ("b", 1, 2));
+    assert_eq!(child.group_by, andon::notify::GroupBy::All);
+    assert_eq!(child.group_interval.as_secs(), 300);
+}
+
+#[test]
+fn what_is_known_elsewhere_and_would_be_missed_is_refused() {
+    bad(
+        "scrape_configs:\n- job_name: k\n  kubernetes_sd_configs: [{role: node}]\nroute: {receiver: x}\n",
+        &[
+            "3:26: scrape_configs[0].kubernetes_sd_configs: not supported by Andon; use static_configs or file_sd_configs",
+            "4:8: route: not supported by Andon; in Andon this stands under notifications",
+        ],
+    );
+    bad(
+        "notifications:\n  route: {receiver: x}\n  receivers:\n  - name: x\n    email_configs: [{to: a@b.c}]\n",
+        &[
+            "5:20: notifications.receivers[0].email_configs: not supported by Andon; this version tells by webhook_configs",
+        ],
+    );
+}
+
+#[test]
+fn a_change_that_needs_a_restart_is_named() {
+    let old = good("");
+    let new = good("http: {listen: '127.0.0.1:7'}\nbox_name: x\nscrape_configs: [{job_name: a}]\n");
+    assert_eq!(new.needs_restart(&old), ["box_name", "http", "bus"]);
+    assert_eq!(good("scrape_configs: [{job_name: a}]\n").needs_restart(&old), [""; 0]);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let source = Source { file: Some("/nowhere/andon.yml".into()), ..Source::default() };
+    let error = config::load(&source).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read /nowhere/andon.yml: "), "{error}");
+}

@@ -98,7 +98,6 @@ impl Running {
 
     async fn stop(self) {
         self.tasks.token(Phase::Intake).cancel();
-        self.tasks.token(Phase::Work).cancel();
         assert!(self.tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
     }
 }

@@ -1,9 +1,78 @@
 //! Settings: from a file to each room's `Config`, or to the list of all mistakes.
+//!
+//! One file, `/etc/andon/andon.yml`: Prometheus's sections (`global`, `scrape_configs`, `rule_files`,
+//! `remote_write`) and Alertmanager's (under `notifications`) with their names and shapes, and Andon's own. It
+//! is read through `yaml`, so all mistakes come at once, each with its place and what would be right. Each
+//! section's file here turns what was written into the room's `Config`; defaults live here and, for people, in
+//! `packaging/andon.yml`, and a test compares the two. That file is also what holds where there is none.
+//!
+//! Secrets may stand in files of their own; they are never printed. This is the only room that reads files of
+//! settings.
 
-use std::path::PathBuf;
+mod folder;
+mod glob;
+mod global;
+mod http_client;
+mod interval;
+mod matcher;
+mod notifications;
+mod relabel;
+mod remote_write;
+mod rule_files;
+mod scrape;
+mod sections;
+mod show;
+mod upstream;
 
+use std::path::{Path, PathBuf};
+
+use self::folder::Folder;
 use crate::query::promql;
+use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
 use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage};
+
+/// Where settings are unless the command line says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/andon/andon.yml";
+
+/// The settings of a box without a file: the file that the package installs, every key commented.
+pub const DEFAULT_TEXT: &str = include_str!("../../packaging/andon.yml");
+
+/// Name of [`DEFAULT_TEXT`] in messages.
+const DEFAULT_NAME: &str = "(embedded defaults)";
+
+const KEYS: &[&str] = &[
+    "box_name",
+    "time_zone",
+    "logging",
+    "http",
+    "storage",
+    "query",
+    "bus",
+    "gateway",
+    "telemetry",
+    "logs",
+    "host",
+    "nats_monitoring",
+    "own_metrics",
+    "global",
+    "scrape_configs",
+    "rule_files",
+    "rule_packs",
+    "remote_write",
+    "notifications",
+    // Known and without effect.
+    "alerting",
+    "remote_read",
+    "tracing",
+    "otlp",
+    "runtime",
+    // Known and refused.
+    "scrape_config_files",
+    "route",
+    "receivers",
+    "inhibit_rules",
+    "time_intervals",
+];
 
 /// Where settings come from. Flags win over the file.
 #[derive(Debug, Clone, Default)]
@@ -76,18 +145,178 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Names the settings that differ from `other` and need a restart.
+    /// Names the settings that differ from `other` and need a restart; all others are taken by a reload.
     #[must_use]
     pub fn needs_restart(&self, other: &Config) -> Vec<&'static str> {
-        let _ = other;
-        Vec::new()
+        let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
+        let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 9] = [
+            ("box_name", &self.box_name, &other.box_name),
+            ("http.external_url", &self.external_url, &other.external_url),
+            ("time_zone", &self.time_zone, &other.time_zone),
+            ("logging", &self.logging, &other.logging),
+            ("http", &self.http, &other.http),
+            ("storage", &self.storage, &other.storage),
+            ("query", &self.query, &other.query),
+            ("bus", &self.bus, &other.bus),
+            ("storage.path", &self.alarms.folder, &other.alarms.folder),
+        ];
+        sections.into_iter().filter(|(_, a, b)| differs(*a, *b)).map(|(key, _, _)| key).collect()
     }
 }
 
-/// Reads and resolves settings.
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file has mistakes: one a line, `file:line:column: key: message; suggestion`.
+    #[error("{0}")]
+    Mistakes(#[from] Mistakes),
+}
+
+/// Reads and resolves settings: the file of `source`, else [`DEFAULT_FILE`] if it is there, else
+/// [`DEFAULT_TEXT`].
 ///
 /// # Errors
-/// All mistakes, each with file, line, key and remedy.
-pub fn load(source: &Source) -> anyhow::Result<Config> {
-    anyhow::bail!("settings cannot be read in this build yet: {source:?}")
+/// [`Error::Read`], or all mistakes with file, line, key and remedy.
+pub fn load(source: &Source) -> Result<Config, Error> {
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source });
+    let default = Path::new(DEFAULT_FILE);
+    match &source.file {
+        Some(path) => Ok(resolve(&read(path)?, path, source)?),
+        None if default.exists() => Ok(resolve(&read(default)?, default, source)?),
+        None => Ok(resolve(DEFAULT_TEXT, Path::new(DEFAULT_NAME), source)?),
+    }
+}
+
+/// Resolves settings from text; `path` names it in messages, and relative paths in it begin at its folder.
+///
+/// # Errors
+/// All mistakes.
+pub fn resolve(text: &str, path: &Path, source: &Source) -> Result<Config, Mistakes> {
+    let report = Report::new(path.display().to_string());
+    let root = yaml::parse(text, &report);
+    let config = Item::root(&root, &report).fields(KEYS).and_then(|fields| {
+        let mut config = read(&fields, &Folder::beside(path), source)?;
+        config.text = show::show(&root);
+        Some(config)
+    });
+    let notes = report.finish()?;
+    let mut config = config.ok_or_else(|| no_reason(&notes))?;
+    config.warnings = notes.lines();
+    Ok(config)
+}
+
+/// A reader gave up without saying why: a mistake of ours that must not look like an empty file.
+fn no_reason(notes: &Notes) -> Mistakes {
+    let message = "bug: the settings cannot be read, and no reason was noted".to_owned();
+    let mistake = Mistake { line: 0, column: 0, key_path: String::new(), message, suggestion: None };
+    Mistakes { source: notes.source.clone(), list: vec![mistake], left_out: 0 }
+}
+
+/// Reads all sections; each reports its own mistakes, so one that fails does not hide those of the next.
+fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
+    known_elsewhere(root);
+    let box_name = root.string("box_name").filter(|n| !n.is_empty()).unwrap_or_else(host_name);
+    let http = sections::http(root, source.listen.as_deref());
+    let time_zone = time_zone(root);
+    let global = global::read(root);
+    let sections::Stores { storage, mut alarms, outbox } = sections::storage(root, folder, source.data.as_deref());
+    let (base, external_url) = match &http {
+        Some((_, Some(url))) => (url.clone(), Some(url.clone())),
+        Some((http, None)) if http.listen.ip().is_unspecified() => {
+            (format!("http://{box_name}:{}", http.listen.port()), None)
+        }
+        Some((http, None)) => (format!("http://{}", http.listen), None),
+        None => (String::new(), None),
+    };
+    let notifications = notifications::read(root, folder, outbox, base.clone());
+    alarms.resolve_timeout = notifications.resolve_timeout;
+    let collect = collect::Config {
+        instance: box_name.clone(),
+        scrape: scrape::read(root, &global, folder),
+        host: sections::host(root),
+        nats: sections::nats_monitoring(root),
+        telemetry: sections::telemetry(root),
+        logs: sections::logs(root),
+        own: sections::own_metrics(root),
+    };
+    let rules = rules::Config {
+        files: rule_files::read(root, folder),
+        evaluation_interval: global.evaluation_interval,
+        query_offset: global.rule_query_offset,
+        external_labels: global.external_labels.clone(),
+        external_url: base,
+    };
+    let bus = sections::bus(root, folder, &box_name);
+    let gateway = sections::gateway(root);
+    let logging = sections::logging(root, folder);
+    let query = sections::query(root, global.evaluation_interval);
+    let forward = remote_write::read(root, &global, folder);
+    let (http, _) = http?;
+    Some(Config {
+        box_name,
+        external_url,
+        time_zone,
+        logging,
+        http,
+        storage,
+        query,
+        bus,
+        gateway,
+        collect,
+        rules,
+        alarms,
+        notify: notifications.notify,
+        forward,
+        warnings: Vec::new(),
+        text: String::new(),
+    })
+}
+
+/// Top-level keys of Prometheus and Alertmanager that Andon does not have there.
+fn known_elsewhere(root: &Fields<'_>) {
+    upstream::note(
+        root,
+        &[
+            ("alerting", "Andon tells people itself, see notifications"),
+            ("remote_read", "queries are answered from the box's own store"),
+            ("tracing", "nothing is traced"),
+            ("otlp", "metrics of OpenTelemetry are not taken yet"),
+            ("runtime", "there is no Go runtime to set"),
+        ],
+    );
+    let below = "in Andon this stands under notifications";
+    upstream::refuse(
+        root,
+        &[
+            ("scrape_config_files", "write the jobs under scrape_configs, or use file_sd_configs"),
+            ("route", below),
+            ("receivers", below),
+            ("inhibit_rules", below),
+            ("time_intervals", below),
+        ],
+    );
+}
+
+fn time_zone(root: &Fields<'_>) -> jiff::tz::TimeZone {
+    let Some(item) = root.get("time_zone") else { return jiff::tz::TimeZone::system() };
+    let zone = item.string().and_then(|name| match jiff::tz::TimeZone::get(&name) {
+        Ok(zone) => Some(zone),
+        Err(_) => item.mistake_with(format!("not a time zone: {name:?}"), "write it like Europe/Berlin"),
+    });
+    zone.unwrap_or(jiff::tz::TimeZone::UTC)
+}
+
+/// Returns the machine's name.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_str().ok().filter(|n| !n.is_empty()).unwrap_or("andon").to_owned()
 }

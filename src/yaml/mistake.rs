@@ -75,15 +75,18 @@ pub struct Notes {
     pub list: Vec<Mistake>,
 }
 
+impl Notes {
+    /// Returns the notes as text, one each: `file:line:column: key: note`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let gap = |note: &Mistake| if note.line > 0 { "" } else { " " };
+        self.list.iter().map(|note| format!("{}:{}{note}", self.source, gap(note))).collect()
+    }
+}
+
 impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, note) in self.list.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{}:{}note: {note}", self.source, if note.line > 0 { "" } else { " " })?;
-        }
-        Ok(())
+        f.write_str(&self.lines().join("\n"))
     }
 }
 

@@ -14,7 +14,7 @@ use axum::routing::post;
 
 /// How central answers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Takes everything.
     Take,
     /// Takes nothing and answers so.
@@ -25,7 +25,7 @@ pub enum Mode {
 
 /// A central on a port of its own; ends with the runtime.
 #[derive(Clone)]
-pub struct Central(Arc<Inner>);
+pub(crate) struct Central(Arc<Inner>);
 
 struct Inner {
     address: SocketAddr,
@@ -45,7 +45,7 @@ struct Seen {
 
 impl Central {
     /// Starts listening.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let seen = Seen {
             mode: Mode::Take,
@@ -63,17 +63,17 @@ impl Central {
     }
 
     /// Returns where to post.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/api/v1/write", self.0.address)
     }
 
     /// Behaves so from now on.
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.0.seen.lock().unwrap().mode = mode;
     }
 
     /// Returns each series with its times, in order, `*N` behind a time that came N times.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let seen = self.0.seen.lock().unwrap();
         let mut series: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for ((labels, t, _), n) in &seen.points {
@@ -84,27 +84,27 @@ impl Central {
     }
 
     /// Returns how many different points came.
-    pub fn points(&self) -> usize {
+    pub(crate) fn points(&self) -> usize {
         self.0.seen.lock().unwrap().points.len()
     }
 
     /// Returns how many points came more than once.
-    pub fn twice(&self) -> usize {
+    pub(crate) fn twice(&self) -> usize {
         self.0.seen.lock().unwrap().points.values().filter(|n| **n > 1).count()
     }
 
     /// Returns how many points came after a newer one of their series.
-    pub fn backwards(&self) -> usize {
+    pub(crate) fn backwards(&self) -> usize {
         self.0.seen.lock().unwrap().backwards
     }
 
     /// Returns how many requests came, refused ones included.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.0.seen.lock().unwrap().requests
     }
 
     /// Returns a header of the last request.
-    pub fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         let seen = self.0.seen.lock().unwrap();
         seen.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
     }

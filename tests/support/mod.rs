@@ -1,4 +1,4 @@
 //! What the tests share.
 
-pub mod central;
-pub mod program;
+pub(crate) mod central;
+pub(crate) mod program;

@@ -1,0 +1,360 @@
+//! `notifications`: Alertmanager's `route`, `receivers`, `inhibit_rules` and `time_intervals`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::folder::Folder;
+use super::{http_client, interval, matcher, upstream};
+use crate::model::{AnchoredRegex, Authorization, HttpClient, MatchOp, Matcher, Secret};
+use crate::notify::{Config, GroupBy, InhibitRule, Receiver, Route, Webhook};
+use crate::yaml::{Fields, Item};
+
+const KEYS: &[&str] =
+    &["global", "route", "receivers", "inhibit_rules", "time_intervals", "mute_time_intervals", "templates", "tracing"];
+
+const GLOBAL_KEYS: &[&str] = &[
+    "resolve_timeout",
+    "http_config",
+    "smtp_from",
+    "smtp_smarthost",
+    "smtp_hello",
+    "smtp_auth_username",
+    "smtp_auth_password",
+    "smtp_auth_password_file",
+    "smtp_auth_identity",
+    "smtp_auth_secret",
+    "smtp_auth_secret_file",
+    "smtp_require_tls",
+    "smtp_tls_config",
+    "smtp_force_implicit_tls",
+    "slack_api_url",
+    "slack_api_url_file",
+    "slack_app_token",
+    "slack_app_token_file",
+    "slack_app_url",
+    "victorops_api_key",
+    "victorops_api_key_file",
+    "victorops_api_url",
+    "pagerduty_url",
+    "opsgenie_api_key",
+    "opsgenie_api_key_file",
+    "opsgenie_api_url",
+    "webex_api_url",
+    "telegram_api_url",
+    "telegram_bot_token",
+    "telegram_bot_token_file",
+    "jira_api_url",
+    "rocketchat_api_url",
+    "rocketchat_token",
+    "rocketchat_token_file",
+    "rocketchat_token_id",
+    "rocketchat_token_id_file",
+    "wechat_api_url",
+    "wechat_api_secret",
+    "wechat_api_secret_file",
+    "wechat_api_corp_id",
+    "mattermost_webhook_url",
+    "mattermost_webhook_url_file",
+];
+
+const ROUTE_KEYS: &[&str] = &[
+    "receiver",
+    "group_by",
+    "continue",
+    "match",
+    "match_re",
+    "matchers",
+    "group_wait",
+    "group_interval",
+    "repeat_interval",
+    "mute_time_intervals",
+    "active_time_intervals",
+    "routes",
+];
+
+const RECEIVER_KEYS: &[&str] = &[
+    "name",
+    "webhook_configs",
+    "discord_configs",
+    "email_configs",
+    "incidentio_configs",
+    "jira_configs",
+    "mattermost_configs",
+    "msteams_configs",
+    "msteamsv2_configs",
+    "opsgenie_configs",
+    "pagerduty_configs",
+    "pushover_configs",
+    "rocketchat_configs",
+    "slack_configs",
+    "sns_configs",
+    "telegram_configs",
+    "victorops_configs",
+    "webex_configs",
+    "wechat_configs",
+];
+
+const HTTP_KEYS: &[&str] = &[
+    "basic_auth",
+    "authorization",
+    "bearer_token",
+    "bearer_token_file",
+    "oauth2",
+    "tls_config",
+    "proxy_url",
+    "no_proxy",
+    "proxy_from_environment",
+    "proxy_connect_header",
+    "http_headers",
+    "follow_redirects",
+    "enable_http2",
+];
+
+const INHIBIT_KEYS: &[&str] = &[
+    "name",
+    "source_matchers",
+    "source_match",
+    "source_match_re",
+    "target_matchers",
+    "target_match",
+    "target_match_re",
+    "equal",
+];
+
+/// Deepest routing tree.
+const DEPTH_MAX: usize = 32;
+
+/// What `notifications` says.
+#[derive(Debug)]
+pub(super) struct Notifications {
+    pub(super) notify: Config,
+    pub(super) resolve_timeout: Duration,
+}
+
+/// Reads the section. Without it nobody is told.
+pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external_url: String) -> Notifications {
+    let mut read = Notifications {
+        notify: Config {
+            folder: outbox,
+            external_url,
+            route: None,
+            receivers: Vec::new(),
+            inhibit_rules: Vec::new(),
+            time_intervals: Vec::new(),
+        },
+        resolve_timeout: Duration::from_secs(300),
+    };
+    let Some(fields) = root.fields("notifications", KEYS) else { return read };
+    upstream::note(
+        &fields,
+        &[("templates", "webhooks carry labels and annotations as they are"), ("tracing", "nothing is traced")],
+    );
+    let mut http = HttpClient::plain();
+    if let Some(global) = fields.fields("global", GLOBAL_KEYS) {
+        if let Some(timeout) = global.positive_duration("resolve_timeout") {
+            read.resolve_timeout = timeout;
+        }
+        if let Some(client) = global.fields("http_config", HTTP_KEYS) {
+            http = http_client::read(&client, folder);
+        }
+        for key in GLOBAL_KEYS.iter().skip(2) {
+            upstream::note(&global, &[(*key, "this version tells by webhook_configs")]);
+        }
+    }
+    read.notify.receivers = receivers(&fields, &http, folder);
+    read.notify.time_intervals = interval::read(&fields);
+    read.notify.inhibit_rules = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
+    read.notify.route = match fields.get("route") {
+        Some(item) => root_route(&item, &read.notify),
+        None if fields.get("receivers").is_some() => fields.item().mistake("route is missing"),
+        None => None,
+    };
+    read
+}
+
+fn receivers(fields: &Fields<'_>, http: &HttpClient, folder: &Folder) -> Vec<Receiver> {
+    let mut names = HashSet::new();
+    let mut receivers = Vec::new();
+    for item in fields.items("receivers") {
+        let Some(fields) = item.fields(RECEIVER_KEYS) else { continue };
+        for key in RECEIVER_KEYS.iter().skip(2) {
+            upstream::refuse(&fields, &[(*key, "this version tells by webhook_configs")]);
+        }
+        let webhooks = fields.items("webhook_configs").iter().filter_map(|i| webhook(i, http, folder)).collect();
+        let Some(name) = fields.required_string("name") else { continue };
+        if names.insert(name.clone()) {
+            receivers.push(Receiver { name, webhooks });
+        } else {
+            let _: Option<()> = item.mistake(format!("a second receiver is named {name:?}"));
+        }
+    }
+    receivers
+}
+
+fn webhook(item: &Item<'_>, http: &HttpClient, folder: &Folder) -> Option<Webhook> {
+    let fields = item.fields(&["url", "url_file", "send_resolved", "max_alerts", "timeout", "http_config"])?;
+    let timeout = match fields.duration("timeout") {
+        Some(timeout) if !timeout.is_zero() => timeout,
+        _ => Duration::from_secs(10),
+    };
+    let own = fields.fields("http_config", HTTP_KEYS).map(|client| http_client::read(&client, folder));
+    let url = match folder.secret(&fields, "url", "url_file") {
+        Some(url) => url,
+        None if fields.get("url").is_none() && fields.get("url_file").is_none() => {
+            return fields.item().mistake("url or url_file is missing");
+        }
+        None => return None,
+    };
+    // User and password in the URL become a header, so that the URL may be shown without them.
+    let (url, authorization) = without_user(url.expose());
+    if let Err(why) = http_client::check_url(&url) {
+        let at = fields.get("url").or_else(|| fields.get("url_file"))?;
+        return at.mistake_with(why, "write it like http://host:8080/hook");
+    }
+    let mut http = own.unwrap_or_else(|| http.clone());
+    if let (Some(authorization), Authorization::None) = (authorization, &http.authorization) {
+        http.authorization = authorization;
+    }
+    Some(Webhook {
+        url: Secret::new(url),
+        send_resolved: fields.bool("send_resolved").unwrap_or(true),
+        alerts_max: fields.count("max_alerts", 0, usize::MAX).unwrap_or(0),
+        timeout,
+        http,
+    })
+}
+
+fn without_user(url: &str) -> (String, Option<Authorization>) {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return (url.to_owned(), None) };
+    if parsed.username().is_empty() {
+        return (url.to_owned(), None);
+    }
+    let username = parsed.username().to_owned();
+    let password = Secret::new(parsed.password().unwrap_or_default());
+    if parsed.set_username("").is_err() || parsed.set_password(None).is_err() {
+        return (url.to_owned(), None);
+    }
+    (parsed.to_string(), Some(Authorization::Basic { username, password }))
+}
+
+fn root_route(item: &Item<'_>, config: &Config) -> Option<Route> {
+    let defaults = Route {
+        receiver: String::new(),
+        matchers: Vec::new(),
+        continues: false,
+        group_by: GroupBy::Labels(Vec::new()),
+        group_wait: Duration::from_secs(30),
+        group_interval: Duration::from_secs(300),
+        repeat_interval: Duration::from_secs(4 * 3600),
+        mute_time_intervals: Vec::new(),
+        active_time_intervals: Vec::new(),
+        routes: Vec::new(),
+    };
+    let fields = item.fields(ROUTE_KEYS)?;
+    for key in ["match", "match_re", "matchers", "mute_time_intervals", "active_time_intervals", "continue"] {
+        if let Some(item) = fields.get(key) {
+            let _: Option<()> = item.mistake("the root route takes every alarm, always; put this into routes");
+        }
+    }
+    if fields.get("receiver").is_none() {
+        return item.mistake("receiver is missing; the root route must name one");
+    }
+    route(item, &defaults, config, 0)
+}
+
+/// Reads a route; what it does not say it has from `parent`, but for matchers, intervals and `continue`.
+fn route(item: &Item<'_>, parent: &Route, config: &Config, depth: usize) -> Option<Route> {
+    if depth == DEPTH_MAX {
+        return item.mistake(format!("routes are nested deeper than {DEPTH_MAX}"));
+    }
+    let fields = item.fields(ROUTE_KEYS)?;
+    let receiver = match fields.get("receiver") {
+        None => parent.receiver.clone(),
+        Some(item) => {
+            let name = item.string()?;
+            if !config.receivers.iter().any(|r| r.name == name) {
+                let known: Vec<&str> = config.receivers.iter().map(|r| r.name.as_str()).collect();
+                unknown(&item, "receiver", &name, &known);
+            }
+            name
+        }
+    };
+    let intervals = |key| {
+        let known: Vec<&str> = config.time_intervals.iter().map(|i| i.name.as_str()).collect();
+        let items = fields.items(key).into_iter().filter_map(|item| {
+            let name = item.string()?;
+            if !known.contains(&name.as_str()) {
+                unknown(&item, "time interval", &name, &known);
+            }
+            Some(name)
+        });
+        items.collect::<Vec<_>>()
+    };
+    let mut read = Route {
+        receiver,
+        matchers: matchers(&fields, "matchers", "match", "match_re"),
+        continues: fields.bool("continue").unwrap_or(false),
+        group_by: group_by(&fields).unwrap_or_else(|| parent.group_by.clone()),
+        group_wait: fields.duration("group_wait").unwrap_or(parent.group_wait),
+        group_interval: fields.positive_duration("group_interval").unwrap_or(parent.group_interval),
+        repeat_interval: fields.positive_duration("repeat_interval").unwrap_or(parent.repeat_interval),
+        mute_time_intervals: intervals("mute_time_intervals"),
+        active_time_intervals: intervals("active_time_intervals"),
+        routes: Vec::new(),
+    };
+    read.routes = fields.items("routes").iter().filter_map(|i| route(i, &read, config, depth + 1)).collect();
+    Some(read)
+}
+
+fn unknown(item: &Item<'_>, what: &str, name: &str, known: &[&str]) {
+    let message = format!("no {what} is named {name:?}");
+    let _: Option<()> = match crate::yaml::closest(name, known) {
+        Some(near) => item.mistake_with(message, format!("did you mean {near:?}?")),
+        None => item.mistake(message),
+    };
+}
+
+fn group_by(fields: &Fields<'_>) -> Option<GroupBy> {
+    let item = fields.get("group_by")?;
+    let labels = item.strings();
+    let distinct: HashSet<&String> = labels.iter().collect();
+    if distinct.len() < labels.len() {
+        return item.mistake("a label stands twice");
+    }
+    if labels.iter().any(|l| l == "...") {
+        if labels.len() > 1 {
+            return item.mistake("\"...\" means all labels and stands alone");
+        }
+        return Some(GroupBy::All);
+    }
+    Some(GroupBy::Labels(labels))
+}
+
+/// Reads the three ways to write conditions; all of them together count.
+fn matchers(fields: &Fields<'_>, key: &'static str, equal_key: &'static str, regex_key: &'static str) -> Vec<Matcher> {
+    let mut matchers: Vec<Matcher> = fields.items(key).iter().flat_map(matcher::read).collect();
+    let equal: BTreeMap<String, String> = fields.string_map(equal_key);
+    matchers.extend(equal.iter().map(|(name, value)| Matcher::equal(name, value)));
+    let Some(item) = fields.get(regex_key) else { return matchers };
+    for (name, value) in item.entries() {
+        let Some(text) = value.string() else { continue };
+        match AnchoredRegex::new(&text).and_then(|_| Matcher::new(name, MatchOp::Regex, &text)) {
+            Ok(matcher) => matchers.push(matcher),
+            Err(error) => {
+                let _: Option<()> = value.mistake(error.to_string());
+            }
+        }
+    }
+    matchers
+}
+
+fn inhibit_rule(item: &Item<'_>) -> Option<InhibitRule> {
+    let fields = item.fields(INHIBIT_KEYS)?;
+    let _ = fields.string("name");
+    Some(InhibitRule {
+        source: matchers(&fields, "source_matchers", "source_match", "source_match_re"),
+        target: matchers(&fields, "target_matchers", "target_match", "target_match_re"),
+        equal: fields.strings("equal"),
+    })
+}
