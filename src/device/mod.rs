@@ -1,1 +1,239 @@
-//! (skeleton) replaced by its owner.
+//! The device's end of the wire: a client for programs on machines, in Rust.
+//!
+//! A [`DeviceClient`] keeps one WebSocket to a gateway: it shows who it is, subscribes again after each
+//! reconnect, waits longer after each failure, and keeps a bounded number of publishes while it is away. The
+//! demo's devices are made of it. The wire is told in `docs/device-protocol.md`.
+
+mod backoff;
+mod config;
+mod connection;
+mod error;
+mod stats;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use stats::Stats;
+
+use crate::clock::Clock;
+use crate::task::{OnPanic, Tasks};
+use connection::Task;
+
+/// How things stand with the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// Being made, for the first time or again.
+    Connecting,
+    /// Let in.
+    Connected,
+    /// Not let in, with the gateway's word; it is tried again later.
+    Refused(String),
+    /// Lost or not reached; it is tried again.
+    Away,
+    /// Ended by [`DeviceClient::close`].
+    Closed,
+}
+
+/// A message from the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Where it was published.
+    pub subject: String,
+    /// Its body.
+    pub payload: Value,
+    /// Who published it, if it was a device.
+    pub device_id: Option<String>,
+    /// The sender's mark; of a request, what [`DeviceClient::reply`] needs.
+    pub correlation_id: Option<String>,
+}
+
+/// The client's handle; cheap to clone. The connection ends with [`DeviceClient::close`].
+#[derive(Debug, Clone)]
+pub struct DeviceClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    /// Publishes on their way, oldest first.
+    buffer: Mutex<Buffer>,
+    has_more: Notify,
+    commands: mpsc::Sender<Command>,
+    connection: watch::Receiver<Connection>,
+    stats: Mutex<Stats>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    frames: VecDeque<Outgoing>,
+    bytes: usize,
+}
+
+/// A frame to be sent.
+#[derive(Debug)]
+struct Outgoing {
+    /// Of a publish; empty for others.
+    subject: String,
+    json: String,
+}
+
+#[derive(Debug)]
+enum Command {
+    Subscribe { pattern: String, messages: mpsc::Sender<Message> },
+    Unsubscribe { pattern: String },
+    Request { subject: String, payload: Value, answer: oneshot::Sender<Result<Value>> },
+    HangUp { pause: Duration },
+    Close { done: oneshot::Sender<()> },
+}
+
+impl DeviceClient {
+    /// Starts a client; the connection is made in the background.
+    #[must_use]
+    pub fn start(config: Config, tasks: &Tasks, clock: Clock) -> DeviceClient {
+        // Full: the caller of subscribe or request waits.
+        let (commands, receiver) = mpsc::channel(64);
+        let (sender, connection) = watch::channel(Connection::Connecting);
+        let name = format!("device client {}", config.device_id);
+        let shared = Arc::new(Shared {
+            config,
+            buffer: Mutex::default(),
+            has_more: Notify::new(),
+            commands,
+            connection,
+            stats: Mutex::default(),
+        });
+        let task = Task::new(shared.clone(), receiver, sender, clock);
+        tasks.spawn(name, OnPanic::EndTask, task.run(tasks.token(crate::task::Phase::Intake)));
+        DeviceClient(shared)
+    }
+
+    /// Publishes a message: at once if connected, else as soon as it is again. Never waits. If too many
+    /// publishes wait, the oldest are lost and counted.
+    pub fn publish(&self, subject: &str, payload: &Value) {
+        self.0.publish(subject, payload);
+    }
+
+    /// Subscribes to a pattern, now and after each reconnect. A reader that falls behind loses the newest
+    /// messages, which are counted; dropping the receiver ends the subscription.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn subscribe(&self, pattern: &str) -> Result<mpsc::Receiver<Message>> {
+        let (messages, receiver) = mpsc::channel(self.0.config.incoming_max.max(1));
+        self.command(Command::Subscribe { pattern: pattern.to_owned(), messages }).await?;
+        Ok(receiver)
+    }
+
+    /// Ends the subscription to a pattern.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn unsubscribe(&self, pattern: &str) -> Result<()> {
+        self.command(Command::Unsubscribe { pattern: pattern.to_owned() }).await
+    }
+
+    /// Asks whoever listens on a subject; returns the first answer.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the gateway refuses or knows nobody who answers, [`Error::Timeout`],
+    /// [`Error::Lost`], [`Error::Closed`].
+    pub async fn request(&self, subject: &str, payload: Value, timeout: Duration) -> Result<Value> {
+        let (answer, receiver) = oneshot::channel();
+        self.command(Command::Request { subject: subject.to_owned(), payload, answer }).await?;
+        match tokio::time::timeout(timeout, receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::Lost),
+            Err(_) => Err(Error::Timeout(timeout)),
+        }
+    }
+
+    /// Answers a request that came as a message.
+    pub fn reply(&self, correlation_id: &str, payload: &Value) {
+        let frame = json!({ "type": 5, "subject": "", "correlationId": correlation_id, "payload": payload });
+        self.0.push(Outgoing { subject: String::new(), json: frame.to_string() });
+    }
+
+    /// Hangs up and stays away for a while; publishes wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn hang_up(&self, pause: Duration) -> Result<()> {
+        self.command(Command::HangUp { pause }).await
+    }
+
+    /// Returns how things stand with the gateway; waits for changes through the receiver.
+    #[must_use]
+    pub fn connection(&self) -> watch::Receiver<Connection> {
+        self.0.connection.clone()
+    }
+
+    /// Waits until the gateway has let the device in, or the deadline is over. Returns whether it has.
+    pub async fn connected(&self, deadline: Duration) -> bool {
+        let mut connection = self.connection();
+        let wait = connection.wait_for(|c| *c == Connection::Connected);
+        matches!(tokio::time::timeout(deadline, wait).await, Ok(Ok(_)))
+    }
+
+    /// Returns what the client has counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let buffer_size = self.0.buffer().frames.len();
+        Stats { buffer_size, ..self.0.stats().clone() }
+    }
+
+    /// Sends what waits, as far as it goes, and ends the connection for good.
+    pub async fn close(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.command(Command::Close { done }).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<()> {
+        self.0.commands.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Shared {
+    fn publish(&self, subject: &str, payload: &Value) {
+        let json = json!({ "type": 0, "subject": subject, "payload": payload }).to_string();
+        self.push(Outgoing { subject: subject.to_owned(), json });
+    }
+
+    fn push(&self, frame: Outgoing) {
+        let mut buffer = self.buffer();
+        buffer.bytes += frame.json.len();
+        buffer.frames.push_back(frame);
+        let mut lost = 0;
+        while buffer.frames.len() > self.config.buffer_messages_max
+            || (buffer.bytes > self.config.buffer_bytes_max && buffer.frames.len() > 1)
+        {
+            buffer.pop();
+            lost += 1;
+        }
+        drop(buffer);
+        self.stats().buffer_overflows += lost;
+        self.has_more.notify_one();
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stats(&self) -> MutexGuard<'_, Stats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buffer {
+    fn pop(&mut self) -> Option<Outgoing> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.json.len();
+        Some(frame)
+    }
+}
