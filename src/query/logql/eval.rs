@@ -49,6 +49,8 @@ pub struct Answer {
     pub scanned_lines: u64,
     /// How many bytes they had.
     pub scanned_bytes: u64,
+    /// How many blocks of lines could not be used: what stood in them is missing.
+    pub damaged_blocks: u64,
 }
 
 /// Answers LogQL over a store; cheap to clone.
@@ -71,7 +73,7 @@ impl LogEngine {
     /// See [`Error`].
     pub fn query(&self, request: &Request) -> Result<Answer> {
         let filter = Filter::new(&request.query)?;
-        let scan = self.store.scan(&ScanRequest {
+        let mut scan = self.store.scan(&ScanRequest {
             matchers: filter.matchers.clone(),
             start_ns: request.start_ns,
             end_ns: request.end_ns,
@@ -81,24 +83,24 @@ impl LogEngine {
         let deadline = self.clock.elapsed() + TIMEOUT;
         let mut answer = Answer::default();
         let mut answer_bytes = 0;
-        for entry in scan {
-            if answer.lines.len() >= request.limit {
-                break;
-            }
-            let entry = entry?;
+        while answer.lines.len() < request.limit {
+            let Some(line) = scan.next_line().transpose()? else { break };
             answer.scanned_lines += 1;
-            answer.scanned_bytes += entry.line.len() as u64;
+            answer.scanned_bytes += line.text.len() as u64;
             if answer.scanned_lines % LINES_PER_LOOK == 0 && self.clock.elapsed() > deadline {
                 return Err(Error::Timeout);
             }
-            let Some(labels) = filter.labels(&entry) else { continue };
-            answer_bytes += entry.line.len() + labels.memory_bytes();
+            let Some(labels) = filter.labels(line.stream, line.text) else { continue };
+            answer_bytes += line.text.len() + labels.memory_bytes();
             if answer_bytes > ANSWER_BYTES_MAX {
                 answer.is_cut = true;
                 break;
             }
+            let (stream, text) = (line.stream.clone(), line.text.to_owned());
+            let entry = LogEntry { stream, timestamp_ns: line.timestamp_ns, line: text };
             answer.lines.push(LogLine { entry, labels });
         }
+        answer.damaged_blocks = scan.stats().blocks_damaged;
         Ok(answer)
     }
 }

@@ -39,7 +39,7 @@ impl Filter {
     /// Tells whether a line passes.
     #[must_use]
     pub fn matches(&self, entry: &LogEntry) -> bool {
-        self.matches_stream(&entry.stream) && self.labels(entry).is_some()
+        self.matches_stream(&entry.stream) && self.labels(&entry.stream, &entry.line).is_some()
     }
 
     /// Returns the line with its labels and fields, if it passes.
@@ -48,7 +48,7 @@ impl Filter {
         if !self.matches_stream(&entry.stream) {
             return None;
         }
-        let labels = self.labels(&entry)?;
+        let labels = self.labels(&entry.stream, &entry.line)?;
         Some(LogLine { entry, labels })
     }
 
@@ -64,18 +64,18 @@ impl Filter {
     }
 
     /// Returns the labels and fields of a line of a matching stream; `None` if it does not pass.
-    pub(super) fn labels(&self, entry: &LogEntry) -> Option<Labels> {
-        if !self.line_filters.iter().all(|f| f.passes(&entry.line)) {
+    pub(super) fn labels(&self, stream: &Labels, line: &str) -> Option<Labels> {
+        if !self.line_filters.iter().all(|f| f.passes(line)) {
             return None;
         }
         if self.stages.is_empty() {
-            return Some(entry.stream.clone());
+            return Some(stream.clone());
         }
-        let mut fields = Fields::new(&entry.stream);
+        let mut fields = Fields::new(stream);
         for stage in &self.stages {
             match stage {
-                Stage::Parse(Parser::Json) => extract::json(&entry.line, &mut fields),
-                Stage::Parse(Parser::Logfmt) => extract::logfmt(&entry.line, &mut fields),
+                Stage::Parse(Parser::Json) => extract::json(line, &mut fields),
+                Stage::Parse(Parser::Logfmt) => extract::logfmt(line, &mut fields),
                 Stage::Filter(filter) => {
                     if !filter.passes(&mut fields) {
                         return None;

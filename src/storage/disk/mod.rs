@@ -149,7 +149,7 @@ pub trait DiskFile: Send + Sync + Debug {
     fn sync(&self) -> Result<()>;
 }
 
-impl dyn DiskFile {
+impl dyn DiskFile + '_ {
     /// Reads exactly `length` bytes at `offset`.
     ///
     /// # Errors
