@@ -32,7 +32,7 @@ struct Expected {
     text: Option<String>,
     scalar: Option<f64>,
     is_native: bool,
-    window: Option<(i64, i64)>,
+    window: Option<(i64, i64, i64)>,
     rows: Vec<(Labels, Vec<Option<f64>>)>,
 }
 
@@ -129,7 +129,7 @@ impl Runner {
         let options = Options::default();
         if mode == "instant" {
             let mut at = take(&mut rest, "at ").unwrap_or(0);
-            if let Some((_, end)) = expected.window {
+            if let Some((_, end, _)) = expected.window {
                 at = end;
             }
             if expected.is_native || self.sees_native(rest) {
@@ -242,7 +242,7 @@ fn expectations(kind: &str, body: &[&str]) -> Expected {
                 "string" => expected.text = Some(quoted(detail.trim()).0),
                 "range" => {
                     let parts: Vec<&str> = detail.split_whitespace().collect();
-                    expected.window = Some((millis(parts[2]), millis(parts[4])));
+                    expected.window = Some((millis(parts[2]), millis(parts[4]), millis(parts[6])));
                 }
                 _ => panic!("unknown expectation: {line}"),
             }
@@ -289,10 +289,7 @@ fn check(expected: &Expected, answer: Result<&Value, String>, range: Option<(i64
         Value::Matrix(found) => {
             let (start, step) = match (range, expected.window) {
                 (Some(range), _) => range,
-                (None, Some((start, end))) => {
-                    let steps = expected.rows.iter().map(|r| r.1.len()).max().unwrap_or(1).max(2) as i64 - 1;
-                    (start, (end - start) / steps)
-                }
+                (None, Some((start, _, step))) => (start, step),
                 (None, None) => return Err("unexpected matrix".to_owned()),
             };
             if found.len() != expected.rows.iter().filter(|r| r.1.iter().any(Option::is_some)).count() {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::columns::{Grid, is_present};
+use super::durations::Spans;
 use super::eval::Evaluation;
 use super::parse::parse;
 use super::plan::{Planner, selector_matchers};
@@ -17,6 +18,17 @@ use crate::storage::tsdb::Db;
 
 /// Upper bound of steps of a range query after its first, as upstream has it.
 const STEPS_MAX: i64 = 11_000;
+
+/// What `step()` and `range()` are taken for where a text is only checked.
+const ANY_SPANS: Spans = Spans { step: 60.0, range: 3600.0 };
+
+/// When a query is evaluated.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    grid: Grid,
+    /// What `step()` is; 0 for an instant query.
+    step_ms: i64,
+}
 
 /// Bounds of one query.
 #[derive(Debug, Clone)]
@@ -75,7 +87,7 @@ impl Engine {
     /// See [`Error`].
     pub fn instant(&self, expression: &str, at: Timestamp, options: &Options) -> Result<QueryResult> {
         let grid = Grid { start: at.as_millis(), step: 1, count: 1 };
-        self.run(expression, grid, options, |evaluation, plan| match plan {
+        self.run(expression, Frame { grid, step_ms: 0 }, options, |evaluation, plan| match plan {
             Plan::Text(text) => Ok(Value::String(at, text)),
             Plan::Scalar(scalar) => {
                 let value = evaluation.scalar(&scalar, &grid)?.first().copied().unwrap_or(f64::NAN);
@@ -108,7 +120,7 @@ impl Engine {
         options: &Options,
     ) -> Result<QueryResult> {
         let grid = range_grid(start, end, step)?;
-        self.run(expression, grid, options, |evaluation, plan| {
+        self.run(expression, Frame { grid, step_ms: grid.step }, options, |evaluation, plan| {
             let vector = match plan {
                 Plan::Scalar(scalar) => Vector::OfScalar(scalar),
                 Plan::Vector(vector) => vector,
@@ -137,7 +149,7 @@ impl Engine {
     fn run(
         &self,
         expression: &str,
-        grid: Grid,
+        Frame { grid, step_ms }: Frame,
         options: &Options,
         answer: impl FnOnce(&Evaluation<'_>, Plan) -> Result<Value>,
     ) -> Result<QueryResult> {
@@ -145,8 +157,10 @@ impl Engine {
         let deadline = Deadline::after(timeout, options.cancelled.clone());
         let budget = SampleBudget::new(self.limits.samples_max);
         let remarks = Remarks::default();
-        let planner = Planner { grid, default_step_ms: millis(self.limits.default_step).max(1) };
-        let plan = planner.plan(&parse(expression)?)?;
+        let planner = Planner { grid, step_ms, default_step_ms: millis(self.limits.default_step).max(1) };
+        let range = (grid.last() - grid.start) as f64 / 1000.0;
+        let spans = Spans { step: step_ms as f64 / 1000.0, range };
+        let plan = planner.plan(&parse(expression, spans)?)?;
         deadline.check()?;
         let querier = self.db.querier();
         let evaluation = Evaluation {
@@ -197,8 +211,8 @@ fn millis(duration: Duration) -> i64 {
 /// # Errors
 /// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
-    let planner = Planner { grid: Grid { start: 0, step: 1, count: 1 }, default_step_ms: 60_000 };
-    planner.plan(&parse(expression)?).map(|_| ())
+    let planner = Planner { grid: Grid { start: 0, step: 1, count: 1 }, step_ms: 1, default_step_ms: 60_000 };
+    planner.plan(&parse(expression, ANY_SPANS)?).map(|_| ())
 }
 
 /// Reads a series selector (`match[]` of the API).
@@ -207,7 +221,7 @@ pub fn check(expression: &str) -> Result<()> {
 /// [`Error::Parse`] if it is not a plain selector.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     let not_plain = || Error::Parse { line: 1, column: 1, message: "expected a series selector".to_owned() };
-    selector_matchers(&parse(text)?).ok_or_else(not_plain)?
+    selector_matchers(&parse(text, ANY_SPANS)?).ok_or_else(not_plain)?
 }
 
 /// Returns the expression written in the usual way, over several lines if it is long.
@@ -216,5 +230,5 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 /// [`Error::Parse`] if it is not PromQL.
 pub fn format(expression: &str) -> Result<String> {
     check(expression)?;
-    super::parse::pretty(expression)
+    super::parse::pretty(expression, ANY_SPANS)
 }

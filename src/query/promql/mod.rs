@@ -8,6 +8,7 @@
 //! answer's shape). Only `parse` and `plan` know the parser crate.
 
 mod columns;
+mod durations;
 mod engine;
 mod error;
 mod eval;

@@ -3,6 +3,7 @@
 
 use promql_parser::parser::Expr;
 
+use super::durations::{Replacement, Spans, replacements};
 use super::{Error, Result};
 
 /// Upper bound of a query's text.
@@ -17,25 +18,29 @@ const WORDS_MAX: usize = 8192;
 /// Upper bound of a number that is used as a time, in seconds: 292 years, as upstream's 64-bit nanoseconds.
 const SECONDS_MAX: f64 = 9_223_372_036.0;
 
+/// Name of a matcher that is put into the second argument of `info`, whose selector may be one that the crate refuses
+/// elsewhere because it demands nothing.
+pub(super) const INFO_MARK: &str = "__in_info__";
+
 /// Reads an expression.
-pub(super) fn parse(text: &str) -> Result<Expr> {
+pub(super) fn parse(text: &str, spans: Spans) -> Result<Expr> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(Error::Limit(format!("query is longer than {QUERY_BYTES_MAX} bytes")));
     }
     let words = words(text)?;
     check_words(text, &words)?;
-    let mended = mended(text, &words);
+    let mended = mended(text, &words, replacements(text, &words, spans)?);
     promql_parser::parser::parse(&mended).map_err(|message| located(text, &words, message))
 }
 
 /// Returns the text written in the usual way. Cost: grows with the square of the nesting, which is bounded.
-pub(super) fn pretty(text: &str) -> Result<String> {
-    Ok(parse(text)?.prettify())
+pub(super) fn pretty(text: &str, spans: Spans) -> Result<String> {
+    Ok(parse(text, spans)?.prettify())
 }
 
 /// What a word of the text is, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// A name, a keyword, or a duration's unit.
     Name,
     /// A number or a duration.
@@ -48,14 +53,17 @@ enum Kind {
 
 /// A word and where it stands.
 #[derive(Debug, Clone, Copy)]
-struct Word<'t> {
-    kind: Kind,
-    start: usize,
-    text: &'t str,
+pub(super) struct Word<'t> {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Where it begins, in bytes.
+    pub(super) start: usize,
+    /// Itself.
+    pub(super) text: &'t str,
 }
 
 /// Splits a text into words; comments and spaces fall away.
-fn words(text: &str) -> Result<Vec<Word<'_>>> {
+pub(super) fn words(text: &str) -> Result<Vec<Word<'_>>> {
     let mut words: Vec<Word<'_>> = Vec::new();
     let mut at = 0;
     // Within brackets a colon stands between range and step; elsewhere it is part of names.
@@ -174,25 +182,57 @@ fn check_words(text: &str, words: &[Word<'_>]) -> Result<()> {
 }
 
 /// Returns the text with what the crate does not take written as it does: numbers without underscores, `0` for
-/// `0s`, and no unsigned number that its arithmetic of times panics on.
-fn mended(text: &str, words: &[Word<'_>]) -> String {
+/// `0s`, durations that were worked out, a mark in the selector of `info`, and no number that its arithmetic of times
+/// panics on.
+fn mended(text: &str, words: &[Word<'_>], durations: Vec<Replacement>) -> String {
+    let is_worked_out = |w: &Word<'_>| durations.iter().any(|d| (d.start..d.end).contains(&w.start));
+    let plain = words.iter().enumerate().filter(|(_, w)| w.kind == Kind::Number && !is_worked_out(w));
+    let mut changes: Vec<Replacement> = plain.map(|(i, _)| plain_number(words, i)).collect();
+    let marked = format!("{{{INFO_MARK}=\"1\",");
+    changes.extend(info_selectors(words).map(|w| Replacement {
+        start: w.start,
+        end: w.start + 1,
+        text: marked.clone(),
+    }));
+    changes.extend(durations);
+    changes.sort_by_key(|c| c.start);
     let mut mended = String::with_capacity(text.len());
     let mut copied = 0;
-    for (i, word) in words.iter().enumerate().filter(|(_, w)| w.kind == Kind::Number) {
-        let is_time = is_time(words, i);
-        let plain = without_underscores(word.text);
-        let plain = match plain.parse::<f64>() {
-            // Written so that the crate refuses it with a message.
-            Ok(seconds) if is_time && seconds > SECONDS_MAX => "99999999999y".to_owned(),
-            _ if is_zero_duration(&plain) && before(words, i) != "[" => "0".to_owned(),
-            _ => plain,
-        };
-        mended.push_str(&text[copied..word.start]);
-        mended.push_str(&plain);
-        copied = word.start + word.text.len();
+    for change in changes {
+        mended.push_str(&text[copied..change.start]);
+        mended.push_str(&change.text);
+        copied = change.end;
     }
     mended.push_str(&text[copied..]);
     mended
+}
+
+fn plain_number(words: &[Word<'_>], i: usize) -> Replacement {
+    let word = words[i];
+    let plain = without_underscores(word.text);
+    let text = match plain.parse::<f64>() {
+        // Written so that the crate refuses it with a message.
+        Ok(seconds) if is_time(words, i) && seconds > SECONDS_MAX => "99999999999y".to_owned(),
+        _ if is_zero_duration(&plain) && before(words, i) != "[" => "0".to_owned(),
+        _ => plain,
+    };
+    Replacement { start: word.start, end: word.start + word.text.len(), text }
+}
+
+/// Returns the opening braces of nameless selectors that are second arguments of `info`.
+fn info_selectors<'w, 't>(words: &'w [Word<'t>]) -> impl Iterator<Item = &'w Word<'t>> {
+    let mut open: Vec<bool> = Vec::new();
+    words.iter().enumerate().filter_map(move |(i, word)| {
+        let is_second = open.last() == Some(&true) && word.text == "{" && before(words, i) == ",";
+        if word.kind == Kind::Mark {
+            match word.text {
+                "(" | "[" | "{" => open.push(word.text == "(" && before(words, i) == "info"),
+                ")" | "]" | "}" => drop(open.pop()),
+                _ => {}
+            }
+        }
+        is_second.then_some(word)
+    })
 }
 
 fn before<'t>(words: &[Word<'t>], i: usize) -> &'t str {
@@ -256,14 +296,17 @@ pub(super) fn error_at(text: &str, at: usize, message: String) -> Error {
 mod tests {
     use super::*;
 
+    const SPANS: Spans = Spans { step: 15.0, range: 3600.0 };
+
     #[track_caller]
     fn check_mended(text: &str, expected: &str) {
-        assert_eq!(mended(text, &words(text).unwrap()), expected);
+        let words = words(text).unwrap();
+        assert_eq!(mended(text, &words, replacements(text, &words, SPANS).unwrap()), expected);
     }
 
     #[track_caller]
     fn check_error(text: &str, expected: &str) {
-        assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
+        assert_eq!(parse(text, SPANS).unwrap_err().to_string(), expected, "{text}");
     }
 
     #[test]
@@ -272,6 +315,8 @@ mod tests {
         check_mended("x offset 0s", "x offset 0");
         check_mended("x[0s]", "x[0s]");
         check_mended("'1_000' # 1_000", "'1_000' # 1_000");
+        check_mended("x[5m*2:1_0] + y offset (1)", "x[ 600:10] + y offset  1");
+        check_mended("info(up, {a=~'.*'}) + up{}", "info(up, {__in_info__=\"1\",a=~'.*'}) + up{}");
     }
 
     #[test]
@@ -286,12 +331,12 @@ mod tests {
     #[test]
     fn bounds_are_kept() {
         let nested = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
-        assert!(parse(&nested(NESTING_MAX)).is_ok());
-        assert!(matches!(parse(&nested(NESTING_MAX + 1)), Err(Error::Limit(_))));
-        assert!(matches!(parse(&"1+".repeat(WORDS_MAX)), Err(Error::Limit(_))));
-        assert!(matches!(parse(&" ".repeat(QUERY_BYTES_MAX + 1)), Err(Error::Limit(_))));
+        assert!(parse(&nested(NESTING_MAX), SPANS).is_ok());
+        assert!(matches!(parse(&nested(NESTING_MAX + 1), SPANS), Err(Error::Limit(_))));
+        assert!(matches!(parse(&"1+".repeat(WORDS_MAX), SPANS), Err(Error::Limit(_))));
+        assert!(matches!(parse(&" ".repeat(QUERY_BYTES_MAX + 1), SPANS), Err(Error::Limit(_))));
         for hostile in ["x[1e300]", "x offset 1e300", "x[5m:1e300]", "x[Inf]", "x offset NaN", "x[NaN:1m]"] {
-            assert!(parse(hostile).is_err(), "{hostile}");
+            assert!(parse(hostile, SPANS).is_err(), "{hostile}");
         }
     }
 }

@@ -18,6 +18,7 @@ use super::columns::Grid;
 use super::eval::apply;
 use super::functions::{self, Input, Shape, Whole};
 use super::lookback::Shift;
+use super::parse::INFO_MARK;
 use super::tree::{
     Cardinality, Grouping, Info, Join, Matching, OfBuckets, Operator, Order, Plan, Range, Ranking, Scalar, Selector,
     SetOperator, Total, Vector,
@@ -31,11 +32,16 @@ const DEPTH_MAX: usize = 300;
 /// Name of the info metric where `info` names none.
 const INFO_METRIC: &str = "target_info";
 
+/// Names of info metrics where `info` says only which ones it does not want.
+const INFO_METRICS: &str = ".+_info";
+
 /// Turns trees into plans for one query.
 #[derive(Debug)]
 pub(super) struct Planner {
     /// The query's steps: what `start()`, `end()`, `step()`, `range()` and `@ start()` mean.
     pub(super) grid: Grid,
+    /// What `step()` is, milliseconds: 0 for an instant query.
+    pub(super) step_ms: i64,
     /// Step of subqueries that do not name one, milliseconds.
     pub(super) default_step_ms: i64,
 }
@@ -257,7 +263,7 @@ impl Planner {
             (Input::Pi, _) => Scalar::Number(std::f64::consts::PI),
             (Input::Start, _) => seconds(self.grid.start),
             (Input::End, _) => seconds(self.grid.last()),
-            (Input::Step, _) => seconds(if self.grid.count > 1 { self.grid.step } else { 0 }),
+            (Input::Step, _) => seconds(self.step_ms),
             (Input::Range, _) => seconds(self.grid.last() - self.grid.start),
             (Input::MinOf, [a, b]) => {
                 Scalar::Smaller(Box::new(self.scalar(a, depth)?), Box::new(self.scalar(b, depth)?))
@@ -329,14 +335,18 @@ impl Planner {
         match data {
             None => {}
             Some(Expr::VectorSelector(selector)) => {
-                for matcher in matchers(selector)? {
+                for matcher in matchers(selector)?.into_iter().filter(|m| m.name() != INFO_MARK) {
                     if matcher.name() == LABEL_NAME { info.names.push(matcher) } else { info.data.push(matcher) }
                 }
             }
             Some(_) => return Err(refused("expected label selectors as the second argument to info()")),
         }
+        let is_positive = |m: &Matcher| matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
         if info.names.is_empty() {
             info.names.push(Matcher::equal(LABEL_NAME, INFO_METRIC));
+        } else if !info.names.iter().any(is_positive) {
+            let names = Matcher::new(LABEL_NAME, MatchOp::Regex, INFO_METRICS);
+            info.names.push(names.map_err(|e| refused(&e.to_string()))?);
         }
         Ok(Vector::Info(Box::new(input), info))
     }

@@ -2,7 +2,7 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::Evaluation;
+use super::{Evaluation, duplicate};
 use crate::model::Labels;
 use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
 use crate::query::promql::functions::histogram::{Bucket, Repair, fraction, quantile};
@@ -38,7 +38,7 @@ impl<'a> Evaluation<'a> {
                     for (labels, buckets) in &histograms {
                         for value in &distinct {
                             let mut named = labels.builder();
-                            named.set(label, &format_value(*value));
+                            named.set(label, &format_bound(*value));
                             self.fill(&input, buckets, named.build(), &mut rows, |step, b| {
                                 if q[step].to_bits() == value.to_bits() {
                                     self.quantile(*value, b, labels)
@@ -94,8 +94,12 @@ impl<'a> Evaluation<'a> {
             }
             if !buckets.is_empty() {
                 let value = result(step, &mut buckets);
+                let cell = &mut rows.columns.row_mut(row)[step];
+                if is_present(value) && is_present(*cell) {
+                    return Err(duplicate());
+                }
                 if is_present(value) {
-                    rows.columns.row_mut(row)[step] = value;
+                    *cell = value;
                 }
             }
         }
@@ -128,6 +132,12 @@ impl<'a> Evaluation<'a> {
         }
         found
     }
+}
+
+/// Writes a number as OpenMetrics writes bounds and quantiles: `1.0`, `0.5`, `+Inf`.
+fn format_bound(value: f64) -> String {
+    let text = format_value(value);
+    if value.is_finite() && !text.contains('.') { format!("{text}.0") } else { text }
 }
 
 /// Reads a bound as Go reads a float; NaN is none.

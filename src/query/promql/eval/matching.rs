@@ -2,7 +2,7 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::{Evaluation, filtered};
+use super::{Evaluation, duplicate, filtered};
 use crate::model::Labels;
 use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
 use crate::query::promql::tree::{Cardinality, Join};
@@ -22,7 +22,8 @@ struct Sides<'s, 'b> {
     many: &'s Columns<'b>,
     one: &'s Columns<'b>,
     is_swapped: bool,
-    /// Values for a side that is not there.
+    /// Values for a side that is not there. As upstream has it, `fill_left` stands for the many, also where they are
+    /// the right side.
     fill_many: Option<f64>,
     fill_one: Option<f64>,
 }
@@ -34,7 +35,7 @@ impl<'a> Evaluation<'a> {
         let right = self.vector(&join.right, grid)?;
         let is_swapped = matches!(join.cardinality, Cardinality::OneToMany(_));
         let sides = if is_swapped {
-            Sides { many: &right, one: &left, is_swapped, fill_many: join.fill_right, fill_one: join.fill_left }
+            Sides { many: &right, one: &left, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
         } else {
             Sides { many: &left, one: &right, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
         };
@@ -74,12 +75,8 @@ impl<'a> Evaluation<'a> {
             let is_empty = !found.many.iter().any(|row| at(sides.many, *row, step).is_some());
             for (many_row, many_value) in many.chain(fill.filter(|_| is_empty)) {
                 let (left, right) = if sides.is_swapped { (one_value, many_value) } else { (many_value, one_value) };
-                // A filter keeps the left side's value, also where the right side is the many.
-                let value = filtered(join.operator, left, right, join.is_bool, left);
-                if !is_present(value) {
-                    continue;
-                }
                 let is_one_to_one = matches!(join.cardinality, Cardinality::OneToOne);
+                // Also where a filter leaves one of them.
                 if is_one_to_one && is_matched {
                     return Err(Error::Execution(
                         "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
@@ -87,6 +84,11 @@ impl<'a> Evaluation<'a> {
                     ));
                 }
                 is_matched = true;
+                // A filter keeps the left side's value, also where the right side is the many.
+                let value = filtered(join.operator, left, right, join.is_bool, left);
+                if !is_present(value) {
+                    continue;
+                }
                 let row = match row_of.get(&(many_row, one_row)) {
                     Some(row) => *row,
                     None => {
@@ -96,7 +98,7 @@ impl<'a> Evaluation<'a> {
                 };
                 let cell = &mut rows.columns.row_mut(row)[step];
                 if is_present(*cell) {
-                    return Err(duplicate(is_one_to_one));
+                    return Err(if is_one_to_one { duplicate() } else { not_unique() });
                 }
                 *cell = value;
             }
@@ -105,15 +107,8 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn duplicate(is_one_to_one: bool) -> Error {
-    Error::Execution(
-        if is_one_to_one {
-            "vector cannot contain metrics with the same labelset"
-        } else {
-            "multiple matches for labels: grouping labels must ensure unique matches"
-        }
-        .to_owned(),
-    )
+fn not_unique() -> Error {
+    Error::Execution("multiple matches for labels: grouping labels must ensure unique matches".to_owned())
 }
 
 fn many_to_many(sides: &Sides<'_, '_>, key: &Labels, first: usize, second: usize) -> Error {

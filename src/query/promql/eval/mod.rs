@@ -228,10 +228,13 @@ impl<'a> Evaluation<'a> {
 
     /// Joins rows with the same labels.
     fn unique(&self, columns: Columns<'a>) -> Result<Columns<'a>> {
-        columns
-            .merged()?
-            .ok_or_else(|| Error::Execution("vector cannot contain metrics with the same labelset".to_owned()))
+        columns.merged()?.ok_or_else(duplicate)
     }
+}
+
+/// Two series of a result have the same labels and a sample at the same step.
+fn duplicate() -> Error {
+    Error::Execution("vector cannot contain metrics with the same labelset".to_owned())
 }
 
 /// Tells whether all series of a vector have the same metric name or none, so that they stay apart without it.

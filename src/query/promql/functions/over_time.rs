@@ -68,8 +68,11 @@ pub(super) fn quantile_over(window: &Window<'_>, arguments: &mut Arguments<'_>) 
     Some(quantile(q, arguments.scratch))
 }
 
-/// Median of the distances from the median.
+/// Median of the distances from the median; NaN if a value is.
 pub(super) fn mad(window: &Window<'_>, arguments: &mut Arguments<'_>) -> Option<f64> {
+    if window.values.iter().any(|v| v.is_nan()) {
+        return Some(f64::NAN);
+    }
     arguments.scratch.clear();
     arguments.scratch.extend_from_slice(window.values);
     let median = quantile(0.5, arguments.scratch);
