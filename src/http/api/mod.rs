@@ -7,6 +7,9 @@ mod format;
 mod metadata;
 mod parameters;
 mod query;
+mod status;
+mod targets;
+mod write;
 
 use axum::Router;
 
@@ -14,5 +17,11 @@ use super::AppState;
 
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().merge(devices::routes()).merge(metadata::routes()).merge(query::routes())
+    Router::new()
+        .merge(devices::routes())
+        .merge(metadata::routes())
+        .merge(query::routes())
+        .merge(status::routes())
+        .merge(targets::routes())
+        .merge(write::routes())
 }

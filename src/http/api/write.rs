@@ -1,0 +1,83 @@
+//! Remote write in: samples that others push.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+
+use crate::collect::WriteError;
+use crate::http::AppState;
+use crate::storage::tsdb;
+use crate::task::BlockingPool;
+use crate::wire;
+
+/// Writes at once. They have places of their own, so that a long query never keeps a sample from the disk;
+/// two, because the next request can be unpacked while one waits for the disk.
+const WRITES_MAX: usize = 2;
+
+/// What a sender is asked to wait while the store takes nothing.
+const RETRY_AFTER_S: &str = "5";
+
+/// Returns the path of this file.
+pub(super) fn routes() -> Router<AppState> {
+    let pool = BlockingPool::new(WRITES_MAX);
+    Router::new().route(
+        "/api/v1/write",
+        post(move |state: State<AppState>, headers: HeaderMap, body: Bytes| write(pool, state, headers, body)),
+    )
+}
+
+async fn write(pool: BlockingPool, State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Err(refusal) = check_headers(&headers) {
+        return refusal;
+    }
+    let remote_write = app.collector.remote_write();
+    match pool.run(move || remote_write.write(&body)).await {
+        Ok(Ok(outcome)) => match outcome.first_offender {
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(offender) => {
+                let (refused, samples) = (outcome.refused, outcome.samples);
+                let message = format!("{refused} of {samples} samples refused, the others are kept: {offender}\n");
+                (StatusCode::BAD_REQUEST, message).into_response()
+            }
+        },
+        Ok(Err(error)) => refuse(&error),
+        Err(panicked) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{panicked}\n")).into_response(),
+    }
+}
+
+/// Checks that the body is what we read: remote write 1.0, snappy. A header that is missing is taken as
+/// meant so, as upstream does.
+fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
+    let refuse = |message: String| Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response());
+    let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("?").trim().to_lowercase());
+    if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|e| e != "snappy") {
+        return refuse(format!("content encoding {encoding:?} is not supported; send snappy\n"));
+    }
+    let Some(kind) = text(header::CONTENT_TYPE) else { return Ok(()) };
+    let mut parts = kind.split(';').map(str::trim);
+    if parts.next() != Some("application/x-protobuf") {
+        return refuse(format!("content type {kind:?} is not supported; send application/x-protobuf\n"));
+    }
+    match parts.find_map(|p| p.strip_prefix("proto=")) {
+        None | Some("prometheus.writerequest") => Ok(()),
+        Some(other) => refuse(format!("message {other:?} is not supported; send remote write 1.0\n")),
+    }
+}
+
+fn refuse(error: &WriteError) -> Response {
+    let message = format!("{error}\n");
+    match error {
+        WriteError::Wire(wire::Error::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, message).into_response(),
+        WriteError::Wire(_) => (StatusCode::BAD_REQUEST, message).into_response(),
+        WriteError::Store(tsdb::Error::ReadOnly { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_S)], message).into_response()
+        }
+        WriteError::Store(error) => {
+            tracing::error!(%error, "cannot keep pushed samples");
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_S)], message).into_response()
+        }
+    }
+}
