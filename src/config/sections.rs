@@ -79,6 +79,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
         series_max: storage::tsdb::SERIES_MAX_DEFAULT,
         ahead_max: storage::tsdb::AHEAD_MAX_DEFAULT,
     };
+    let mut logs = storage::logs::Config::usual();
     let mut path = PathBuf::from(DATA_FOLDER);
     let mut size_limit = None;
     let mut reserve_bytes = storage::RESERVE_BYTES_DEFAULT;
@@ -101,6 +102,12 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             tsdb.series_max = metrics.count("series_limit", 1, 100_000_000).unwrap_or(tsdb.series_max);
             tsdb.ahead_max = metrics.duration("ahead_limit").unwrap_or(tsdb.ahead_max);
         }
+        if let Some(lines) = fields.fields("logs", &["retention", "line_size_limit", "stream_limit"]) {
+            logs.retention = lines.positive_duration("retention").unwrap_or(logs.retention);
+            let line_bytes = lines.byte_size("line_size_limit").and_then(|bytes| usize::try_from(bytes).ok());
+            logs.line_bytes_max = line_bytes.unwrap_or(logs.line_bytes_max).clamp(64, 1 << 20);
+            logs.streams_max = lines.count("stream_limit", 1, 1_000_000).unwrap_or(logs.streams_max);
+        }
         if let Some(alarms) = fields.fields("alarms", &["retention", "active_limit"]) {
             history_age = alarms.positive_duration("retention").unwrap_or(history_age);
             active_max = alarms.count("active_limit", 1, 1_000_000).unwrap_or(active_max);
@@ -115,7 +122,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             resolve_timeout: Duration::from_secs(300),
         },
         outbox: path.join("notify"),
-        storage: storage::Config { folder: path, size_limit, reserve_bytes, tsdb },
+        storage: storage::Config { folder: path, size_limit, reserve_bytes, tsdb, logs },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::tsdb;
+use super::{logs, tsdb};
 
 /// How much space is kept back for acting on a full disk when nothing is said.
 pub const RESERVE_BYTES_DEFAULT: u64 = 32 << 20;
@@ -19,4 +19,6 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// The metric store.
     pub tsdb: tsdb::Config,
+    /// The log store.
+    pub logs: logs::Config,
 }

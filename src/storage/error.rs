@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{disk, state, tsdb};
+use super::{disk, logs, state, tsdb};
 
 /// Result of opening the stores.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -27,6 +27,9 @@ pub enum Error {
     /// The metric store.
     #[error("cannot open the metric store: {0}")]
     Tsdb(#[from] tsdb::Error),
+    /// The log store.
+    #[error("cannot open the log store: {0}")]
+    Logs(#[from] logs::Error),
     /// The state.
     #[error("cannot open the state: {0}")]
     State(#[from] state::Error),

@@ -59,7 +59,7 @@ impl Storage {
         let folder = config.folder.as_path();
         let lock = own(&*disk, folder)?;
         let db = tsdb::Db::open(config.tsdb, disk.clone(), &folder.join("tsdb"), clock.clone(), registry)?;
-        let logs = logs::LogStore::in_memory();
+        let logs = logs::LogStore::open(disk.clone(), &folder.join("logs"), config.logs, clock.clone(), registry)?;
         let state = state::State::open(&folder.join("state.db"), clock.clone(), registry)?;
         let last = last::LastKnown::open(last::Config::at(folder.join("last")), clock.now(), registry);
         Ok(Storage { db, logs, state, last, disk, _lock: Arc::new(lock) })
@@ -68,6 +68,12 @@ impl Storage {
     /// Syncs and closes the stores; appends are refused from now on.
     pub fn close(&self) {
         self.db.close();
+        // What could not be saved is in a WAL still; the stores have counted and told it.
+        let _ = self.logs.close();
+        self.last.flush();
+        if let Err(error) = self.state.checkpoint() {
+            tracing::warn!(%error, "cannot fold the state's WAL into its file");
+        }
     }
 }
 
