@@ -4,6 +4,7 @@
 
 mod devices;
 mod format;
+mod logs;
 mod metadata;
 mod parameters;
 mod query;
@@ -19,6 +20,7 @@ use super::AppState;
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .merge(devices::routes())
+        .merge(logs::routes())
         .merge(metadata::routes())
         .merge(query::routes())
         .merge(status::routes())
