@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 for success, 1 for a failure that is told on standard error, 2 for wrong arguments.
 
+mod check;
+mod query;
 mod run;
 
 use std::process::ExitCode;
@@ -20,6 +22,10 @@ pub struct Arguments {
 enum Command {
     /// Start the box in the foreground.
     Run(run::RunArgs),
+    /// Check settings and rule files without starting anything.
+    Check(check::CheckArgs),
+    /// Ask a running box a question in PromQL.
+    Query(query::QueryArgs),
 }
 
 /// Carries out a command and returns the exit code of the process.
@@ -27,6 +33,8 @@ enum Command {
 pub fn main(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Query(args) => query::run(&args),
     };
     match outcome {
         Ok(code) => code,

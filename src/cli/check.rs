@@ -1,0 +1,127 @@
+//! `andon check`: settings and rule files, without starting anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::config::{self, Config};
+use crate::rules;
+
+/// Arguments of `andon check`.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Check a configuration file and the rule files that it names
+    Config {
+        /// The file, usually /etc/andon/andon.yml
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Check rule files
+    Rules {
+        /// The files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// What was found, to be told line by line.
+#[derive(Debug, Default)]
+struct Findings {
+    good: Vec<String>,
+    mistakes: Vec<String>,
+}
+
+/// Checks and tells; 1 if there was a mistake.
+#[expect(clippy::unnecessary_wraps, reason = "all subcommands answer alike")]
+pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let findings = match args.what {
+        What::Config { file } => check_config(file),
+        What::Rules { files } => check_rules(&files),
+    };
+    Ok(tell(&findings))
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "telling is what this command is for")]
+fn tell(findings: &Findings) -> ExitCode {
+    for line in &findings.mistakes {
+        eprintln!("{line}");
+    }
+    for line in &findings.good {
+        println!("{line}");
+    }
+    if findings.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check_config(file: PathBuf) -> Findings {
+    let mut findings = Findings::default();
+    let name = file.display().to_string();
+    let source = config::Source { file: Some(file), ..config::Source::default() };
+    let config = match config::load(&source) {
+        Ok(config) => config,
+        Err(error) => {
+            findings.mistakes.push(error.to_string());
+            return findings;
+        }
+    };
+    findings.good.extend(config.warnings.iter().map(|note| format!("note: {note}")));
+    let mut rules = 0;
+    let own = config.rules.files.iter().filter(|source| !source.path.starts_with("builtin:"));
+    for source in own {
+        match &source.text {
+            Ok(text) => rules += check_rule_file(&source.path, text, &mut findings),
+            Err(why) => findings.mistakes.push(format!("{}: {why}", source.path)),
+        }
+    }
+    if findings.mistakes.is_empty() {
+        findings.good.push(format!("{name}: good: {}", summary(&config, rules)));
+    }
+    findings
+}
+
+/// Says what a box with these settings would do, so that a file that says less than meant is noticed.
+fn summary(config: &Config, rules: usize) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let packs = config.rules.files.iter().filter(|source| source.path.starts_with("builtin:")).count();
+    [
+        format!("listens on {}", config.http.listen),
+        format!("data in {}", config.storage.folder.display()),
+        count(config.collect.scrape.len(), "scrape job"),
+        format!("{} and {} of its own", count(packs, "rule pack"), count(rules, "rule")),
+        count(config.notify.receivers.len(), "receiver"),
+        count(config.forward.destinations.len(), "destination"),
+    ]
+    .join(", ")
+}
+
+fn check_rules(files: &[PathBuf]) -> Findings {
+    let mut findings = Findings::default();
+    for file in files {
+        let name = file.display().to_string();
+        match std::fs::read_to_string(file) {
+            Ok(text) => {
+                let before = findings.mistakes.len();
+                let rules = check_rule_file(&name, &text, &mut findings);
+                if findings.mistakes.len() == before {
+                    let plural = if rules == 1 { "" } else { "s" };
+                    findings.good.push(format!("{name}: good: {rules} rule{plural}"));
+                }
+            }
+            Err(error) => findings.mistakes.push(format!("{name}: cannot be read: {error}")),
+        }
+    }
+    findings
+}
+
+/// Checks one rule file and returns how many good rules it has.
+fn check_rule_file(name: &str, text: &str, findings: &mut Findings) -> usize {
+    let checked = rules::check(name, text);
+    findings.mistakes.extend(checked.mistakes.iter().map(ToString::to_string));
+    checked.rules
+}
