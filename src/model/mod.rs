@@ -17,6 +17,7 @@ mod matcher;
 mod md5;
 mod metric;
 mod name;
+mod re2;
 mod regex;
 mod relabel;
 mod sample;

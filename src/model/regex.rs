@@ -27,11 +27,11 @@ impl AnchoredRegex {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(fail(format!("longer than {PATTERN_BYTES_MAX} bytes")));
         }
-        // `(?-u:..)` for the classes would be Go's meaning of \w and \d; done where it is observable.
-        let compiled = RegexBuilder::new(&format!("^(?s:{pattern})$"))
+        let translated = super::re2::translate(pattern).map_err(fail)?;
+        let compiled = RegexBuilder::new(&format!("^(?s:{translated})$"))
             .size_limit(COMPILED_BYTES_MAX)
             .dfa_size_limit(COMPILED_BYTES_MAX)
-            .nest_limit(50)
+            .nest_limit(250)
             .build()
             .map_err(|e| {
                 let text = e.to_string();
