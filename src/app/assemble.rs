@@ -126,6 +126,8 @@ fn join_intake(config: &Config, storage: &Storage, tools: &Tools) -> (Bus, Gatew
             tasks,
             registry,
             messages: to_collect,
+            presence: gateway.presence(),
+            bus: bus.clone(),
         },
     );
     (bus, gateway, collector)

@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 /// Readings of this machine under node_exporter's names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
     /// Label `job`; default `host`.
     pub job: String,
@@ -63,7 +63,7 @@ impl HostConfig {
 }
 
 /// NATS servers watched over their monitoring port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsConfig {
     /// Label `job`; default `nats`.
     pub job: String,
@@ -73,9 +73,10 @@ pub struct NatsConfig {
     pub timeout: Duration,
     /// The servers.
     pub servers: Vec<NatsServer>,
-    /// Most connections that get series of their own (`gnatsd_connz_*`); sums cover all. Default 256.
+    /// Most connections that are looked at for the sums `gnatsd_connz_*`; none gets series of its own.
+    /// Default 1024.
     pub connections_max: usize,
-    /// Most streams with their own series, and most consumers. Default 1000.
+    /// Most streams and consumers, together, with series of their own. Default 1000.
     pub streams_max: usize,
 }
 
@@ -108,15 +109,15 @@ pub struct TelemetryConfig {
 /// Which device messages are log lines, and what is masked in them.
 #[derive(Debug, Clone)]
 pub struct LogsConfig {
-    /// Subjects whose messages are lines, with `{device}` where the device's name stands; default
-    /// `logs.{device}`, `logs.{device}.>` and `factory.{line}.alerts.>`.
+    /// Subjects whose messages are lines; `{device}`, `{line}` and `{level}` become labels. Default
+    /// `logs.{device}`, `logs.{device}.>` and `factory.{line}.alerts.{level}`.
     pub subjects: Vec<super::telemetry::SubjectTemplate>,
     /// Whether passwords, tokens and keys are masked before a line is kept; default yes.
     pub scrub_secrets: bool,
 }
 
 /// Andon's own instruments into the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnConfig {
     /// How often; default 15 s.
     pub interval: Duration,

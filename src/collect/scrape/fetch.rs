@@ -1,11 +1,11 @@
 //! One HTTP GET with caps on size, time and redirects.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Url};
 
+use crate::collect::describe;
 use crate::model::HttpClient;
 use crate::outbound::Outbound;
 use crate::wire::exposition::Format;
@@ -16,9 +16,6 @@ const ACCEPTED: &str = "text/plain;version=0.0.4;q=0.6,application/openmetrics-t
 
 /// A bound above every scrape timeout; the target's own is shorter.
 const REQUEST_MAX: Duration = Duration::from_secs(3600);
-
-/// Longest text of an error that is shown.
-const ERROR_CHARS_MAX: usize = 200;
 
 /// Fetches with the settings of one job; connections are kept. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -73,19 +70,4 @@ impl Fetcher {
             Err(_) => Err(format!("no complete answer within {timeout:?}")),
         }
     }
-}
-
-/// Returns what went wrong as the innermost cause tells it: `connection refused`, not `error sending request`.
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let text = if error.source().is_none() {
-        // The URL is known to whoever reads this, and may hold parameters that are not for every eye.
-        error.to_string().split(" for url").next().unwrap_or_default().to_owned()
-    } else {
-        innermost.to_string()
-    };
-    text.chars().take(ERROR_CHARS_MAX).collect()
 }

@@ -1,5 +1,379 @@
-//! Device messages, from the gateway or from the bus, into samples.
+//! Device messages, from the gateway or from the bus, into samples and log lines.
+//!
+//! One task takes what devices of this box publish (a channel the gateway fills) and what others publish on
+//! the bus (only theirs: what this box published came by the channel). A message is held against the user's
+//! rules, then the built-in ones; all that match apply. The samples of up to 256 messages make one batch.
+//!
+//! A message on `devices.{device}.stats` is the device's report on itself; together with presence it becomes
+//! the `device_*` series, which are read every 15 s like any other source (see `devices`).
 
+mod builtin;
+mod devices;
+mod mapping;
 mod rule;
 
-pub use rule::{JsonPath, MappingRule, RuleError, SampleRule, SubjectTemplate, Text};
+#[cfg(test)]
+mod telemetry_test;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+pub(super) use self::devices::Devices;
+pub use self::rule::{JsonPath, MappingRule, RuleError, SampleRule, SubjectTemplate, Text};
+
+use self::mapping::Mapped;
+use super::device_logs::DeviceLogs;
+use super::instruments::{Instruments, Way};
+use super::source::Reading;
+use super::{LogsConfig, TelemetryConfig, TelemetrySnapshot};
+use crate::bus::{Bus, Scope, SubjectPattern, Subscription};
+use crate::model::{DeviceMessage, DevicePresence, LogEntry, Metadata, Origin, Timestamp};
+use crate::storage::logs::LogStore;
+use crate::storage::tsdb::{Batch, Db};
+
+/// Returns a message's own time if there is one that can be believed, else the time of receipt.
+pub(super) fn believable_time(own: Option<&Value>, received_at: Timestamp) -> Timestamp {
+    mapping::believable(own.and_then(mapping::time), received_at)
+}
+
+/// Most messages that make one batch.
+const BATCH_MESSAGES_MAX: usize = 256;
+
+/// Most metric names whose help and kind are kept.
+const METADATA_MAX: usize = 10_000;
+
+/// Subjects of the built-in rules on the bus.
+const TELEMETRY_PATTERN: &str = "telemetry.>";
+const FACTORY_PATTERN: &str = "factory.>";
+
+/// What the task works with.
+pub(super) struct Sinks {
+    pub(super) db: Db,
+    pub(super) logs: LogStore,
+    pub(super) clock: crate::clock::Clock,
+    pub(super) instruments: Instruments,
+}
+
+/// What the task and the pages share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) devices: Devices,
+    messages: u64,
+    unmapped: u64,
+    samples: u64,
+    log_lines: u64,
+}
+
+/// The settings the task follows.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) telemetry: TelemetryConfig,
+    pub(super) logs: LogsConfig,
+}
+
+/// The handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Telemetry {
+    settings: watch::Sender<Settings>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Telemetry {
+    /// Makes the handle and the task's future.
+    pub(super) fn new(
+        settings: Settings,
+        sinks: Sinks,
+        messages: mpsc::Receiver<DeviceMessage>,
+        bus: Bus,
+        stop: CancellationToken,
+    ) -> (Telemetry, impl Future<Output = ()> + Send + 'static) {
+        let limits = &settings.telemetry;
+        let shared = Arc::new(Mutex::new(Shared {
+            devices: Devices::new(limits.devices_max, limits.series_per_device_max),
+            messages: 0,
+            unmapped: 0,
+            samples: 0,
+            log_lines: 0,
+        }));
+        let telemetry = Telemetry { settings: watch::Sender::new(settings.clone()), shared: shared.clone() };
+        let worker = Worker {
+            rules: Rules::new(&settings),
+            settings: telemetry.settings.subscribe(),
+            sinks,
+            shared,
+            metadata: HashMap::new(),
+        };
+        (telemetry, worker.run(messages, bus, stop))
+    }
+
+    /// Takes other rules.
+    pub(super) fn reload(&self, settings: Settings) {
+        self.settings.send_replace(settings);
+    }
+
+    /// Returns what pages see.
+    pub(super) fn snapshot(&self) -> TelemetrySnapshot {
+        let shared = lock(&self.shared);
+        TelemetrySnapshot {
+            messages: shared.messages,
+            unmapped: shared.unmapped,
+            samples: shared.samples,
+            log_lines: shared.log_lines,
+            devices: shared.devices.snapshot(),
+        }
+    }
+
+    /// Returns a reader of the `device_*` series.
+    pub(super) fn reader(&self, presence: watch::Receiver<Arc<Vec<DevicePresence>>>) -> DevicesReader {
+        DevicesReader { shared: self.shared.clone(), presence }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the `device_*` series.
+#[derive(Debug)]
+pub(super) struct DevicesReader {
+    shared: Arc<Mutex<Shared>>,
+    presence: watch::Receiver<Arc<Vec<DevicePresence>>>,
+}
+
+impl DevicesReader {
+    pub(super) fn read(&self) -> Reading {
+        let presence = self.presence.borrow().clone();
+        let families = lock(&self.shared).devices.families(&presence);
+        Reading { families, is_up: true, problems: Vec::new() }
+    }
+}
+
+/// All rules in the order they are tried.
+struct Rules {
+    mapped: Vec<MappingRule>,
+    has_telemetry: bool,
+    job: String,
+    logs: DeviceLogs,
+}
+
+/// What a message became.
+#[derive(Debug, Default, PartialEq)]
+struct Taken {
+    samples: Vec<Mapped>,
+    line: Option<LogEntry>,
+    /// Whether it was a device's report on itself.
+    stats: Option<Value>,
+    /// `mapped`, `logged`, `stats`, `unmapped` or `malformed`.
+    result: &'static str,
+}
+
+impl Rules {
+    fn new(settings: &Settings) -> Self {
+        let mut mapped = settings.telemetry.rules.clone();
+        if settings.telemetry.factory_defaults {
+            match builtin::factory_rules() {
+                Ok(rules) => mapped.extend(rules),
+                Err(problem) => error!(%problem, "bug: a built-in rule does not read"),
+            }
+        }
+        Rules {
+            mapped,
+            has_telemetry: settings.telemetry.telemetry_defaults,
+            job: settings.telemetry.job.clone(),
+            logs: DeviceLogs::new(&settings.logs),
+        }
+    }
+
+    /// Works out what a message becomes; touches nothing.
+    fn take(&self, message: &DeviceMessage, instruments: &Instruments) -> Taken {
+        if let Some(line) = self.logs.entry(message, instruments) {
+            return Taken { line: Some(line), result: "logged", ..Taken::default() };
+        }
+        let json: Value = match serde_json::from_slice(&message.payload) {
+            Ok(json) => json,
+            Err(_) => return Taken { result: "malformed", ..Taken::default() },
+        };
+        let is_stats = message.subject.strip_prefix("devices.").and_then(|rest| rest.strip_suffix(".stats"));
+        if is_stats == Some(message.device_id.as_str()) {
+            return Taken { stats: Some(json), result: "stats", ..Taken::default() };
+        }
+        let mut samples = Vec::new();
+        let mut is_known = false;
+        for rule in &self.mapped {
+            is_known |= mapping::apply(rule, message, &json, &mut samples);
+        }
+        if self.has_telemetry {
+            is_known |= builtin::telemetry(message, &json, &mut samples);
+        }
+        for sample in samples.iter_mut().filter(|_| !self.job.is_empty()) {
+            let mut labels = sample.labels.builder();
+            if labels.get("job").is_none() {
+                labels.set("job", &self.job);
+                sample.labels = labels.build();
+            }
+        }
+        Taken { samples, line: None, stats: None, result: if is_known { "mapped" } else { "unmapped" } }
+    }
+
+    /// Returns the subjects of all rules on the bus.
+    fn patterns(&self) -> Vec<String> {
+        let mut patterns: Vec<String> = self.mapped.iter().map(|rule| rule.subject.bus_pattern()).collect();
+        patterns.extend(self.has_telemetry.then(|| TELEMETRY_PATTERN.to_owned()));
+        patterns.extend(self.logs.bus_patterns());
+        if patterns.iter().any(|pattern| pattern.starts_with("factory.")) {
+            patterns.push(FACTORY_PATTERN.to_owned());
+        }
+        patterns.sort();
+        patterns.dedup();
+        patterns
+    }
+}
+
+/// The task.
+struct Worker {
+    rules: Rules,
+    settings: watch::Receiver<Settings>,
+    sinks: Sinks,
+    shared: Arc<Mutex<Shared>>,
+    metadata: HashMap<String, Metadata>,
+}
+
+impl Worker {
+    async fn run(mut self, mut messages: mpsc::Receiver<DeviceMessage>, bus: Bus, stop: CancellationToken) {
+        let mut others = self.subscribe(&bus);
+        let mut lost = 0;
+        let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = self.settings.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let settings = self.settings.borrow_and_update().clone();
+                    lock(&self.shared).devices.limit(settings.telemetry.devices_max, settings.telemetry.series_per_device_max);
+                    self.rules = Rules::new(&settings);
+                    (others, lost) = (self.subscribe(&bus), 0);
+                    continue;
+                }
+                count = messages.recv_many(&mut batch, BATCH_MESSAGES_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                }
+                message = others.recv() => {
+                    let Some(message) = message else { break };
+                    batch.push(self.of_bus(message));
+                    while let (true, Some(message)) = (batch.len() < BATCH_MESSAGES_MAX, others.try_recv()) {
+                        batch.push(self.of_bus(message));
+                    }
+                    self.sinks.instruments.bus_lost.add(others.dropped() - lost);
+                    lost = others.dropped();
+                }
+            }
+            self.keep(&batch);
+            batch.clear();
+        }
+        // What the gateway has handed over is kept, though nothing new comes in.
+        while let Ok(message) = messages.try_recv() {
+            self.keep(&[message]);
+        }
+    }
+
+    fn subscribe(&self, bus: &Bus) -> Subscription {
+        let subscription = bus.subscriber(Scope::Remote);
+        for pattern in self.rules.patterns() {
+            match pattern.parse::<SubjectPattern>() {
+                Ok(pattern) => subscription.add(&pattern),
+                Err(problem) => warn!(%problem, "a mapping rule's subject cannot be subscribed to"),
+            }
+        }
+        subscription
+    }
+
+    fn of_bus(&self, message: crate::bus::Message) -> DeviceMessage {
+        DeviceMessage {
+            device_id: message.device_id.as_deref().unwrap_or("").to_owned(),
+            device_type: String::new(),
+            subject: message.subject.as_str().to_owned(),
+            payload: message.payload,
+            received_at: self.sinks.clock.now(),
+            origin: Origin::Bus,
+        }
+    }
+
+    /// Keeps what messages became, in one batch of samples and one of lines.
+    fn keep(&mut self, messages: &[DeviceMessage]) {
+        let mut batch = Batch::default();
+        let mut lines = Vec::new();
+        let mut metadata = Vec::new();
+        {
+            let mut shared = lock(&self.shared);
+            for message in messages {
+                let taken = self.rules.take(message, &self.sinks.instruments);
+                self.sinks.instruments.messages.with(&[taken.result]).inc();
+                shared.messages += 1;
+                shared.unmapped += u64::from(taken.result == "unmapped");
+                shared.devices.heard(&message.device_id, message.received_at);
+                if let Some(stats) = taken.stats {
+                    shared.devices.reported(&message.device_id, &stats);
+                }
+                lines.extend(taken.line);
+                for sample in taken.samples {
+                    let device = Some(message.device_id.as_str()).filter(|id| !id.is_empty());
+                    let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("");
+                    if shared.devices.admits(device, &sample.labels) {
+                        batch.push(&sample.labels, sample.at, sample.value);
+                        metadata.push((sample.labels.metric_name().to_owned(), sample.metadata));
+                    } else {
+                        self.sinks.instruments.refused(Way::Telemetry, "device_limit", 1);
+                    }
+                }
+            }
+            shared.samples += batch.len() as u64;
+            shared.log_lines += lines.len() as u64;
+        }
+        self.append(&batch, metadata);
+        self.append_lines(lines);
+    }
+
+    fn append(&mut self, batch: &Batch, metadata: Vec<(String, Metadata)>) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.sinks.db.append(batch) {
+            Ok(outcome) => self.sinks.instruments.appended(Way::Telemetry, &outcome),
+            Err(problem) => {
+                warn!(%problem, samples = batch.len(), "device messages not kept");
+                self.sinks.instruments.refused(Way::Telemetry, "read_only", batch.len() as u64);
+            }
+        }
+        for (name, new) in metadata {
+            if self.metadata.get(&name) != Some(&new) && self.metadata.len() < METADATA_MAX {
+                self.sinks.db.set_metadata(&name, new.clone());
+                self.metadata.insert(name, new);
+            }
+        }
+    }
+
+    fn append_lines(&self, lines: Vec<LogEntry>) {
+        let count = lines.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let kept = match self.sinks.logs.append(lines) {
+            Ok(outcome) => outcome.appended,
+            Err(problem) => {
+                warn!(%problem, lines = count, "device log lines not kept");
+                0
+            }
+        };
+        self.sinks.instruments.lines.with(&["kept"]).add(kept);
+        self.sinks.instruments.lines.with(&["refused"]).add(count.saturating_sub(kept));
+    }
+}

@@ -1,0 +1,113 @@
+//! NATS servers watched over their monitoring port.
+//!
+//! NATS answers in JSON on `/varz`, `/connz`, `/jsz` and `/healthz` (there is no `/metrics`). The figures
+//! go out under two families of names: those of the official exporter (`gnatsd_varz_*`, `gnatsd_connz_*`,
+//! `jetstream_*`), and those that people's rules use (`nats_core_*`, `nats_jetstream_*`). No connection gets
+//! series of its own, so the number of series depends on streams and consumers alone, and that has a cap.
+
+mod answer;
+mod names;
+
+#[cfg(test)]
+mod nats_test;
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+
+use self::answer::{Connz, Healthz, Jsz};
+use super::families::Families;
+use super::source::Reading;
+use super::{NatsConfig, NatsServer, describe};
+use crate::model::HttpClient;
+use crate::outbound::Outbound;
+
+/// Largest answer that is taken: 1000 streams with 10 consumers each are about 10 MB.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Reads one server.
+#[derive(Debug)]
+pub(super) struct NatsReader {
+    client: Result<Outbound, String>,
+    server: NatsServer,
+    timeout: Duration,
+    connections_max: usize,
+    streams_max: usize,
+}
+
+impl NatsReader {
+    pub(super) fn new(config: &NatsConfig, server: &NatsServer) -> Self {
+        NatsReader {
+            client: Outbound::new(&HttpClient::plain(), config.timeout).map_err(|e| e.to_string()),
+            server: server.clone(),
+            timeout: config.timeout,
+            connections_max: config.connections_max,
+            streams_max: config.streams_max,
+        }
+    }
+
+    /// Reads all pages; the server is up if `/varz` answers. A page that fails is left out and named.
+    pub(super) async fn read(&self) -> Reading {
+        let varz = match self.get::<serde_json::Value>("varz").await {
+            Ok(varz) => varz,
+            Err(problem) => return Reading { problems: vec![problem], ..Reading::default() },
+        };
+        let connz_page = format!("connz?limit={}", self.connections_max);
+        let (connz, jsz, healthz) = tokio::join!(
+            self.get::<Connz>(&connz_page),
+            self.get::<Jsz>("jsz?accounts=true&streams=true&consumers=true&config=true"),
+            self.get::<Healthz>("healthz"),
+        );
+        let mut families = Families::default();
+        let mut problems = Vec::new();
+        let url = self.server.url.as_str();
+        names::varz(url, &varz, &mut families);
+        match connz {
+            Ok(connz) => names::connz(url, &connz, &mut families),
+            Err(problem) => problems.push(problem),
+        }
+        match jsz {
+            Ok(jsz) => {
+                let left_out = names::jsz(url, &varz, &jsz, self.streams_max, &mut families);
+                if left_out > 0 {
+                    problems
+                        .push(format!("{left_out} streams or consumers are over the limit of {}", self.streams_max));
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+        match healthz {
+            Ok(healthz) => names::healthz(url, &healthz, &mut families),
+            Err(problem) => problems.push(problem),
+        }
+        Reading { families: families.finish(), is_up: true, problems }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, String> {
+        let client = self.client.as_ref().map_err(Clone::clone)?;
+        let url = format!("{}/{page}", self.server.url.trim_end_matches('/'));
+        let name = page.split('?').next().unwrap_or(page);
+        let fail = |problem: String| format!("/{name}: {problem}");
+        let fetch = async {
+            let request = client.request(Method::GET, &url).map_err(|e| e.to_string())?;
+            let mut response = request.send().await.map_err(|e| describe(&e))?;
+            // An unhealthy server answers /healthz with 503 and says why.
+            if !response.status().is_success() && name != "healthz" {
+                return Err(format!("server returned HTTP status {}", response.status()));
+            }
+            let mut bytes = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|e| describe(&e))? {
+                if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+                    return Err(format!("answer is larger than {ANSWER_BYTES_MAX} bytes"));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+        };
+        match tokio::time::timeout(self.timeout, fetch).await {
+            Ok(result) => result.map_err(fail),
+            Err(_) => Err(fail(format!("no complete answer within {:?}", self.timeout))),
+        }
+    }
+}

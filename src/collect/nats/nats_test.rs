@@ -1,0 +1,154 @@
+use serde_json::json;
+
+use super::*;
+use crate::wire::exposition::render;
+
+const URL: &str = "http://127.0.0.1:8222";
+
+/// Returns the lines of samples, without the labels of the server.
+fn lines(families: Families) -> Vec<String> {
+    let text = render(&families.finish());
+    let server = format!("server_id=\"{URL}\"");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.replace(&format!("{{{server}}}"), "").replace(&format!(",{server}"), "")).collect()
+}
+
+#[track_caller]
+fn check(lines: &[String], expected: &[&str]) {
+    for line in expected {
+        assert!(lines.iter().any(|l| l == line), "{line} in\n{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn varz_has_both_names() {
+    let varz = json!({
+        "server_id": "NB2", "server_name": "box", "connections": 3, "in_msgs": 10, "out_msgs": 20, "in_bytes": 30,
+        "out_bytes": 40, "cpu": 1.5, "http_req_stats": {"/varz": 5}, "connect_urls": ["a"],
+        "jetstream": {"config": {"max_storage": 1000}, "stats": {"storage": 900, "api": {"total": 7}}}
+    });
+    let mut families = Families::default();
+    names::varz(URL, &varz, &mut families);
+    let lines = lines(families);
+    check(
+        &lines,
+        &[
+            "gnatsd_varz_connections 3",
+            "gnatsd_varz_cpu 1.5",
+            "gnatsd_varz_jetstream_stats_storage 900",
+            "gnatsd_varz_jetstream_config_max_storage 1000",
+            "gnatsd_varz_jetstream_stats_api_total 7",
+            "nats_core_connection_count 3",
+            "nats_core_msg_sent_count 20",
+            "nats_core_msg_recv_count 10",
+            "nats_core_bytes_sent 40",
+            "nats_core_bytes_recv 30",
+            "nats_jetstream_storage_used 900",
+            "nats_jetstream_storage_used_bytes 900",
+            "nats_jetstream_storage_limit_bytes 1000",
+        ],
+    );
+    assert!(lines.iter().all(|line| !line.contains("http_req")), "{lines:?}");
+}
+
+#[test]
+fn connections_are_summed() {
+    let connz: Connz = serde_json::from_value(json!({
+        "num_connections": 2, "total": 2, "limit": 256,
+        "connections": [{"cid": 1, "in_msgs": 5, "pending_bytes": 1}, {"cid": 2, "in_msgs": 7, "subscriptions": 3}]
+    }))
+    .unwrap();
+    let mut families = Families::default();
+    names::connz(URL, &connz, &mut families);
+    check(
+        &lines(families),
+        &[
+            "gnatsd_connz_num_connections 2",
+            "gnatsd_connz_in_msgs 12",
+            "gnatsd_connz_pending_bytes 1",
+            "gnatsd_connz_subscriptions 3",
+        ],
+    );
+}
+
+fn some_jsz() -> Jsz {
+    serde_json::from_value(json!({
+        "config": {"max_memory": 1, "max_storage": 2}, "streams": 1, "consumers": 2, "messages": 9, "bytes": 99,
+        "account_details": [{
+            "name": "$G", "id": "$G", "storage": 99, "reserved_memory": 18446744073709551615_u64,
+            "stream_detail": [{
+                "name": "EVENTS", "config": {"max_bytes": -1, "max_msgs": 100},
+                "state": {"messages": 9, "bytes": 99, "first_seq": 1, "last_seq": 9, "consumer_count": 2},
+                "consumer_detail": [
+                    {"name": "c1", "delivered": {"consumer_seq": 4, "stream_seq": 5}, "num_ack_pending": 1, "num_pending": 4},
+                    {"name": "c2", "num_pending": 8}
+                ]
+            }]
+        }]
+    }))
+    .unwrap()
+}
+
+#[test]
+fn streams_and_consumers_have_both_names() {
+    let mut families = Families::default();
+    let left_out = names::jsz(URL, &json!({"server_name": "box"}), &some_jsz(), 100, &mut families);
+    assert_eq!(left_out, 0);
+    let stream = "account=\"$G\",account_id=\"$G\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\"";
+    let consumer = "account=\"$G\",account_id=\"$G\",consumer_name=\"c1\",is_consumer_leader=\"true\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\"";
+    let lines = lines(families);
+    check(
+        &lines,
+        &[
+            "jetstream_server_total_streams{is_meta_leader=\"true\",server_name=\"box\"} 1",
+            &format!("jetstream_stream_total_messages{{{stream}}} 9"),
+            &format!("jetstream_stream_limit_messages{{{stream}}} 100"),
+            &format!("jetstream_consumer_num_pending{{{consumer}}} 4"),
+            &format!("jetstream_consumer_delivered_stream_seq{{{consumer}}} 5"),
+            "nats_jetstream_stream_messages{account=\"$G\",stream_name=\"EVENTS\"} 9",
+            "nats_jetstream_consumer_num_pending{account=\"$G\",consumer_name=\"c1\",stream_name=\"EVENTS\"} 4",
+            "nats_jetstream_consumer_pending{account=\"$G\",consumer_name=\"c2\",stream_name=\"EVENTS\"} 8",
+            "nats_jetstream_consumer_ack_pending{account=\"$G\",consumer_name=\"c1\",stream_name=\"EVENTS\"} 1",
+        ],
+    );
+    assert!(lines.iter().any(|l| l.starts_with("jetstream_account_max_memory") && l.ends_with(" -1")), "{lines:?}");
+}
+
+#[test]
+fn what_is_over_the_limit_is_left_out_and_counted() {
+    for (max, left_out, series) in [(3, 0, 2), (2, 1, 1), (1, 2, 0), (0, 3, 0)] {
+        let mut families = Families::default();
+        assert_eq!(names::jsz(URL, &json!({}), &some_jsz(), max, &mut families), left_out);
+        let consumers = lines(families).iter().filter(|l| l.starts_with("jetstream_consumer_num_pending")).count();
+        assert_eq!(consumers, series, "{max}");
+    }
+}
+
+#[test]
+fn health_is_zero_when_well() {
+    for (status, line) in [("ok", "gnatsd_healthz_status 0"), ("unavailable", "gnatsd_healthz_status 1")] {
+        let mut families = Families::default();
+        names::healthz(URL, &Healthz { status: status.to_owned() }, &mut families);
+        check(&lines(families), &[line]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_down_and_says_why() {
+    let server = NatsServer { url: "http://127.0.0.1:1".to_owned(), instance: "nats".to_owned() };
+    let config = NatsConfig {
+        job: "nats".to_owned(),
+        interval: Duration::from_secs(15),
+        timeout: Duration::from_secs(2),
+        servers: vec![server.clone()],
+        connections_max: 256,
+        streams_max: 100,
+    };
+    let reading = NatsReader::new(&config, &server).read().await;
+    assert!(!reading.is_up && reading.families.is_empty());
+    assert!(
+        reading.problems[0].starts_with("/varz: ") && reading.problems[0].contains("refused"),
+        "{:?}",
+        reading.problems
+    );
+}
