@@ -10,19 +10,37 @@
 //! This room does not decide what is wrong (`rules`) and keeps no alarms (`alarms`).
 
 mod config;
+mod decide;
+mod dispatch;
+mod group;
+mod inhibit;
+mod instruments;
 mod interval;
+#[cfg(test)]
+mod notify_test;
+mod outbox;
+mod receiver;
+mod report;
+mod retry;
+mod route;
+#[cfg(test)]
+mod route_test;
 mod snapshot;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::Alarm;
 use crate::storage::disk::Disk;
 use crate::storage::state::State;
-use crate::task::Tasks;
+use crate::task::{OnPanic, Tasks};
+
+use self::dispatch::Dispatcher;
+use self::instruments::Instruments;
+use self::outbox::Outbox;
 
 pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route, Webhook};
 pub use interval::TimeInterval;
@@ -45,18 +63,39 @@ pub struct Deps {
     pub board: watch::Receiver<Arc<Vec<Alarm>>>,
 }
 
+/// Reloads that wait for the dispatcher, at most.
+const COMMANDS_MAX: usize = 4;
+
 /// The room's handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    commands: mpsc::Sender<Config>,
 }
 
 impl Notifier {
-    /// Reads the outbox and the log of what was told, and starts the dispatcher and the sender.
+    /// Reads the outbox and the log of what was told, and starts the dispatcher.
+    ///
+    /// Must be called on the runtime. An outbox that cannot be opened is reported; notices are kept in memory
+    /// then.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Notifier {
-        let _ = (config, deps);
-        Notifier { snapshot: watch::channel(Arc::default()).1 }
+        let (snapshots, snapshot) = watch::channel(Arc::default());
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let instruments = Instruments::new(&deps.registry);
+        let outbox = match Outbox::open(deps.disk, &config.folder.join("outbox")) {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                instruments.outbox_failures.inc();
+                tracing::error!(%error, "cannot open the outbox; a restart will forget notices");
+                None
+            }
+        };
+        let tools = (deps.clock, deps.tasks.pool().clone(), deps.state);
+        let dispatcher = Dispatcher::new(config, tools, instruments, snapshots, outbox);
+        let tasks = deps.tasks.clone();
+        deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
+        Notifier { snapshot, commands }
     }
 
     /// Returns groups, receivers and outbox as of now.
@@ -65,8 +104,10 @@ impl Notifier {
         self.snapshot.borrow().clone()
     }
 
-    /// Takes new settings. Groups whose route did not change keep their timers.
+    /// Takes new settings. Groups are formed anew; the log of what was told keeps them from telling it again.
     pub fn reload(&self, config: Config) {
-        let _ = config;
+        if self.commands.try_send(config).is_err() {
+            tracing::warn!("the notify room is too busy to take new settings");
+        }
     }
 }

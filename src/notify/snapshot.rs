@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub outbox_len: usize,
     /// When the oldest of them was made.
     pub outbox_since: Option<Timestamp>,
+    /// Why the outbox cannot be written at the moment; `None` if it can.
+    pub outbox_error: Option<String>,
     /// Alarms that are not told because another one mutes them: fingerprints.
     pub inhibited: Vec<u64>,
     /// The latest notices, newest first; at most 200.
@@ -54,7 +56,7 @@ pub struct ReceiverSnapshot {
 pub enum Outcome {
     /// Waits, or is being sent.
     Waiting,
-    /// Accepted.
+    /// Taken by the other side.
     Sent,
     /// Given up: refused for good, or too old.
     GivenUp,
@@ -63,6 +65,8 @@ pub enum Outcome {
 /// One notice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoticeSnapshot {
+    /// Its number.
+    pub id: u64,
     /// When it was made.
     pub at: Timestamp,
     /// The receiver's name.

@@ -1,0 +1,333 @@
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use tokio::sync::watch;
+
+use super::{Config, Deps, GroupBy, InhibitRule, NamedInterval, Notifier, Receiver, Route, TimeInterval, Webhook};
+use crate::clock::Clock;
+use crate::instrument::Registry;
+use crate::model::{Alarm, AlarmState, HttpClient, Labels, Matcher, Secret, Timestamp};
+use crate::storage::disk::{Disk, FaultyDisk};
+use crate::storage::state::State;
+use crate::task::{Phase, Tasks};
+
+const WAIT: Duration = Duration::from_millis(50);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A receiver on loopback that keeps what it gets.
+#[derive(Clone, Default)]
+struct Sink {
+    bodies: Arc<Mutex<Vec<serde_json::Value>>>,
+    /// Answers to give before it takes anything.
+    refusals: Arc<Mutex<VecDeque<StatusCode>>>,
+}
+
+impl Sink {
+    async fn start(&self, tasks: &Tasks) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = axum::Router::new().route("/", axum::routing::post(take)).with_state(self.clone());
+        tasks.spawn("sink", crate::task::OnPanic::EndTask, async move {
+            axum::serve(listener, app).await.unwrap();
+        });
+        format!("http://{address}/")
+    }
+
+    /// Returns what came, each notice as `status: name=state ..`.
+    fn told(&self) -> Vec<String> {
+        let bodies = self.bodies.lock().unwrap();
+        let one = |body: &serde_json::Value| {
+            let alerts = body["alerts"].as_array().unwrap().iter();
+            let alerts = alerts.map(|a| format!("{}={}", text(&a["labels"]["alertname"]), text(&a["status"])));
+            format!("{}: {}", text(&body["status"]), alerts.collect::<Vec<_>>().join(" "))
+        };
+        bodies.iter().map(one).collect()
+    }
+
+    /// Waits until so many notices came, then a little longer for one too many.
+    #[track_caller]
+    fn expect(&self, expected: &[&str]) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        let expected: Vec<String> = expected.iter().map(|s| (*s).to_owned()).collect();
+        async move {
+            for _ in 0..500 {
+                if self.told().len() >= expected.len() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(3 * INTERVAL).await;
+            assert_eq!(self.told(), expected, "at {place}");
+        }
+    }
+}
+
+fn text(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+async fn take(Shared(sink): Shared<Sink>, axum::Json(body): axum::Json<serde_json::Value>) -> StatusCode {
+    if let Some(refusal) = sink.refusals.lock().unwrap().pop_front() {
+        return refusal;
+    }
+    sink.bodies.lock().unwrap().push(body);
+    StatusCode::OK
+}
+
+/// A room whose board is set by hand; disk and state outlive it.
+struct Room {
+    disk: Arc<dyn Disk>,
+    state: State,
+    tasks: Tasks,
+    board: watch::Sender<Arc<Vec<Alarm>>>,
+    notifier: Notifier,
+    alarms: Vec<Alarm>,
+}
+
+impl Room {
+    fn start(config: Config, disk: Arc<dyn Disk>, state: State, alarms: Vec<Alarm>) -> Room {
+        let tasks = Tasks::new(1);
+        let (board, watched) = watch::channel(Arc::new(alarms.clone()));
+        let deps = Deps {
+            disk: disk.clone(),
+            state: state.clone(),
+            clock: Clock::system(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+            board: watched,
+        };
+        Room { notifier: Notifier::start(config, deps), disk, state, tasks, board, alarms }
+    }
+
+    fn new(config: Config) -> Room {
+        Room::start(config, Arc::new(FaultyDisk::new(1)), State::in_memory(), vec![])
+    }
+
+    async fn restart(self, config: Config) -> Room {
+        self.stop().await;
+        Room::start(config, self.disk, self.state, self.alarms)
+    }
+
+    async fn stop(&self) {
+        self.tasks.token(Phase::Work).cancel();
+        assert!(self.tasks.ended(Duration::from_secs(5), |n| n == "notify dispatch").await.is_empty());
+    }
+
+    fn raise(&mut self, name: &str, severity: &str) {
+        let labels = Labels::from_pairs([("alertname", name), ("severity", severity)]);
+        let now = Clock::system().now();
+        self.alarms.retain(|a| a.labels != labels);
+        self.alarms.push(Alarm {
+            fingerprint: labels.stable_hash(),
+            labels,
+            annotations: Labels::empty(),
+            state: AlarmState::Active,
+            raised_at: now,
+            cleared_at: None,
+            acknowledgement: None,
+            value: 1.0,
+            expression: "up == 0".to_owned(),
+            changed_at: now,
+        });
+        self.board.send_replace(Arc::new(self.alarms.clone()));
+    }
+
+    fn clear(&mut self, name: &str) {
+        let now = Clock::system().now();
+        for alarm in self.alarms.iter_mut().filter(|a| a.name() == name) {
+            alarm.state = AlarmState::Cleared;
+            alarm.cleared_at = Some(now);
+        }
+        self.board.send_replace(Arc::new(self.alarms.clone()));
+    }
+}
+
+fn config(url: &str) -> Config {
+    Config {
+        folder: PathBuf::from("/notify"),
+        external_url: "http://box".to_owned(),
+        route: Some(Route {
+            receiver: "team".to_owned(),
+            matchers: vec![],
+            continues: false,
+            group_by: GroupBy::Labels(vec!["severity".to_owned()]),
+            group_wait: WAIT,
+            group_interval: INTERVAL,
+            repeat_interval: Duration::from_secs(3600),
+            mute_time_intervals: vec![],
+            active_time_intervals: vec![],
+            routes: vec![],
+        }),
+        receivers: vec![Receiver {
+            name: "team".to_owned(),
+            webhooks: vec![Webhook {
+                url: Secret::new(url),
+                send_resolved: true,
+                alerts_max: 0,
+                timeout: Duration::from_secs(5),
+                http: HttpClient::plain(),
+            }],
+        }],
+        inhibit_rules: vec![],
+        time_intervals: vec![],
+    }
+}
+
+async fn sink() -> (Sink, Config) {
+    let sink = Sink::default();
+    let url = sink.start(&Tasks::new(1)).await;
+    (sink, config(&url))
+}
+
+#[tokio::test]
+async fn alarms_of_a_group_are_told_together_and_their_end_too() {
+    let (sink, config) = sink().await;
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    room.raise("B", "critical");
+    room.raise("C", "info");
+    sink.expect(&["firing: A=firing B=firing", "firing: C=firing"]).await;
+    room.clear("A");
+    sink.expect(&["firing: A=firing B=firing", "firing: C=firing", "firing: A=resolved B=firing"]).await;
+    room.clear("B");
+    room.clear("C");
+    let told = sink.told().len() + 2;
+    for _ in 0..200 {
+        if sink.told().len() >= told {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut last = sink.told().split_off(3);
+    last.sort();
+    assert_eq!(last, ["resolved: B=resolved", "resolved: C=resolved"]);
+    assert_eq!(room.notifier.snapshot().receivers[0].sent, 5);
+    assert_eq!(room.notifier.snapshot().groups, []);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_tells_nothing_again_and_loses_no_end() {
+    let (sink, config) = sink().await;
+    let mut room = Room::new(config.clone());
+    room.raise("A", "critical");
+    sink.expect(&["firing: A=firing"]).await;
+    let mut room = room.restart(config.clone()).await;
+    sink.expect(&["firing: A=firing"]).await;
+    room.stop().await;
+    room.clear("A");
+    let room = room.restart(config).await;
+    sink.expect(&["firing: A=firing", "resolved: A=resolved"]).await;
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_notice_is_tried_again_until_it_is_taken() {
+    let (sink, config) = sink().await;
+    sink.refusals.lock().unwrap().extend([StatusCode::INTERNAL_SERVER_ERROR, StatusCode::TOO_MANY_REQUESTS]);
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    sink.expect(&["firing: A=firing"]).await;
+    let snapshot = room.notifier.snapshot();
+    assert_eq!((snapshot.receivers[0].sent, snapshot.receivers[0].failed, snapshot.outbox_len), (1, 2, 0));
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_took_is_told_after_a_restart() {
+    let (sink, good) = sink().await;
+    // A port nobody listens on.
+    let mut room = Room::new(config("http://127.0.0.1:9/"));
+    room.raise("A", "critical");
+    for _ in 0..300 {
+        if room.notifier.snapshot().receivers.first().is_some_and(|r| r.failed > 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let snapshot = room.notifier.snapshot();
+    assert_eq!(snapshot.outbox_len, 1);
+    assert!(snapshot.receivers[0].last_error.as_deref().unwrap().contains("onnect"), "{:?}", snapshot.receivers);
+    assert!(!snapshot.receivers[0].last_error.as_deref().unwrap().contains("127.0.0.1:9/"));
+    let room = room.restart(good).await;
+    sink.expect(&["firing: A=firing"]).await;
+    assert_eq!(room.notifier.snapshot().outbox_len, 0);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn muted_and_inhibited_alarms_are_not_told() {
+    let (sink, mut config) = sink().await;
+    config.inhibit_rules.push(InhibitRule {
+        source: vec![Matcher::equal("alertname", "A")],
+        target: vec![Matcher::equal("severity", "info")],
+        equal: vec![],
+    });
+    let mut room = Room::new(config.clone());
+    room.raise("A", "critical");
+    room.raise("B", "info");
+    sink.expect(&["firing: A=firing"]).await;
+    assert_eq!(room.notifier.snapshot().inhibited.len(), 1);
+    room.clear("A");
+    // Two groups: which is told first is chance.
+    tokio::time::sleep(5 * INTERVAL).await;
+    let mut told = sink.told();
+    told.sort();
+    assert_eq!(told, ["firing: A=firing", "firing: B=firing", "resolved: A=resolved"]);
+
+    let always = TimeInterval {
+        times: vec![],
+        weekdays: vec![],
+        days_of_month: vec![],
+        months: vec![],
+        years: vec![],
+        location: jiff::tz::TimeZone::UTC,
+    };
+    let mut silent = config.clone();
+    silent.time_intervals.push(NamedInterval { name: "always".to_owned(), intervals: vec![always] });
+    if let Some(route) = &mut silent.route {
+        route.mute_time_intervals.push("always".to_owned());
+    }
+    room.notifier.reload(silent);
+    tokio::time::sleep(INTERVAL).await;
+    room.raise("D", "warning");
+    room.clear("B");
+    tokio::time::sleep(4 * INTERVAL).await;
+    assert_eq!(sink.told().len(), 3);
+    room.notifier.reload(config);
+    tokio::time::sleep(10 * INTERVAL).await;
+    let mut told = sink.told().split_off(3);
+    told.sort();
+    assert_eq!(told, ["firing: D=firing", "resolved: B=resolved"], "what was muted is told when it is over");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_may_want_no_resolved_alarms() {
+    let (sink, mut config) = sink().await;
+    config.receivers[0].webhooks[0].send_resolved = false;
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    sink.expect(&["firing: A=firing"]).await;
+    room.clear("A");
+    sink.expect(&["firing: A=firing"]).await;
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_alarm_of_before_the_start_is_told_at_once() {
+    let (sink, mut config) = sink().await;
+    if let Some(route) = &mut config.route {
+        route.group_wait = Duration::from_secs(3600);
+    }
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    room.alarms[0].raised_at = Timestamp::from_millis(1000);
+    room.board.send_replace(Arc::new(room.alarms.clone()));
+    sink.expect(&["firing: A=firing"]).await;
+    room.stop().await;
+}

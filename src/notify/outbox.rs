@@ -1,0 +1,195 @@
+//! What is still to be told, on disk until the other side has taken it.
+//!
+//! # Format
+//!
+//! Records in segments (`storage/disk/segments.rs`) in `notify/outbox`. Version 1, little-endian; text is a
+//! length as varint and UTF-8; a label set is a count as varint, then name and value as text.
+//!
+//! | kind | record | payload                                                                               |
+//! |------|--------|---------------------------------------------------------------------------------------|
+//! | 1    | notice | id (u64), made at (i64 ms), group key, receiver, integration (text), group labels, count of alarms (varint), alarms |
+//! | 2    | done   | id (u64): taken, replaced or given up                                                 |
+//!
+//! An alarm is: fingerprint (u64), starts at (i64 ms), ends at (i64 ms; the smallest i64: it fires), labels,
+//! annotations, expression (text).
+//!
+//! Secrets and addresses are not in it: a notice names its receiver. Damage: costs that record; a lost
+//! `done` means that a notice is told twice. Growth: a new kind; kinds that are not known are passed over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::receiver::{Notice, NoticeAlarm};
+use crate::model::{Labels, Timestamp};
+use crate::storage::disk::{self, ByteReader, ByteWriter, Disk, Malformed, Segments, SegmentsOptions};
+
+const NOTICE: u8 = 1;
+const DONE: u8 = 2;
+
+/// A segment is closed at this size.
+const SEGMENT_BYTES_MAX: u64 = 1 << 20;
+
+/// When the segments are larger, what still waits is written anew and the old ones go.
+const REWRITE_BYTES: u64 = 4 << 20;
+
+/// The outbox's file.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    segments: Segments,
+}
+
+impl Outbox {
+    /// Opens the outbox; returns it with what waits, by id.
+    pub(super) fn open(disk: Arc<dyn Disk>, folder: &Path) -> disk::Result<(Outbox, BTreeMap<u64, Notice>)> {
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true };
+        let mut waiting = BTreeMap::new();
+        let (segments, _) = Segments::open(disk, folder, options, &mut |record| {
+            let mut reader = ByteReader::new(record.payload);
+            match record.kind {
+                NOTICE => {
+                    let notice = decode(&mut reader)?;
+                    waiting.insert(notice.id, notice);
+                }
+                DONE => {
+                    waiting.remove(&reader.u64()?);
+                }
+                _ => return Ok(()),
+            }
+            reader.end()
+        })?;
+        Ok((Outbox { segments }, waiting))
+    }
+
+    /// Writes new notices and which are done, and makes it last. `waiting` is what waits after it: written
+    /// anew when the segments have grown. Blocking: one file sync.
+    pub(super) fn write(&self, made: &[Notice], done: &[u64], waiting: &[Notice]) -> disk::Result<()> {
+        for notice in made {
+            self.segments.append(NOTICE, &encode(notice))?;
+        }
+        for id in done {
+            self.segments.append(DONE, &id.to_le_bytes())?;
+        }
+        let is_idle = waiting.is_empty() && self.segments.bytes() > SEGMENT_BYTES_MAX / 16;
+        if !is_idle && self.segments.bytes() < REWRITE_BYTES {
+            return self.segments.sync().map(|_| ());
+        }
+        let fresh = self.segments.rotate();
+        for notice in waiting {
+            self.segments.append(NOTICE, &encode(notice))?;
+        }
+        self.segments.sync()?;
+        self.segments.remove_before(fresh).map(|_| ())
+    }
+}
+
+fn encode(notice: &Notice) -> Vec<u8> {
+    let mut writer = ByteWriter::default();
+    writer.u64(notice.id);
+    writer.i64(notice.made_at.as_millis());
+    writer.text(&notice.group_key);
+    writer.text(&notice.receiver);
+    writer.text(&notice.integration);
+    encode_labels(&mut writer, &notice.group_labels);
+    writer.varint(notice.alarms.len() as u64);
+    for alarm in &notice.alarms {
+        writer.u64(alarm.fingerprint);
+        writer.i64(alarm.starts_at.as_millis());
+        writer.i64(alarm.ends_at.unwrap_or(Timestamp::MIN).as_millis());
+        encode_labels(&mut writer, &alarm.labels);
+        encode_labels(&mut writer, &alarm.annotations);
+        writer.text(&alarm.expression);
+    }
+    writer.into_bytes()
+}
+
+fn encode_labels(writer: &mut ByteWriter, labels: &Labels) {
+    writer.varint(labels.len() as u64);
+    for (name, value) in labels.iter() {
+        writer.text(name);
+        writer.text(value);
+    }
+}
+
+fn decode(reader: &mut ByteReader<'_>) -> Result<Notice, Malformed> {
+    let mut notice = Notice {
+        id: reader.u64()?,
+        made_at: Timestamp::from_millis(reader.i64()?),
+        group_key: reader.text()?.to_owned(),
+        receiver: reader.text()?.to_owned(),
+        integration: reader.text()?.to_owned(),
+        group_labels: decode_labels(reader)?,
+        alarms: Vec::new(),
+    };
+    // An alarm has at least three fixed fields of 8 bytes and three counts.
+    for _ in 0..reader.count(27)? {
+        let fingerprint = reader.u64()?;
+        let starts_at = Timestamp::from_millis(reader.i64()?);
+        let ends_at = Some(Timestamp::from_millis(reader.i64()?)).filter(|at| *at != Timestamp::MIN);
+        let (labels, annotations) = (decode_labels(reader)?, decode_labels(reader)?);
+        let expression = reader.text()?.to_owned();
+        notice.alarms.push(NoticeAlarm { fingerprint, labels, annotations, starts_at, ends_at, expression });
+    }
+    Ok(notice)
+}
+
+fn decode_labels(reader: &mut ByteReader<'_>) -> Result<Labels, Malformed> {
+    let count = reader.count(2)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        pairs.push((reader.text()?, reader.text()?));
+    }
+    Ok(Labels::from_pairs(pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::FaultyDisk;
+
+    fn notice(id: u64) -> Notice {
+        Notice {
+            id,
+            made_at: Timestamp::from_millis(5),
+            group_key: "{}:{}".to_owned(),
+            receiver: "team".to_owned(),
+            integration: "webhook[0]".to_owned(),
+            group_labels: Labels::from_pairs([("a", "b")]),
+            alarms: vec![NoticeAlarm {
+                fingerprint: 9,
+                labels: Labels::from_pairs([("alertname", "Hot")]),
+                annotations: Labels::empty(),
+                starts_at: Timestamp::from_millis(1),
+                ends_at: (id % 2 == 0).then_some(Timestamp::from_millis(2)),
+                expression: "x".repeat(100_000),
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_not_done_waits_after_a_restart() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        let folder = Path::new("/outbox");
+        let (outbox, waiting) = Outbox::open(disk.clone(), folder).unwrap();
+        assert!(waiting.is_empty());
+        outbox.write(&[notice(1), notice(2)], &[], &[notice(1), notice(2)]).unwrap();
+        outbox.write(&[], &[1], &[notice(2)]).unwrap();
+        let (_, waiting) = Outbox::open(disk, folder).unwrap();
+        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [notice(2)]);
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_what_is_done() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        let folder = Path::new("/outbox");
+        let (outbox, _) = Outbox::open(disk.clone(), folder).unwrap();
+        outbox.write(&[notice(1)], &[], &[notice(1)]).unwrap();
+        for id in 2..200 {
+            outbox.write(&[notice(id)], &[], &[notice(1), notice(id)]).unwrap();
+            outbox.write(&[], &[id], &[notice(1)]).unwrap();
+        }
+        assert!(disk::folder_bytes(&*disk, folder) < 2 * REWRITE_BYTES);
+        let (_, waiting) = Outbox::open(disk, folder).unwrap();
+        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [notice(1)]);
+    }
+}
