@@ -48,7 +48,7 @@ pub struct OwnLines {
 
 /// Starts logging for the process. Only the first call of a process has an effect on where lines go.
 #[must_use]
-pub(super) fn start(config: &Config, clock: &Clock) -> Logging {
+pub fn start(config: &Config, clock: &Clock) -> Logging {
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (console, guard) = tracing_appender::non_blocking(std::io::stderr());
     let mut guards = vec![guard];

@@ -19,7 +19,7 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-pub use logging::{Logging, OwnLines};
+pub use logging::{Logging, OwnLines, start as start_logging};
 
 use self::assemble::Tools;
 use self::reload::Reloader;

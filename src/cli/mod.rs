@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success, 1 for a failure that is told on standard error, 2 for wrong arguments.
 
 mod check;
+mod demo;
 mod query;
 mod run;
 
@@ -22,6 +23,8 @@ pub struct Arguments {
 enum Command {
     /// Start the box in the foreground.
     Run(run::RunArgs),
+    /// Start a box with a simulated packaging line, to look around.
+    Demo(demo::DemoArgs),
     /// Check settings and rule files without starting anything.
     Check(check::CheckArgs),
     /// Ask a running box a question in PromQL.
@@ -33,6 +36,7 @@ enum Command {
 pub fn main(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
         Command::Query(args) => query::run(&args),
     };
