@@ -1,1 +1,138 @@
-//! (skeleton) replaced by its owner.
+//! Log lines through the real program: pushed, asked for, followed, killed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::program::{Answer, Program};
+
+const SETTINGS: &str = "host: {enabled: false}\n";
+const JSON: &str = "application/json";
+
+/// Nanoseconds since the epoch, a minute ago: what is pushed lies between then and now.
+fn minute_ago_ns() -> i64 {
+    andon::clock::Clock::system().now_ns() - 60_000_000_000
+}
+
+fn push(program: &Program, device: &str, lines: &[(i64, String)]) -> Answer {
+    let values: Vec<Value> = lines.iter().map(|(at, line)| json!([at.to_string(), line])).collect();
+    let body = json!({ "streams": [{ "stream": { "job": "test", "device": device }, "values": values }] });
+    program.request("POST", "/loki/api/v1/push", JSON, body.to_string().as_bytes()).unwrap()
+}
+
+/// Percent-encodes everything but letters and digits.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+fn json_of(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let body = &answer.body[answer.body.find('{').unwrap()..=answer.body.rfind('}').unwrap()];
+    serde_json::from_str(body).unwrap()
+}
+
+/// Returns the lines of an answer in the order of their streams.
+fn lines(program: &Program, query: &str, more: &str) -> Vec<String> {
+    let path = format!("/loki/api/v1/query_range?query={}&limit=5000{more}", encoded(query));
+    let answer = json_of(&program.get(&path).unwrap());
+    let streams = answer["data"]["result"].as_array().unwrap().iter();
+    streams.flat_map(|s| s["values"].as_array().unwrap()).map(|v| v[1].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn lines_are_pushed_found_and_survive_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), SETTINGS);
+    let start = minute_ago_ns();
+    let at = |n: i64| start + n * 1_000_000;
+    let numbered = |range: std::ops::Range<i64>| -> Vec<(i64, String)> {
+        range
+            .map(|n| (at(n), format!(r#"{{"n":{n},"level":"{}"}}"#, if n % 10 == 0 { "error" } else { "info" })))
+            .collect()
+    };
+    assert_eq!(push(&program, "press-1", &numbered(0..50)).status, 204);
+    assert_eq!(push(&program, "press-2", &numbered(50..60)).status, 204);
+
+    let check = |program: &Program| {
+        assert_eq!(lines(program, r#"{job="test"}"#, "").len(), 60);
+        assert_eq!(lines(program, r#"{job="test"} | json | level="error""#, "").len(), 6);
+        assert_eq!(lines(program, r#"{device="press-2"} |= "\"n\":55""#, ""), [r#"{"n":55,"level":"info"}"#]);
+        assert_eq!(lines(program, r#"{device="press-1"} | json | n >= 48"#, "&direction=forward").len(), 2);
+        let newest = format!("&start={}&end={}&direction=backward", at(10), at(12));
+        assert_eq!(
+            lines(program, r#"{device="press-1"}"#, &newest),
+            [r#"{"n":11,"level":"info"}"#, r#"{"n":10,"level":"error"}"#]
+        );
+        let values = json_of(&program.get("/loki/api/v1/label/device/values?query=%7Bjob%3D%22test%22%7D").unwrap());
+        assert_eq!(values["data"], json!(["press-1", "press-2"]));
+    };
+    check(&program);
+    program.kill();
+    let program = Program::start(dir.path(), SETTINGS);
+    check(&program);
+    // The same lines again are the same lines.
+    assert_eq!(push(&program, "press-2", &numbered(50..60)).status, 204);
+    check(&program);
+}
+
+#[test]
+fn mistakes_are_told_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), SETTINGS);
+    let ask = |path: &str| {
+        let answer = program.get(path).unwrap();
+        (answer.status, answer.body)
+    };
+    let (status, body) = ask("/loki/api/v1/query_range?query=%7Bjob%7D");
+    assert_eq!((status, body.contains("1:5: parse error")), (400, true), "{body}");
+    let (status, body) = ask("/loki/api/v1/query_range?query=rate(%7B%7D%5B5m%5D)");
+    assert_eq!((status, body.contains("lines only")), (400, true), "{body}");
+    assert_eq!(ask("/loki/api/v1/query_range?query=%7B%7D&limit=5001").0, 400);
+    assert_eq!(ask("/loki/api/v1/query_range?query=%7B%7D&direction=up").0, 400);
+    assert_eq!(ask("/loki/api/v1/query_range?query=%7B%7D&start=2&end=1").0, 400);
+    let post = |content: &str, body: &str| {
+        program.request("POST", "/loki/api/v1/push", content, body.as_bytes()).unwrap().status
+    };
+    assert_eq!(post(JSON, "not json"), 400);
+    assert_eq!(post(JSON, r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#), 400);
+    assert_eq!(post(JSON, r#"{"streams":[{"stream":{"a-b":"c"},"values":[["1","x"]]}]}"#), 400);
+    assert_eq!(post(JSON, r#"{"streams":[{"stream":{"a":"b"},"values":[["soon","x"]]}]}"#), 400);
+    assert_eq!(post("application/x-protobuf", "x"), 415);
+    // Older than retention: refused alone.
+    let now = minute_ago_ns();
+    let answer = push(&program, "a", &[(1, "old".to_owned()), (now, "new".to_owned())]);
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("1 lines taken; refused: 1 older than retention"), "{}", answer.body);
+    assert_eq!(lines(&program, r#"{device="a"}"#, ""), ["new"]);
+}
+
+#[test]
+fn the_tail_follows_what_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path(), SETTINGS);
+    let mut stream = TcpStream::connect(program.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let query = encoded(r#"{device="press-1"} |= "jam" | json"#);
+    let head = format!("GET /api/v1/logs/tail?query={query} HTTP/1.1\r\nhost: {}\r\n\r\n", program.address);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut next = |prefix: &str| loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the tail ended");
+        if let Some(rest) = line.trim_end().strip_prefix(prefix) {
+            return rest.to_owned();
+        }
+    };
+    assert_eq!(next("content-type: "), "text/event-stream");
+    let at = minute_ago_ns();
+    push(&program, "press-2", &[(at, r#"{"msg":"jam"}"#.to_owned())]);
+    push(&program, "press-1", &[(at, r#"{"msg":"ok"}"#.to_owned()), (at + 1, r#"{"msg":"jam","zone":3}"#.to_owned())]);
+    let event: Value = serde_json::from_str(&next("data: ")).unwrap();
+    assert_eq!(event["line"], r#"{"msg":"jam","zone":3}"#);
+    assert_eq!(event["timestamp_ns"], (at + 1).to_string());
+    assert_eq!(event["labels"], json!({ "job": "test", "device": "press-1", "msg": "jam", "zone": "3" }));
+}
