@@ -12,8 +12,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::retained::{Retained, Taken};
-use super::{Config, Error, Result};
+use super::retained::Retained;
+use super::{Config, Error, Result, presence, retained};
 use crate::model::Timestamp;
 
 const VERSION: u8 = 1;
@@ -90,16 +90,16 @@ impl Kept {
         Ok(())
     }
 
-    /// Writes what changed; the caller syncs the returned database.
+    /// Writes what changed; it lasts after [`Kept::sync`].
     pub(super) fn write(
         &mut self,
-        retained: &Taken,
-        seen: &HashMap<String, Timestamp>,
+        fresh: &retained::Fresh,
+        seen: &presence::Fresh,
         config: &Config,
-    ) -> Result<(Written, sled::Db)> {
+    ) -> Result<Written> {
         let mut written = Written::default();
-        for (device_id, messages) in retained {
-            let count = self.subjects.entry(device_id.clone()).or_default();
+        for (device_id, messages) in fresh.all() {
+            let count = self.subjects.entry(device_id.to_owned()).or_default();
             for message in messages.values() {
                 let key = key(device_id, &message.subject);
                 if *count >= config.subjects_per_device_max && !self.retained.contains_key(&key)? {
@@ -112,10 +112,15 @@ impl Kept {
                 written.messages += 1;
             }
         }
-        for (device_id, at) in seen {
-            self.seen.insert(device_id.as_str(), encode(*at, &[]))?;
+        for (device_id, at) in seen.all() {
+            self.seen.insert(device_id.as_str(), encode(at, &[]))?;
         }
-        Ok((written, self.database.clone()))
+        Ok(written)
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        self.database.flush()?;
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ mod open;
 mod presence;
 mod retained;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -51,22 +51,34 @@ struct Handle {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<Memory>,
+    /// What is on disk; `None` if sled did not open or panicked: the room works from memory then. Held during a
+    /// write, so taken before `memory` where both are.
+    kept: Mutex<Option<Kept>>,
+    /// Held for moments only.
+    memory: Mutex<Memory>,
     wake: Condvar,
     config: Config,
     instruments: Instruments,
     damage: Option<Damage>,
 }
 
-/// What changed since the last write, and the store behind it.
-#[derive(Debug)]
+/// What changed since the last write.
+#[derive(Debug, Default)]
 struct Memory {
-    /// `None` if sled did not open or panicked: the room works from memory then.
-    kept: Option<Kept>,
-    retained: retained::Fresh,
-    presence: presence::Fresh,
+    /// Whether there is a store that `fresh` goes to.
+    has_store: bool,
+    fresh: Fresh,
+    /// What is being written just now.
+    writing: Arc<Fresh>,
     online: HashSet<String>,
     is_stopping: bool,
+}
+
+/// Messages and sightings that are not on disk yet.
+#[derive(Debug, Default)]
+struct Fresh {
+    retained: retained::Fresh,
+    presence: presence::Fresh,
 }
 
 impl LastKnown {
@@ -89,14 +101,9 @@ impl LastKnown {
             instruments.quarantined.inc();
         }
         let has_store = kept.is_some();
-        let memory = Memory {
-            kept,
-            retained: retained::Fresh::default(),
-            presence: presence::Fresh::default(),
-            online: HashSet::new(),
-            is_stopping: false,
-        };
-        let shared = Arc::new(Shared { state: Mutex::new(memory), wake: Condvar::new(), config, instruments, damage });
+        let memory = Mutex::new(Memory { has_store, ..Memory::default() });
+        let (kept, wake) = (Mutex::new(kept), Condvar::new());
+        let shared = Arc::new(Shared { kept, memory, wake, config, instruments, damage });
         let writer = if has_store { spawn_writer(shared.clone()) } else { None };
         LastKnown(Arc::new(Handle { shared, writer }))
     }
@@ -107,42 +114,45 @@ impl LastKnown {
         self.0.shared.damage.as_ref()
     }
 
-    /// Keeps a device's message as the last on its subject, and the device as seen.
+    /// Keeps a device's message as the last on its subject, and the device as seen. Waits for nothing.
     ///
     /// A body over the limit, or a new subject over the device's limit, is not kept and counted.
     pub fn put(&self, message: &DeviceMessage) {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        let has_store = memory.kept.is_some();
-        memory.presence.see(&message.device_id, message.received_at, &shared.config, &shared.instruments);
-        memory.retained.put(message, has_store, &shared.config, &shared.instruments);
+        let mut memory = shared.memory();
+        let has_store = memory.has_store;
+        memory.fresh.presence.see(&message.device_id, message.received_at, &shared.config, &shared.instruments);
+        memory.fresh.retained.put(message, has_store, &shared.config, &shared.instruments);
     }
 
-    /// Returns the last message of a device on a subject.
+    /// Returns the last message of a device on a subject. May read from disk.
     #[must_use]
     pub fn get(&self, device_id: &str, subject: &str) -> Option<Retained> {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        if let Some(fresh) = memory.retained.get(device_id, subject) {
-            return Some(fresh);
+        let memory = shared.memory();
+        let fresh = memory.fresh.retained.get(device_id, subject);
+        if let Some(found) = fresh.or_else(|| memory.writing.retained.get(device_id, subject)) {
+            return Some(found);
         }
-        shared.ask(&mut memory, |kept| kept.get(device_id, subject)).flatten()
+        drop(memory);
+        shared.ask(|kept| kept.get(device_id, subject)).flatten()
     }
 
-    /// Returns the last messages of a device, by subject.
+    /// Returns the last messages of a device, by subject. May read from disk.
     #[must_use]
     pub fn list(&self, device_id: &str) -> Vec<Retained> {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        let kept = shared.ask(&mut memory, |kept| kept.list(device_id)).unwrap_or_default();
-        memory.retained.over(device_id, kept)
+        // The disk first: what is written in between is then seen in memory as well, or again.
+        let kept = shared.ask(|kept| kept.list(device_id)).unwrap_or_default();
+        let memory = shared.memory();
+        memory.fresh.retained.over(device_id, memory.writing.retained.over(device_id, kept))
     }
 
     /// Notes that a device connected.
     pub fn connected(&self, device_id: &str, now: Timestamp) {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        memory.presence.see(device_id, now, &shared.config, &shared.instruments);
+        let mut memory = shared.memory();
+        memory.fresh.presence.see(device_id, now, &shared.config, &shared.instruments);
         if memory.online.len() < shared.config.devices_max {
             memory.online.insert(device_id.to_owned());
         }
@@ -151,8 +161,8 @@ impl LastKnown {
     /// Notes that a device's connection ended.
     pub fn disconnected(&self, device_id: &str, now: Timestamp) {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        memory.presence.see(device_id, now, &shared.config, &shared.instruments);
+        let mut memory = shared.memory();
+        memory.fresh.presence.see(device_id, now, &shared.config, &shared.instruments);
         memory.online.remove(device_id);
     }
 
@@ -160,32 +170,39 @@ impl LastKnown {
     #[must_use]
     pub fn devices(&self) -> Vec<Presence> {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        let kept = shared.ask(&mut memory, Kept::devices).unwrap_or_default();
-        memory.presence.over(kept, &memory.online)
+        let mut seen: BTreeMap<String, Timestamp> = shared.ask(Kept::devices).unwrap_or_default().into_iter().collect();
+        let memory = shared.memory();
+        seen.extend(memory.writing.presence.all());
+        seen.extend(memory.fresh.presence.all());
+        let with_state = |(device_id, last_seen)| {
+            let is_online = memory.online.contains(&device_id);
+            Presence { device_id, last_seen, is_online }
+        };
+        seen.into_iter().map(with_state).collect()
     }
 
-    /// Returns when a device was last seen.
+    /// Returns when a device was last seen. May read from disk.
     #[must_use]
     pub fn device(&self, device_id: &str) -> Option<Presence> {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        let last_seen = match memory.presence.get(device_id) {
-            Some(fresh) => fresh,
-            None => shared.ask(&mut memory, |kept| kept.device(device_id)).flatten()?,
-        };
+        let memory = shared.memory();
         let is_online = memory.online.contains(device_id);
+        let fresh = memory.fresh.presence.get(device_id).or_else(|| memory.writing.presence.get(device_id));
+        drop(memory);
+        let last_seen = fresh.or_else(|| shared.ask(|kept| kept.device(device_id)).flatten())?;
         Some(Presence { device_id: device_id.to_owned(), last_seen, is_online })
     }
 
-    /// Forgets a device, for when it is removed.
+    /// Forgets a device, for when it is removed. Waits for a write that goes on.
     pub fn forget(&self, device_id: &str) {
         let shared = &self.0.shared;
-        let mut memory = shared.lock();
-        memory.retained.forget(device_id);
-        memory.presence.forget(device_id);
+        let mut kept = shared.kept();
+        let mut memory = shared.memory();
+        memory.fresh.retained.forget(device_id);
+        memory.fresh.presence.forget(device_id);
         memory.online.remove(device_id);
-        shared.ask(&mut memory, |kept| kept.forget(device_id));
+        drop(memory);
+        shared.ask_of(&mut kept, |kept| kept.forget(device_id));
     }
 
     /// Writes what is not written yet and syncs it.
@@ -196,7 +213,7 @@ impl LastKnown {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.lock().is_stopping = true;
+        self.shared.memory().is_stopping = true;
         self.shared.wake.notify_all();
         if let Some(writer) = self.writer.take() {
             // A panic of the writer was already reported where it happened.
@@ -206,47 +223,62 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks sled. If it fails or panics it is given up until the next start, and the room goes on from memory.
-    fn ask<T>(&self, memory: &mut Memory, work: impl FnOnce(&mut Kept) -> Result<T>) -> Option<T> {
-        let kept = memory.kept.as_mut()?;
+    fn ask<T>(&self, work: impl FnOnce(&mut Kept) -> Result<T>) -> Option<T> {
+        self.ask_of(&mut self.kept(), work)
+    }
+
+    fn ask_of<T>(&self, held: &mut Option<Kept>, work: impl FnOnce(&mut Kept) -> Result<T>) -> Option<T> {
+        let kept = held.as_mut()?;
         match guarded(|| work(kept)) {
             Ok(value) => Some(value),
             Err(error) => {
                 error!(%error, "last-known state failed; going on from memory");
                 self.instruments.failures.inc();
-                memory.kept = None;
+                *held = None;
+                self.memory().has_store = false;
                 None
             }
         }
     }
 
+    /// Writes what is fresh. Whoever puts meanwhile does not wait; whoever reads from disk does.
     fn flush(&self) {
-        let mut memory = self.lock();
-        if memory.kept.is_none() {
+        let mut held = self.kept();
+        if held.is_none() {
             return;
         }
-        let (retained, presence) = (memory.retained.take(), memory.presence.take());
-        if retained.is_empty() && presence.is_empty() {
-            return;
-        }
-        let written = self.ask(&mut memory, |kept| kept.write(&retained, &presence, &self.config));
-        let Some((written, trees)) = written else {
-            // Sled is gone: what was to be written stays in memory.
-            memory.retained.restore(retained);
-            memory.presence.restore(presence);
-            return;
-        };
+        let mut memory = self.memory();
+        let writing = Arc::new(std::mem::take(&mut memory.fresh));
+        memory.writing = writing.clone();
         drop(memory);
-        self.instruments.written.add(written.messages);
-        self.instruments.dropped.with(&["subject_limit"]).add(written.over_limit);
-        // The sync is slow and needs no lock of ours.
-        if let Err(error) = guarded(|| trees.flush().map(|_| ()).map_err(Error::from)) {
-            error!(%error, "cannot sync last-known state");
-            self.instruments.failures.inc();
+        let written = self.ask_of(&mut held, |kept| {
+            let written = kept.write(&writing.retained, &writing.presence, &self.config)?;
+            kept.sync()?;
+            Ok(written)
+        });
+        let mut memory = self.memory();
+        memory.writing = Arc::default();
+        match written {
+            Some(written) => {
+                self.instruments.written.add(written.messages);
+                self.instruments.dropped.with(&["subject_limit"]).add(written.over_limit);
+            }
+            None => {
+                // Sled is gone: what was to be written stays in memory, under what came since.
+                if let Ok(older) = Arc::try_unwrap(writing) {
+                    memory.fresh.retained.put_below(older.retained);
+                    memory.fresh.presence.put_below(older.presence);
+                }
+            }
         }
     }
 }
@@ -259,7 +291,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 fn spawn_writer(shared: Arc<Shared>) -> Option<std::thread::JoinHandle<()>> {
     let work = move || {
         loop {
-            let memory = shared.lock();
+            let memory = shared.memory();
             let wait = shared.wake.wait_timeout_while(memory, shared.config.flush_interval, |m| !m.is_stopping);
             let is_stopping = wait.unwrap_or_else(PoisonError::into_inner).0.is_stopping;
             shared.flush();

@@ -1,6 +1,6 @@
 //! When each device was last seen.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{Config, Instruments};
 use crate::model::Timestamp;
@@ -39,22 +39,14 @@ impl Fresh {
         self.0.remove(device_id);
     }
 
-    pub(super) fn take(&mut self) -> HashMap<String, Timestamp> {
-        std::mem::take(&mut self.0)
+    pub(super) fn all(&self) -> impl Iterator<Item = (String, Timestamp)> {
+        self.0.iter().map(|(id, at)| (id.clone(), *at))
     }
 
-    pub(super) fn restore(&mut self, taken: HashMap<String, Timestamp>) {
-        self.0 = taken;
-    }
-
-    /// Lays what is fresh over what is kept; sorted by name.
-    pub(super) fn over(&self, kept: Vec<(String, Timestamp)>, online: &HashSet<String>) -> Vec<Presence> {
-        let mut all: BTreeMap<String, Timestamp> = kept.into_iter().collect();
-        all.extend(self.0.iter().map(|(id, at)| (id.clone(), *at)));
-        let with_state = |(device_id, last_seen)| {
-            let is_online = online.contains(&device_id);
-            Presence { device_id, last_seen, is_online }
-        };
-        all.into_iter().map(with_state).collect()
+    /// Takes in older sightings.
+    pub(super) fn put_below(&mut self, older: Fresh) {
+        for (device_id, at) in older.0 {
+            self.0.entry(device_id).or_insert(at);
+        }
     }
 }

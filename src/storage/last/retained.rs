@@ -18,12 +18,10 @@ pub struct Retained {
     pub received_at: Timestamp,
 }
 
-pub(super) type Taken = HashMap<String, HashMap<String, Retained>>;
-
 /// Messages since the last write: device, then subject.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
-    by_device: Taken,
+    by_device: HashMap<String, HashMap<String, Retained>>,
     count: usize,
 }
 
@@ -61,14 +59,20 @@ impl Fresh {
         self.count -= self.by_device.remove(device_id).map_or(0, |subjects| subjects.len());
     }
 
-    pub(super) fn take(&mut self) -> Taken {
-        self.count = 0;
-        std::mem::take(&mut self.by_device)
+    /// Returns each device with its messages.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &HashMap<String, Retained>)> {
+        self.by_device.iter().map(|(device_id, messages)| (device_id.as_str(), messages))
     }
 
-    pub(super) fn restore(&mut self, taken: Taken) {
-        self.count = taken.values().map(HashMap::len).sum();
-        self.by_device = taken;
+    /// Takes in older messages.
+    pub(super) fn put_below(&mut self, older: Fresh) {
+        for (device_id, messages) in older.by_device {
+            let newer = self.by_device.entry(device_id).or_default();
+            for (subject, message) in messages {
+                newer.entry(subject).or_insert(message);
+            }
+        }
+        self.count = self.by_device.values().map(HashMap::len).sum();
     }
 
     /// Lays what is fresh over what is kept; sorted by subject.
