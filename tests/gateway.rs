@@ -9,6 +9,7 @@ use andon::device::{self, Connection, DeviceClient};
 use andon::gateway::{Config, Deps, Gateway, NewDevice, PayloadShape};
 use andon::instrument::Registry;
 use andon::model::DeviceMessage;
+use andon::storage::last::LastKnown;
 use andon::storage::state::State;
 use andon::task::{Phase, Tasks};
 use futures_util::{SinkExt, StreamExt};
@@ -60,6 +61,7 @@ impl Door {
         let (messages, recorded) = mpsc::channel(4096);
         let deps = Deps {
             state: State::in_memory(),
+            last: LastKnown::in_memory(),
             bus: bus.clone(),
             clock,
             tasks: tasks.clone(),

@@ -110,6 +110,7 @@ fn join_intake(config: &Config, storage: &Storage, tools: &Tools) -> (Bus, Gatew
         config.gateway.clone(),
         gateway::Deps {
             state: storage.state.clone(),
+            last: storage.last.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),

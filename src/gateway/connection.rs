@@ -178,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Effect::Authenticate(claim) => queue.extend(self.authenticate(claim, Way::Frame).await),
                 Effect::Publish { message, recorded } => {
                     // The collectors first: the box records whatever becomes of the bus.
+                    self.shared.last.put(&recorded);
                     if self.shared.messages.try_send(recorded).is_err() {
                         self.shared.instruments.not_recorded.inc();
                     }

@@ -17,6 +17,7 @@ use super::traffic::Traffic;
 use super::{Config, Snapshot};
 use crate::clock::Clock;
 use crate::model::{DevicePresence, Timestamp};
+use crate::storage::last::LastKnown;
 use crate::storage::state::State;
 use crate::task::{Phase, Tasks};
 
@@ -77,6 +78,7 @@ pub(super) struct Outlets {
 
 pub(super) struct Devices {
     pub(super) state: State,
+    pub(super) last: LastKnown,
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) instruments: Arc<Instruments>,
@@ -121,9 +123,10 @@ impl Devices {
 
     /// Reads the registry from the store; returns whether that worked.
     async fn load(&mut self) -> bool {
-        let state = self.state.clone();
-        let devices = match self.tasks.pool().run(move || state.devices().list()).await {
-            Ok(Ok(devices)) => devices,
+        let (state, last) = (self.state.clone(), self.last.clone());
+        let read = move || Ok::<_, crate::storage::state::Error>((state.devices().list()?, last.devices()));
+        let (devices, seen) = match self.tasks.pool().run(read).await {
+            Ok(Ok(read)) => read,
             Ok(Err(error)) => {
                 error!(%error, "cannot read the device registry: no device is let in");
                 return false;
@@ -135,6 +138,9 @@ impl Devices {
         };
         for device in devices {
             self.insert(device);
+        }
+        for presence in seen {
+            self.registry.note_seen(&presence.device_id, presence.last_seen);
         }
         true
     }
@@ -179,6 +185,7 @@ impl Devices {
 
     fn connect(&mut self, identity: Arc<Identity>, way: Way, open: Open) -> Entry {
         let now = open.connected_at;
+        self.last.connected(&identity.device_id, now);
         let (entry, replaced) = self.registry.connect(identity, open);
         let device_type = &*entry.identity.device_type;
         self.instruments.connections.with(&[device_type]).inc();
@@ -195,6 +202,7 @@ impl Devices {
         let now = self.clock.now();
         match self.registry.disconnect(&entry.identity.device_id, entry.number, now) {
             Some(ended) => {
+                self.last.disconnected(&entry.identity.device_id, now);
                 self.count_end(&entry.identity.device_type, reason, ended.connected_at, now);
                 true
             }
@@ -225,8 +233,12 @@ impl Devices {
     }
 
     async fn remove(&mut self, id: String) -> Result<()> {
-        let (state, key) = (self.state.clone(), id.clone());
-        let removed = self.tasks.pool().run(move || state.devices().remove(&key));
+        let (state, last, key) = (self.state.clone(), self.last.clone(), id.clone());
+        let removed = self.tasks.pool().run(move || {
+            let was_known = state.devices().remove(&key)?;
+            last.forget(&key);
+            Ok::<_, crate::storage::state::Error>(was_known)
+        });
         let was_known = removed.await.map_err(|_| Error::Stopping)??;
         if let Some((device_type, connected_at)) = self.registry.open_connection(&id) {
             self.count_end(&device_type, "revoked", connected_at, self.clock.now());

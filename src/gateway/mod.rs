@@ -46,6 +46,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::instrument::Registry as InstrumentRegistry;
 use crate::model::{DeviceMessage, DevicePresence};
+use crate::storage::last::LastKnown;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 use admission::{Bounds, Place, Porter};
@@ -64,6 +65,8 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Deps {
     /// Where registered devices are kept.
     pub state: State,
+    /// Where their last messages are kept, and when each was last seen.
+    pub last: LastKnown,
     /// Where publishes go and subscriptions come from.
     pub bus: Bus,
     /// The time.
@@ -91,6 +94,7 @@ struct Shared {
     config: watch::Receiver<Arc<Config>>,
     commands: mpsc::Sender<Command>,
     messages: mpsc::Sender<DeviceMessage>,
+    last: LastKnown,
     bus: Bus,
     clock: Clock,
     tasks: Tasks,
@@ -135,6 +139,7 @@ impl Gateway {
         let porter = Porter::default();
         let devices = Devices {
             state: deps.state,
+            last: deps.last.clone(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
             instruments: instruments.clone(),
@@ -148,6 +153,7 @@ impl Gateway {
             config,
             commands,
             messages: deps.messages,
+            last: deps.last,
             bus: deps.bus,
             clock: deps.clock,
             tasks: deps.tasks,

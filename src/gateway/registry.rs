@@ -191,6 +191,13 @@ impl Registry {
         bad
     }
 
+    /// Notes when a device was last seen before this start.
+    pub(super) fn note_seen(&mut self, id: &str, at: Timestamp) {
+        if let Some(known) = self.by_id.get_mut(id) {
+            known.last_seen = known.last_seen.max(Some(at));
+        }
+    }
+
     /// Forgets a device and ends its connection. Returns whether it was known.
     pub(super) fn remove(&mut self, id: &str) -> bool {
         let Some(known) = self.by_id.remove(id) else { return false };
