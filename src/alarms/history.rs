@@ -12,10 +12,6 @@ use crate::model::Timestamp;
 pub(super) struct History(Arc<Mutex<VecDeque<Transition>>>);
 
 impl History {
-    pub(super) fn new(transitions: VecDeque<Transition>) -> Self {
-        History(Arc::new(Mutex::new(transitions)))
-    }
-
     fn lock(&self) -> MutexGuard<'_, VecDeque<Transition>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

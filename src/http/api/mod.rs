@@ -2,12 +2,15 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
+mod alarms;
+mod alerts;
 mod devices;
 mod format;
 mod logs;
 mod metadata;
 mod parameters;
 mod query;
+mod rules;
 mod status;
 mod targets;
 mod write;
@@ -19,10 +22,13 @@ use super::AppState;
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
+        .merge(alarms::routes())
+        .merge(alerts::routes())
         .merge(devices::routes())
         .merge(logs::routes())
         .merge(metadata::routes())
         .merge(query::routes())
+        .merge(rules::routes())
         .merge(status::routes())
         .merge(targets::routes())
         .merge(write::routes())
