@@ -9,19 +9,25 @@
 //! Secrets may stand in files of their own; they are never printed. This is the only room that reads files of
 //! settings.
 
+mod devices;
 mod folder;
 mod glob;
 mod global;
+mod host;
 mod http_client;
 mod interval;
+mod listener;
+mod logging;
 mod matcher;
+mod message_bus;
 mod notifications;
 mod relabel;
 mod remote_write;
 mod rule_files;
 mod scrape;
-mod sections;
 mod show;
+mod stores;
+mod telemetry;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -225,10 +231,10 @@ fn no_reason(notes: &Notes) -> Mistakes {
 fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     known_elsewhere(root);
     let box_name = root.string("box_name").filter(|n| !n.is_empty()).unwrap_or_else(host_name);
-    let http = sections::http(root, source.listen.as_deref());
+    let http = listener::http(root, source.listen.as_deref());
     let time_zone = time_zone(root);
     let global = global::read(root);
-    let sections::Stores { storage, mut alarms, outbox } = sections::storage(root, folder, source.data.as_deref());
+    let stores::Stores { storage, mut alarms, outbox } = stores::storage(root, folder, source.data.as_deref());
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
         Some((http, None)) if http.listen.ip().is_unspecified() => {
@@ -242,11 +248,11 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let collect = collect::Config {
         instance: box_name.clone(),
         scrape: scrape::read(root, &global, folder),
-        host: sections::host(root),
-        nats: sections::nats_monitoring(root),
-        telemetry: sections::telemetry(root),
-        logs: sections::logs(root),
-        own: sections::own_metrics(root),
+        host: host::host(root),
+        nats: host::nats_monitoring(root),
+        telemetry: telemetry::telemetry(root),
+        logs: telemetry::logs(root),
+        own: host::own_metrics(root),
     };
     let rules = rules::Config {
         files: rule_files::read(root, folder),
@@ -255,10 +261,10 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         external_labels: global.external_labels.clone(),
         external_url: base,
     };
-    let bus = sections::bus(root, folder, &box_name);
-    let gateway = sections::gateway(root);
-    let logging = sections::logging(root, folder);
-    let query = sections::query(root, global.evaluation_interval);
+    let bus = message_bus::bus(root, folder, &box_name);
+    let gateway = devices::gateway(root);
+    let logging = logging::logging(root, folder);
+    let query = stores::query(root, global.evaluation_interval);
     let forward = remote_write::read(root, &global, folder);
     let (http, _) = http?;
     Some(Config {

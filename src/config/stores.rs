@@ -1,0 +1,110 @@
+//! `storage` and `query`: what is kept, and how much a question may read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::folder::Folder;
+use super::upstream;
+use crate::yaml::{Fields, Item};
+use crate::{alarms, query, storage};
+
+/// Where samples, lines and state lie unless the settings or the command line say otherwise.
+const DATA_FOLDER: &str = "/var/lib/andon";
+
+/// What `storage` says for the stores and for the rooms that keep their own files in the data folder.
+pub(super) struct Stores {
+    pub(super) storage: storage::Config,
+    pub(super) alarms: alarms::Config,
+    pub(super) outbox: PathBuf,
+}
+
+/// Reads `storage`; `data_flag` wins over `storage.path`.
+pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Path>) -> Stores {
+    const KEYS: &[&str] = &["path", "size_limit", "reserve", "metrics", "logs", "alarms", "tsdb", "exemplars"];
+    let fields = root.fields("storage", KEYS);
+    let mut tsdb = storage::tsdb::Config {
+        retention: storage::tsdb::RETENTION_DEFAULT,
+        wal_sync: storage::tsdb::WalSync::Interval(Duration::from_secs(1)),
+        series_max: storage::tsdb::SERIES_MAX_DEFAULT,
+        ahead_max: storage::tsdb::AHEAD_MAX_DEFAULT,
+    };
+    let mut logs = storage::logs::Config::usual();
+    let mut path = PathBuf::from(DATA_FOLDER);
+    let mut size_limit = None;
+    let mut reserve_bytes = storage::RESERVE_BYTES_DEFAULT;
+    let mut history_age = Duration::from_secs(90 * 24 * 3600);
+    let mut active_max = 10_000;
+    if let Some(fields) = fields {
+        upstream::note(
+            &fields,
+            &[
+                ("tsdb", "samples are taken out of order anywhere within storage.metrics.retention"),
+                ("exemplars", "exemplars are not stored"),
+            ],
+        );
+        path = folder.path_of(&fields, "path").unwrap_or(path);
+        size_limit = fields.byte_size("size_limit");
+        reserve_bytes = fields.byte_size("reserve").unwrap_or(reserve_bytes);
+        if let Some(metrics) = fields.fields("metrics", &["retention", "wal_sync", "series_limit", "ahead_limit"]) {
+            tsdb.retention = metrics.positive_duration("retention").unwrap_or(tsdb.retention);
+            tsdb.wal_sync = metrics.get("wal_sync").and_then(|i| wal_sync(&i)).unwrap_or(tsdb.wal_sync);
+            tsdb.series_max = metrics.count("series_limit", 1, 100_000_000).unwrap_or(tsdb.series_max);
+            tsdb.ahead_max = metrics.duration("ahead_limit").unwrap_or(tsdb.ahead_max);
+        }
+        if let Some(lines) = fields.fields("logs", &["retention", "line_size_limit", "stream_limit"]) {
+            logs.retention = lines.positive_duration("retention").unwrap_or(logs.retention);
+            if let Some(item) = lines.get("line_size_limit") {
+                match item.byte_size().map(usize::try_from) {
+                    Some(Ok(bytes)) if (64..=1 << 20).contains(&bytes) => logs.line_bytes_max = bytes,
+                    Some(_) => {
+                        let _: Option<()> = item.mistake("must be from 64B to 1MB");
+                    }
+                    None => {}
+                }
+            }
+            logs.streams_max = lines.count("stream_limit", 1, 1_000_000).unwrap_or(logs.streams_max);
+        }
+        if let Some(alarms) = fields.fields("alarms", &["retention", "active_limit"]) {
+            history_age = alarms.positive_duration("retention").unwrap_or(history_age);
+            active_max = alarms.count("active_limit", 1, 1_000_000).unwrap_or(active_max);
+        }
+    }
+    let path = data_flag.map_or(path, Path::to_owned);
+    Stores {
+        alarms: alarms::Config {
+            folder: path.join("alarms/journal"),
+            history_age,
+            active_max,
+            resolve_timeout: Duration::from_secs(300),
+        },
+        outbox: path.join("notify"),
+        storage: storage::Config { folder: path, size_limit, reserve_bytes, tsdb, logs },
+    }
+}
+
+fn wal_sync(item: &Item<'_>) -> Option<storage::tsdb::WalSync> {
+    use storage::tsdb::WalSync;
+
+    match item.string()?.as_str() {
+        "always" => Some(WalSync::Always),
+        "never" => Some(WalSync::Never),
+        text => match crate::model::parse_duration(text) {
+            Ok(interval) if !interval.is_zero() => Some(WalSync::Interval(interval)),
+            _ => {
+                item.mistake_with(format!("not a way to sync: {text:?}"), "write always, never, or how often, like 1s")
+            }
+        },
+    }
+}
+
+/// Reads `query`. `default_step` is the evaluation interval.
+pub(super) fn query(root: &Fields<'_>, default_step: Duration) -> query::promql::Limits {
+    let fields = root.fields("query", &["lookback", "timeout", "samples_limit"]);
+    let duration = |key| fields.as_ref().and_then(|f| f.positive_duration(key));
+    query::promql::Limits {
+        lookback: duration("lookback").unwrap_or(Duration::from_secs(300)),
+        timeout: duration("timeout").unwrap_or(Duration::from_secs(120)),
+        samples_max: fields.and_then(|f| f.count("samples_limit", 1, 1_000_000_000)).unwrap_or(10_000_000),
+        default_step,
+    }
+}
