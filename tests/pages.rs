@@ -1,1 +1,347 @@
-//! (skeleton) replaced by its owner.
+//! Pages, through the front door of a real box.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use andon::app::App;
+use andon::config::{self, Source};
+use andon::http;
+use andon::model::{Labels, LogEntry};
+use andon::storage::state::NewDevice;
+use andon::storage::tsdb::Batch;
+use andon::task::Tasks;
+
+use crate::support::plant;
+
+/// Every page, with parameters where they matter.
+const PAGES: [&str; 12] = [
+    "/",
+    "/?range=24h",
+    "/explore",
+    "/explore?q=sum+by+(line_id)+(rate(factory_production_count_total[5m]))",
+    "/devices",
+    "/devices/sensor-temp-001",
+    "/alarms",
+    "/logs",
+    "/targets",
+    "/rules",
+    "/forwarding",
+    "/about",
+];
+
+/// A box that has worked for an hour.
+struct Plant {
+    app: App,
+    _folder: tempfile::TempDir,
+}
+
+/// An answer.
+struct Answer {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: String,
+}
+
+impl Plant {
+    async fn start() -> Plant {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("andon.yml");
+        std::fs::write(
+            &settings,
+            "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\nbox_name: packaging-7\n",
+        )
+        .unwrap();
+        std::fs::write(
+            folder.path().join("rules.yml"),
+            "groups:\n- name: line\n  rules:\n  - alert: LineFault\n    expr: factory_line_state == 2\n    \
+             labels: {severity: critical}\n    annotations:\n      summary: '{{ $labels.line_id }} has a fault'\n      \
+             action: Clear the jam, then reset at the panel\n",
+        )
+        .unwrap();
+        let source = Source {
+            file: Some(settings),
+            data: Some(folder.path().join("data")),
+            listen: Some("127.0.0.1:0".to_owned()),
+        };
+        let config = config::load(&source).unwrap();
+        let app = App::start(config, source, None).await.unwrap();
+        let state = app.state();
+        for (id, kind) in plant::DEVICES {
+            let device = NewDevice {
+                id: id.to_owned(),
+                device_type: kind.to_owned(),
+                token_hash: String::new(),
+                publish: vec!["telemetry.{device}.>".to_owned()],
+                subscribe: vec!["factory.line1.>".to_owned()],
+            };
+            state.state.devices().add(&device).unwrap();
+        }
+        plant::fill(state, state.clock.now());
+        Plant { app, _folder: folder }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.app.local_addr())
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(client().get(self.url(path))).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.text().await.unwrap() }
+    }
+
+    /// Asks until the page holds a text.
+    async fn wait_for(&self, path: &str, text: &str) -> String {
+        for _ in 0..150 {
+            let body = self.get(path).await.body;
+            if body.contains(text) {
+                return body;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{path} never said {text:?}");
+    }
+}
+
+/// Sends a form as a browser does.
+fn post(url: &str, fields: &str) -> reqwest::RequestBuilder {
+    client().post(url).header("content-type", "application/x-www-form-urlencoded").body(fields.to_owned())
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_answers_whole_and_without_anything_inline() {
+    let plant = Plant::start().await;
+    for path in PAGES {
+        let answer = plant.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let body = &answer.body;
+        assert!(body.ends_with("</html>\n") || body.ends_with("</html>"), "{path} is cut off");
+        assert!(body.contains("packaging-7"), "{path} does not name the box");
+        check_nothing_inline(path, body);
+        for header in ["content-security-policy", "x-content-type-options", "x-frame-options", "referrer-policy"] {
+            assert!(answer.headers.contains_key(header), "{path} has no {header}");
+        }
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+    }
+    plant.app.stop().await;
+}
+
+/// Script and style come from files of our own, and nothing is fetched from elsewhere.
+#[track_caller]
+fn check_nothing_inline(path: &str, body: &str) {
+    for tag in body.split('<').skip(1) {
+        let tag = tag.split('>').next().unwrap_or("").to_lowercase();
+        let name = tag.split([' ', '\n']).next().unwrap_or("");
+        assert!(!tag.contains(" style="), "{path}: style in <{tag}>");
+        assert!(!tag.contains(" on"), "{path}: handler in <{tag}>");
+        if name == "script" {
+            assert!(tag.contains("src=\"/assets/"), "{path}: script in the page");
+        }
+        assert!(name != "style", "{path}: style in the page");
+        if ["script", "link", "img", "iframe", "use"].contains(&name) {
+            assert!(!tag.contains("//"), "{path}: <{tag}> fetches from elsewhere");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_shows_the_plant() {
+    let plant = Plant::start().await;
+    let body = plant.wait_for("/", "LineFault").await;
+    for text in [
+        "line1 has a fault.",
+        "0 of 7 devices are connected.",
+        "1 alarm needs attention.",
+        "line1 has a fault</div>",
+        "Availability",
+        "Performance",
+        "Quality",
+        "Emergency stops",
+        "Processor",
+        "Fullest disk",
+        "sensor-vision-001",
+        "class=\"strip band\"",
+        "class=\"line s1\"",
+    ] {
+        assert!(body.contains(text), "no {text:?} in {body}");
+    }
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_is_acknowledged_from_its_row() {
+    let plant = Plant::start().await;
+    let body = plant.wait_for("/alarms", "Clear the jam, then reset at the panel").await;
+    let action = body.split("action=\"/alarms/").nth(1).and_then(|t| t.split('"').next()).unwrap();
+    let url = plant.url(&format!("/alarms/{action}"));
+    let form = || post(&url, "by=Ines+%3Cb%3E&note=on+my+way");
+    let refused = plant.ask(form().header("origin", "https://elsewhere.example")).await;
+    assert_eq!(refused.status, 403);
+    let taken = plant.ask(form().header("origin", plant.url(""))).await;
+    assert_eq!((taken.status, taken.headers["location"].to_str().unwrap()), (303, "/alarms"));
+    let body = plant.wait_for("/alarms", "taken by Ines &#60;b&#62;").await;
+    assert!(body.contains("on my way") && !body.contains("Ines <b>"));
+    let unknown = plant.ask(post(&plant.url("/alarms/1/acknowledge"), "by=x")).await;
+    assert_eq!(unknown.status, 404);
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_text_stays_text_on_every_page() {
+    const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'";
+    let plant = Plant::start().await;
+    let state = plant.app.state();
+    let now = state.clock.now();
+    let mut batch = Batch::default();
+    for (name, label) in [
+        ("factory_line_state", "line_id"),
+        ("factory_oee_overall", "line_id"),
+        ("factory_defect_count_total", "defect_type"),
+        ("hostile_metric", "device_id"),
+        ("node_filesystem_size_bytes", "mountpoint"),
+    ] {
+        batch.push(&Labels::from_pairs([("__name__", name), (label, HOSTILE), ("job", "host")]), now, 2.0);
+    }
+    state.db.append(&batch).unwrap();
+    let stream = Labels::from_pairs([("job", HOSTILE), ("device_id", HOSTILE)]);
+    let entry = LogEntry { stream, timestamp_ns: now.as_millis() * 1_000_000, line: HOSTILE.to_owned() };
+    state.logs.append(vec![entry]).unwrap();
+    let more = ["/explore?q=hostile_metric", "/explore?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/logs?q=%3Cscript%3E"];
+    for path in PAGES.iter().chain(&more) {
+        let body = plant.get(path).await.body;
+        assert!(!body.contains("<script>"), "{path} has a script");
+        assert!(!body.contains("<img"), "{path} has a picture");
+        check_nothing_inline(path, &body);
+    }
+    assert!(plant.get("/logs").await.body.contains("alert(1)"));
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_and_assets_keep_to_their_weight() {
+    let plant = Plant::start().await;
+    let overview = plant.get("/").await.body;
+    assert!(gzip(&overview) <= 40 * 1024, "overview: {} bytes", gzip(&overview));
+    for (extension, bytes_max) in [(".css", 10 * 1024), (".js", 10 * 1024)] {
+        let path = overview
+            .split('"')
+            .find(|t| t.starts_with("/assets/") && t.ends_with(extension))
+            .unwrap_or_else(|| panic!("no {extension}"));
+        let asset = plant.get(path).await;
+        assert!(asset.headers["cache-control"].to_str().unwrap().contains("immutable"));
+        let weight = if extension == ".js" { asset.body.len() } else { gzip(&asset.body) };
+        assert!(weight <= bytes_max, "{path}: {weight} bytes");
+    }
+    assert_eq!(plant.get("/assets/andon-0000000000000000.js").await.status, 404);
+    plant.app.stop().await;
+}
+
+fn gzip(text: &str) -> usize {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_a_question_is_shown_where_it_is() {
+    let plant = Plant::start().await;
+    let body = plant.get("/explore?q=sum(factory_line_state+foo)").await.body;
+    assert!(body.contains("<mark>"), "{body}");
+    let body = plant.get("/explore?q=factory_line_stat").await.body;
+    assert!(body.contains("There has never been a metric factory_line_stat") && body.contains(">factory_line_state<"));
+    let body = plant.get("/explore?q=factory_line_state%7Bline_id=%22line9%22%7D").await.body;
+    assert!(body.contains("has series, but none with these labels"));
+    let body = plant.get("/logs?q=%7Bjob").await.body;
+    assert!(body.contains("<mark>"));
+    let body = plant.get("/logs?q=jammed").await.body;
+    assert!(body.contains("label feeder jammed") && !body.contains("pass rate"));
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn light_and_dark_are_kept_in_a_cookie_and_lead_nowhere_else() {
+    let plant = Plant::start().await;
+    let form = |back: &str| post(&plant.url("/theme"), &format!("theme=dark&back={back}"));
+    let answer = plant.ask(form("/logs?q%3Dx")).await;
+    assert_eq!((answer.status, answer.headers["location"].to_str().unwrap()), (303, "/logs?q=x"));
+    assert!(answer.headers["set-cookie"].to_str().unwrap().starts_with("theme=dark;"));
+    for elsewhere in ["//evil.example", "https://evil.example", "/\\evil.example"] {
+        assert_eq!(plant.ask(form(elsewhere)).await.headers["location"], "/");
+    }
+    let page = plant.ask(client().get(plant.url("/about")).header("cookie", "a=b; theme=dark")).await;
+    assert!(page.body.contains("<html lang=\"en\" class=\"dark\">"));
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_without_a_page_says_so() {
+    let plant = Plant::start().await;
+    let answer = plant.get("/nowhere").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("There is no page at this address."));
+    assert_eq!(plant.get("/devices/nobody").await.status, 404);
+    assert_eq!(plant.get("/api/v1/nowhere").await.body, "404 page not found\n");
+    plant.app.stop().await;
+}
+
+fn listener(connections_max: usize) -> http::Config {
+    http::Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        unprotected: false,
+        connections_max,
+        body_bytes_max: 1024,
+        header_timeout: Duration::from_millis(300),
+    }
+}
+
+#[tokio::test]
+async fn a_port_is_taken_once_and_only_on_loopback() {
+    let first = http::Server::bind(listener(1)).await.unwrap();
+    let taken = http::Config { listen: first.local_addr(), ..listener(1) };
+    assert!(matches!(http::Server::bind(taken).await, Err(http::Error::PortTaken { .. })));
+    let open = http::Config { listen: "0.0.0.0:0".parse().unwrap(), ..listener(1) };
+    assert!(matches!(http::Server::bind(open).await, Err(http::Error::Unprotected { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_starting_box_is_healthy_but_not_ready() {
+    let tasks = Tasks::new(1);
+    let server = http::Server::bind(listener(8)).await.unwrap();
+    let url = format!("http://{}", server.local_addr());
+    let door = server.serve(&tasks);
+    door.progress("replaying the write-ahead log, 40 %");
+    assert_eq!(client().get(format!("{url}/-/healthy")).send().await.unwrap().status(), 200);
+    let answer = client().get(format!("{url}/-/ready")).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.text().await.unwrap().contains("40 %"));
+    tasks.token(andon::task::Phase::Intake).cancel();
+    assert!(tasks.ended(Duration::from_secs(5), |_| true).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_told_and_a_slow_one_is_closed() {
+    let tasks = Tasks::new(1);
+    let server = http::Server::bind(listener(1)).await.unwrap();
+    let address = server.local_addr();
+    let _door = server.serve(&tasks);
+    let closed = tokio::task::spawn_blocking(move || {
+        let mut slow = std::net::TcpStream::connect(address).unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").unwrap();
+        let mut second = std::net::TcpStream::connect(address).unwrap();
+        let mut told = String::new();
+        second.read_to_string(&mut told).unwrap();
+        assert!(told.starts_with("HTTP/1.1 503"), "{told}");
+        slow.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut rest = Vec::new();
+        slow.read_to_end(&mut rest).is_ok()
+    });
+    assert!(closed.await.unwrap());
+}

@@ -26,7 +26,7 @@ use self::reload::Reloader;
 use self::signals::{Asked, Signals};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::http::{ReloadRequest, Server};
+use crate::http::{AppState, ReloadRequest, Server};
 use crate::instrument::Registry;
 use crate::storage::Storage;
 use crate::task::Tasks;
@@ -81,6 +81,12 @@ impl App {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the handles of all rooms.
+    #[must_use]
+    pub fn state(&self) -> &AppState {
+        self.reloader.state()
     }
 
     /// Lives until a signal, or a task that owns state has panicked. Returns whether all is well.

@@ -18,6 +18,11 @@ impl Reloader {
         Reloader { source, current, state }
     }
 
+    /// Returns the handles of all rooms.
+    pub(super) fn state(&self) -> &AppState {
+        &self.state
+    }
+
     /// Takes the settings from the file again. A mistake changes nothing and comes back as text.
     pub(super) fn reload(&mut self) -> Result<(), String> {
         let fresh = match config::load(&self.source) {

@@ -1,4 +1,5 @@
 //! What the tests share.
 
-pub(crate) mod central;
-pub(crate) mod program;
+pub mod central;
+pub mod plant;
+pub mod program;
