@@ -113,6 +113,8 @@ fn post(url: &str, fields: &str) -> reqwest::RequestBuilder {
 }
 
 fn client() -> reqwest::Client {
+    // Only the first call of a process takes effect.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
 }
 

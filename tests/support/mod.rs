@@ -1,5 +1,5 @@
 //! What the tests share.
 
-pub mod central;
-pub mod plant;
-pub mod program;
+pub(crate) mod central;
+pub(crate) mod plant;
+pub(crate) mod program;

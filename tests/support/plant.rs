@@ -6,7 +6,7 @@ use andon::model::{Labels, LogEntry, Metadata, MetricKind, Timestamp};
 use andon::storage::tsdb::Batch;
 
 /// The devices of the line: name and type.
-pub const DEVICES: [(&str, &str); 7] = [
+pub(crate) const DEVICES: [(&str, &str); 7] = [
     ("sensor-temp-001", "sensor"),
     ("actuator-conveyor-001", "actuator"),
     ("sensor-vision-001", "sensor"),
@@ -21,7 +21,7 @@ const DEFECTS: [(&str, f64); 4] =
     [("label_misalignment", 6.0), ("missing_label", 3.0), ("damaged_package", 2.0), ("barcode_unreadable", 1.0)];
 
 /// Fills the stores with the hour before `now`, a sample every five seconds.
-pub fn fill(state: &AppState, now: Timestamp) {
+pub(crate) fn fill(state: &AppState, now: Timestamp) {
     let steps = 720_u32;
     for step in 0..=steps {
         let at = Timestamp::from_millis(now.as_millis() - i64::from(steps - step) * 5000);
