@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use andon::app::App;
 use andon::config::{self, Source};
+use andon::gateway::NewDevice;
 use andon::http;
 use andon::model::{Labels, LogEntry};
-use andon::storage::state::NewDevice;
 use andon::storage::tsdb::Batch;
 use andon::task::Tasks;
 
@@ -48,7 +48,7 @@ impl Plant {
         let settings = folder.path().join("andon.yml");
         std::fs::write(
             &settings,
-            "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\nbox_name: packaging-7\n",
+            "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\nbox_name: packaging-7\nhost: {enabled: false}\n",
         )
         .unwrap();
         std::fs::write(
@@ -67,14 +67,7 @@ impl Plant {
         let app = App::start(config, source, None).await.unwrap();
         let state = app.state();
         for (id, kind) in plant::DEVICES {
-            let device = NewDevice {
-                id: id.to_owned(),
-                device_type: kind.to_owned(),
-                token_hash: String::new(),
-                publish: vec!["telemetry.{device}.>".to_owned()],
-                subscribe: vec!["factory.line1.>".to_owned()],
-            };
-            state.state.devices().add(&device).unwrap();
+            state.gateway.add_device(new_device(id, kind)).await.unwrap();
         }
         plant::fill(state, state.clock.now());
         Plant { app, _folder: folder }
@@ -104,6 +97,16 @@ impl Plant {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("{path} never said {text:?}");
+    }
+}
+
+fn new_device(id: &str, kind: &str) -> NewDevice {
+    NewDevice {
+        id: id.to_owned(),
+        device_type: kind.to_owned(),
+        publish: Some(vec!["telemetry.{device}.>".to_owned()]),
+        subscribe: Some(vec!["factory.line1.>".to_owned()]),
+        token: None,
     }
 }
 

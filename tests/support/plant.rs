@@ -107,9 +107,9 @@ fn machine(add: &mut impl FnMut(&[(&str, &str)], f64), step: u32) {
         let labels = |mode| {
             [("__name__", "node_cpu_seconds_total"), ("job", "host"), ("instance", "box-7"), ("cpu", cpu), ("mode", mode)]
         };
-        let busy = 1.1 + 0.4 * wave(step);
-        add(&labels("idle"), f64::from(step) * 5.0 - f64::from(step) * busy);
-        add(&labels("user"), f64::from(step) * busy);
+        let busy: f64 = (0..step).map(|s| 1.1 + 0.8 * wave(s)).sum();
+        add(&labels("idle"), f64::from(step) * 5.0 - busy);
+        add(&labels("user"), busy);
     }
     add(&host("node_load1"), 0.6 + 0.2 * wave(step));
     add(&host("node_memory_MemTotal_bytes"), 4.0e9);

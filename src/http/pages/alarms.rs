@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::layout::Frame;
-use super::number::{ago, clock, exact, span};
+use super::number::{ago, brief, clock, span};
 use super::visit::{Visit, encode};
 use super::{message, page};
 use crate::alarms::{Error, HistoryQuery};
@@ -83,7 +83,7 @@ impl Row {
             text: texts.into_iter().find(|t| !t.is_empty()).unwrap_or("").to_owned(),
             place: place.unwrap_or("").to_owned(),
             place_href: device.map_or_else(String::new, |d| format!("/devices/{}", encode(d))),
-            value: exact(alarm.value),
+            value: brief(alarm.value),
             action: note("action").to_owned(),
             runbook: if is_link { runbook.to_owned() } else { String::new() },
             raised: clock(alarm.raised_at, now, zone),
@@ -100,6 +100,11 @@ impl Row {
             }),
             explore: format!("/explore?q={}", encode(&alarm.expression)),
         }
+    }
+
+    /// Returns the place, unless the text names it already.
+    pub(super) fn place_apart(&self) -> &str {
+        if self.text.contains(&self.place) { "" } else { &self.place }
     }
 
     /// Tells whether somebody still has to take note.

@@ -105,8 +105,8 @@ impl Asker {
         self.range(expression, window, step).into_iter().next().map(|s| s.points).unwrap_or_default()
     }
 
-    /// Returns the newest values of a selector with their times; if there are none within the lookback, those
-    /// of the last six hours.
+    /// Returns the newest values of a selector of one metric with their times; if there are none within the
+    /// lookback, those of the last six hours.
     pub(super) fn latest(&self, selector: &str) -> Vec<Latest> {
         let join = |values: Vec<(Labels, f64)>, times: Vec<(Labels, f64)>| -> Vec<Latest> {
             let times: BTreeMap<Labels, f64> = times.into_iter().map(|(l, t)| (l.without_name(), t)).collect();

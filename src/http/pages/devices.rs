@@ -14,7 +14,7 @@ use super::chart::{Cell, Strip, Svg, spark};
 use super::layout::Frame;
 use super::lines::cells;
 use super::log_lines::{LogLine, log_lines};
-use super::number::{Unit, ago, clock};
+use super::number::{Unit, ago, clock, span};
 use super::panel::{Panel, Question};
 use super::visit::{Visit, encode};
 use super::window::Window;
@@ -103,7 +103,7 @@ pub(super) fn rows(asker: &Asker, window: &Window) -> Vec<Row> {
 
 fn row(device: &DeviceView, now: Timestamp) -> Row {
     let since = match (&device.connection, device.disconnected_at) {
-        (Some(connection), _) => format!("connected {}", ago(connection.connected_at, now)),
+        (Some(connection), _) => format!("for {}", span(now.since(connection.connected_at))),
         (None, Some(at)) => format!("left {}", ago(at, now)),
         (None, None) => "not seen since this box started".to_owned(),
     };

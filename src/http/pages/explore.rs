@@ -10,7 +10,7 @@ use axum::response::Response;
 use super::ask::{Asker, ask};
 use super::chart::{Chart, Line, Svg};
 use super::layout::Frame;
-use super::number::{Unit, ago, exact};
+use super::number::{Unit, ago, brief, exact};
 use super::visit::{Visit, encode};
 use super::window::Window;
 use super::{failed, page};
@@ -39,6 +39,7 @@ struct Row {
     name: String,
     labels: Vec<(String, String)>,
     value: String,
+    exact: String,
     low: String,
     high: String,
     mean: String,
@@ -250,12 +251,14 @@ fn table_row(index: usize, series: &RangeSeries, common: &Labels, unit: Unit, no
     #[expect(clippy::cast_precision_loss, reason = "at most some thousand points")]
     let mean = values().sum::<f64>() / values().count().max(1) as f64;
     let show = |v: f64| if v.is_finite() { unit.show(v) } else { "–".to_owned() };
+    let newest = now.or_else(|| values().last());
     let rest = series.labels.iter().filter(|(n, _)| *n != LABEL_NAME && common.get(n).is_none());
     Row {
         class: if index < LINES_MAX { format!("s{}", index % 8 + 1) } else { String::new() },
         name: if common.get(LABEL_NAME).is_none() { series.labels.metric_name().to_owned() } else { String::new() },
         labels: rest.map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-        value: now.or_else(|| values().last()).map_or_else(|| "–".to_owned(), exact),
+        value: newest.map_or_else(|| "–".to_owned(), brief),
+        exact: newest.map_or_else(String::new, exact),
         low: show(values().fold(f64::INFINITY, f64::min)),
         high: show(values().fold(f64::NEG_INFINITY, f64::max)),
         mean: if values().next().is_some() { show(mean) } else { "–".to_owned() },

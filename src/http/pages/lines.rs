@@ -149,7 +149,7 @@ fn read(asker: &Asker, window: &Window) -> Readings {
         |series: Vec<crate::query::promql::RangeSeries>| series.into_iter().map(|s| (s.labels, s.points)).collect();
     Readings {
         states: asker.latest("factory_line_state"),
-        factors: asker.latest("{__name__=~\"factory_oee_(availability|performance|quality|overall)\"}"),
+        factors: TARGETS.iter().flat_map(|(_, key, _)| asker.latest(&format!("factory_oee_{key}"))).collect(),
         output: asker.vector("sum by (line_id) (last_over_time(factory_production_count_total[6h]))"),
         output_rate: asker.vector("sum by (line_id) (rate(factory_production_count_total[5m])) * 60"),
         defects: asker.vector("sum by (line_id) (last_over_time(factory_defect_count_total[6h]))"),
@@ -201,7 +201,8 @@ fn factor(name: &'static str, key: &str, target: f64, readings: &Readings, id: &
     let found =
         readings.factors.iter().find(|l| l.labels.metric_name() == metric && l.labels.get("line_id") == Some(id));
     let value = found.map_or(f64::NAN, |l| l.value);
-    let text = Unit::Percent.show(value);
+    // One digit after the point always: four of them stand side by side.
+    let text = if value.is_finite() { format!("{value:.1}\u{202f}%") } else { "–".to_owned() };
     let title = format!("{name} {text}, target {}", Unit::Percent.show(target));
     let pointers = [Pointer { value: target, name: "target" }];
     let meter = Meter { title: &title, value, ends: (0.0, 100.0), pointers: &pointers, class: "" };

@@ -189,10 +189,26 @@ pub(super) fn clock(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String 
     local(time, zone, pattern)
 }
 
-/// Writes a value as exactly as it is kept, for tables.
+/// Writes a value as exactly as it is kept.
 pub(super) fn exact(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && (size >= 1e15 || size < 1e-6) { format!("{value:e}") } else { format!("{value}") }
+}
+
+/// Writes a value for a column of a table: as it is if that is short, else to six digits.
+pub(super) fn brief(value: f64) -> String {
+    let text = exact(value);
+    if text.len() <= 10 || !value.is_finite() {
+        return text;
+    }
+    let size = value.abs();
+    if !(1e-4..1e9).contains(&size) {
+        return format!("{value:.5e}");
+    }
+    let whole = size.log10().floor().max(0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 9")]
+    let digits = (5.0 - whole).max(0.0) as usize;
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]
@@ -224,6 +240,12 @@ mod tests {
         check(Unit::Seconds, 300.0, "5 min");
         check(Unit::Sign("°F"), 74.25, "74.2 °F");
         check(Unit::PerMinute, 45.0, "45 /min");
+    }
+
+    #[test]
+    fn columns_hold_six_digits() {
+        let texts = [0.792_619_030_590_293_3, 123_456_789.0, 1234.567_890_1, 1.0, f64::NAN].map(brief);
+        assert_eq!(texts, ["0.79262", "123456789", "1234.57", "1", "NaN"]);
     }
 
     #[test]

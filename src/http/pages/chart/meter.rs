@@ -48,7 +48,7 @@ impl Meter<'_> {
         for pointer in self.pointers {
             let _ = write!(
                 out,
-                "<svg x=\"{:.1}%\" overflow=\"visible\"><path class=\"pointer\" d=\"M0 5v8m-3 3h6l-3-4z\">\
+                "<svg x=\"{:.1}%\" overflow=\"visible\"><path class=\"pointer\" d=\"M0 10l4 7h-8z\">\
                  <title>{}</title></path></svg>",
                 x(pointer.value),
                 escape(pointer.name)

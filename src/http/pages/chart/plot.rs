@@ -156,18 +156,15 @@ impl Chart<'_> {
         let base = TOP + f64::from(self.height);
         for (time, text) in time_ticks(self.start, self.end, self.zone, 5) {
             let x = self.x(time);
-            let anchor = if x > 0.94 {
-                " text-anchor=\"end\""
-            } else if x < 0.06 {
-                ""
-            } else {
-                " text-anchor=\"middle\""
-            };
+            // Its text would stick out.
+            if !(0.04..=0.96).contains(&x) {
+                continue;
+            }
             let x = percent(x);
             let _ = write!(
                 out,
                 "<line class=\"mark\" x1=\"{x}\" x2=\"{x}\" y1=\"{base}\" y2=\"{}\"/>\
-                 <text class=\"tick\" x=\"{x}\" y=\"{}\"{anchor}>{}</text>",
+                 <text class=\"tick\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 base + 4.0,
                 base + BOTTOM - 4.0,
                 escape(&text)
@@ -317,7 +314,7 @@ impl Chart<'_> {
 
 /// Cuts a name to what fits beside a chart; the whole name is in the line's title.
 fn shorten(name: &str) -> String {
-    if name.chars().count() <= 14 { name.to_owned() } else { name.chars().take(13).chain(['…']).collect() }
+    if name.chars().count() <= 13 { name.to_owned() } else { name.chars().take(12).chain(['…']).collect() }
 }
 
 fn unit_y(scale: &Scale, value: f64) -> i64 {
