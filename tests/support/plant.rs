@@ -105,7 +105,13 @@ fn machine(add: &mut impl FnMut(&[(&str, &str)], f64), step: u32) {
     let host = |n| [("__name__", n), ("job", "host"), ("instance", "box-7")];
     for cpu in ["0", "1"] {
         let labels = |mode| {
-            [("__name__", "node_cpu_seconds_total"), ("job", "host"), ("instance", "box-7"), ("cpu", cpu), ("mode", mode)]
+            [
+                ("__name__", "node_cpu_seconds_total"),
+                ("job", "host"),
+                ("instance", "box-7"),
+                ("cpu", cpu),
+                ("mode", mode),
+            ]
         };
         let busy: f64 = (0..step).map(|s| 1.1 + 0.8 * wave(s)).sum();
         add(&labels("idle"), f64::from(step) * 5.0 - busy);
@@ -115,7 +121,8 @@ fn machine(add: &mut impl FnMut(&[(&str, &str)], f64), step: u32) {
     add(&host("node_memory_MemTotal_bytes"), 4.0e9);
     add(&host("node_memory_MemAvailable_bytes"), 2.3e9 - 1.0e8 * wave(step));
     for (mount, size, free) in [("/", 3.0e10, 4.1e9), ("/boot/efi", 5.0e8, 4.9e8)] {
-        let labels = |n| [("__name__", n), ("job", "host"), ("instance", "box-7"), ("mountpoint", mount), ("fstype", "ext4")];
+        let labels =
+            |n| [("__name__", n), ("job", "host"), ("instance", "box-7"), ("mountpoint", mount), ("fstype", "ext4")];
         add(&labels("node_filesystem_size_bytes"), size);
         add(&labels("node_filesystem_avail_bytes"), free);
     }
@@ -147,4 +154,3 @@ fn lines(state: &AppState, now: Timestamp) {
     });
     state.logs.append(entries.collect()).unwrap();
 }
-

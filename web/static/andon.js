@@ -127,14 +127,15 @@
       source = new EventSource(follow.dataset.tail);
       follow.textContent = "Following · stop";
       source.onmessage = (event) => addLine(JSON.parse(event.data));
+      source.addEventListener("missed", (event) => $("log").prepend(line("li", event.data + " lines came too fast to show", "warning")));
       source.onerror = () => { follow.textContent = "Lost, trying again · stop"; };
       source.onopen = () => { follow.textContent = "Following · stop"; };
     });
   }
   function addLine(entry) {
-    const labels = entry.labels || entry.stream || {};
+    const labels = entry.labels;
     const item = line("li", "", levelOf(labels, entry.line));
-    const when = new Date(Number(String(entry.timestamp_ns || entry.ts).slice(0, -6)));
+    const when = new Date(Number(entry.timestamp_ns.slice(0, -6)));
     const from = labels.device_id || labels.unit || labels.service || labels.app || labels.job || "";
     item.append(line("time", when.toLocaleTimeString("en-GB")), line("span", from, "from"), line("p", entry.line));
     const list = $("log");

@@ -80,11 +80,12 @@ fn store_facts(state: &AppState, visit: &Visit) -> Vec<Fact> {
     ]
 }
 
-/// Returns the names of running tasks up to their first word that is not of the kind, and how many of each.
+/// Returns what kinds of tasks run, by the first words of their names, and how many of each.
 fn tasks(state: &AppState) -> Vec<(String, usize)> {
     let mut counts = std::collections::BTreeMap::new();
+    let is_word = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
     for name in state.tasks.running() {
-        let kind: Vec<&str> = name.split(' ').take(2).collect();
+        let kind: Vec<&str> = name.split(' ').take(2).take_while(is_word).collect();
         *counts.entry(kind.join(" ")).or_insert(0) += 1;
     }
     counts.into_iter().collect()

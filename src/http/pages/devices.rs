@@ -294,7 +294,8 @@ fn about(asker: &Asker, id: &str, window: &Window) -> Answers {
 
 /// Returns the series that carry the device's name with their newest values, and how many more there are.
 fn readings(asker: &Asker, id: &str, window: &Window) -> (Vec<Reading>, usize) {
-    let own = ["device_messages_published_total", "device_messages_received_total"];
+    // Shown in their own way on this page.
+    let own = ["device_messages_published_total", "device_messages_received_total", "device_connection_state"];
     let mut matchers = vec![Matcher::equal("device_id", id)];
     matchers.extend(Matcher::new(LABEL_NAME, MatchOp::NotRegex, "ALERTS.*|gateway_.*").ok());
     let Ok(series) = asker.state.db.querier().series(&matchers, window.start, window.end) else {

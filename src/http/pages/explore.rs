@@ -251,7 +251,7 @@ fn table_row(index: usize, series: &RangeSeries, common: &Labels, unit: Unit, no
     #[expect(clippy::cast_precision_loss, reason = "at most some thousand points")]
     let mean = values().sum::<f64>() / values().count().max(1) as f64;
     let show = |v: f64| if v.is_finite() { unit.show(v) } else { "–".to_owned() };
-    let newest = now.or_else(|| values().last());
+    let newest = now.or_else(|| values().next_back());
     let rest = series.labels.iter().filter(|(n, _)| *n != LABEL_NAME && common.get(n).is_none());
     Row {
         class: if index < LINES_MAX { format!("s{}", index % 8 + 1) } else { String::new() },

@@ -192,7 +192,7 @@ pub(super) fn clock(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String 
 /// Writes a value as exactly as it is kept.
 pub(super) fn exact(value: f64) -> String {
     let size = value.abs();
-    if size != 0.0 && (size >= 1e15 || size < 1e-6) { format!("{value:e}") } else { format!("{value}") }
+    if size != 0.0 && !(1e-6..1e15).contains(&size) { format!("{value:e}") } else { format!("{value}") }
 }
 
 /// Writes a value for a column of a table: as it is if that is short, else to six digits.
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn columns_hold_six_digits() {
-        let texts = [0.792_619_030_590_293_3, 123_456_789.0, 1234.567_890_1, 1.0, f64::NAN].map(brief);
+        let texts = [0.792_619_030_590_293_3, 123_456_789.0, 1_234.567_890_1, 1.0, f64::NAN].map(brief);
         assert_eq!(texts, ["0.79262", "123456789", "1234.57", "1", "NaN"]);
     }
 

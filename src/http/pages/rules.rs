@@ -110,7 +110,9 @@ fn row(rule: &RuleSnapshot, now: Timestamp) -> Row {
         RuleKind::Alerting(a) => {
             let hold = if a.hold.is_zero() { String::new() } else { format!("for {}", span(a.hold)) };
             let note = |name| a.annotations.get(name).filter(|t| !t.is_empty());
-            ("alerting", hold, note("summary").or_else(|| note("description")).unwrap_or("").to_owned())
+            // A template with fields still open is not for people.
+            let text = note("summary").or_else(|| note("description")).filter(|t| !t.contains("{{"));
+            ("alerting", hold, text.unwrap_or("").to_owned())
         }
     };
     let alerts = rule.alerts().len();

@@ -123,7 +123,7 @@ impl Chart<'_> {
         for line in self.lines.iter().take(8) {
             let values = || line.points.iter().map(|p| p.value).filter(|v| v.is_finite());
             let show = |v: f64| self.unit.show(v);
-            let last = values().last().map_or_else(|| "no value".to_owned(), show);
+            let last = values().next_back().map_or_else(|| "no value".to_owned(), show);
             let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
             if low <= high {
                 let _ = write!(text, "; {}: last {last}, lowest {}, highest {}", line.name, show(low), show(high));
