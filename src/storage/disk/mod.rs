@@ -37,6 +37,7 @@ use std::sync::Arc;
 pub use atomic::{TEMPORARY_SUFFIX, replace};
 pub use checksum::{crc32c, crc32c_of};
 pub use coding::{ByteReader, ByteWriter};
+pub(crate) use coding::{low_byte, unzigzag, zigzag};
 pub use error::{Corruption, Error, Malformed, Result};
 pub use faulty::{Fault, FaultyDisk};
 pub use lock::{Lock, lock};

@@ -129,6 +129,7 @@ impl Segments {
         numbers.sort_unstable();
         let mut reader = Reader {
             disk: &*disk,
+            is_synced: options.is_synced,
             found: Found::default(),
             expected: None,
             is_explained: false,
@@ -147,6 +148,7 @@ impl Segments {
         let found = reader.found;
         let state = State {
             next_number: closed.back().map_or(1, |(n, _)| n + 1),
+            is_folder_unsynced: !closed.is_empty(),
             closed,
             next_sequence,
             synced_sequence: next_sequence - 1,
@@ -231,6 +233,33 @@ impl Segments {
                 Err(error)
             }
         }
+    }
+
+    /// Makes what was appended up to this sequence last; returns at once if a sync has covered it already, so
+    /// that callers that waited for each other share one.
+    ///
+    /// # Errors
+    /// As [`Segments::sync`].
+    pub fn sync_to(&self, sequence: u64) -> Result<u64> {
+        let alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let covered = self.lock().synced_sequence;
+        if covered >= sequence {
+            return Ok(covered);
+        }
+        drop(alone);
+        self.sync()
+    }
+
+    /// Raises the number of the next segment and the sequence of the next record; never lowers them. For an
+    /// owner that keeps either elsewhere and may have dropped all segments.
+    pub fn skip_to(&self, number: u64, sequence: u64) {
+        let mut state = self.lock();
+        if sequence > state.next_sequence {
+            state.close();
+            state.next_sequence = sequence;
+            state.synced_sequence = sequence - 1;
+        }
+        state.next_number = state.next_number.max(number);
     }
 
     /// Closes the open segment; returns the number of the next. All that was appended so far stands in
@@ -362,6 +391,7 @@ impl State {
 /// Reads segments one after the other.
 struct Reader<'a> {
     disk: &'a dyn Disk,
+    is_synced: bool,
     found: Found,
     /// The sequence that should come next, once one is known.
     expected: Option<u64>,
@@ -428,7 +458,7 @@ impl Reader<'_> {
                     self.found.truncated_bytes += (bytes.len() - at) as u64;
                     self.is_explained = true;
                     // If the cut fails the tail is passed over again next time.
-                    let _ = file.set_size(at as u64).and_then(|()| file.sync());
+                    let _ = file.set_size(at as u64);
                     break;
                 }
                 None => {
@@ -436,6 +466,12 @@ impl Reader<'_> {
                     at = bytes.len();
                 }
             }
+        }
+        // The process that wrote it may have ended before its sync; from now on a sync is to cover it too.
+        if self.is_synced
+            && let Err(e) = file.sync()
+        {
+            self.damage(path, 0, 0, &e.to_string());
         }
         Some(at as u64)
     }

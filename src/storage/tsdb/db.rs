@@ -1,310 +1,438 @@
 //! The store's handle.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use super::{Config, Error, Result};
+use tracing::{info, warn};
+
+use super::batch::{AppendOutcome, Batch, Key, SeriesRef};
+use super::block::Block;
+use super::cache::IndexCache;
+use super::config::WalSync;
+use super::head::{Added, Head};
+use super::instruments::Instruments;
+use super::maintenance::{self, Stop};
+use super::querier::Querier;
+use super::wal::{Logged, LoggedSample, Wal};
+use super::{Config, Error, Result, repair};
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{LABEL_NAME, Labels, Matcher, Metadata, TimeRange, Timestamp};
-use crate::storage::disk::Disk;
+use crate::model::{Labels, Metadata, TimeRange, Timestamp};
+use crate::storage::disk::{self, Disk, SpaceWatch, WRITABLE_FROM_BYTES};
 
-/// Names a series in the running store; found once per series and kept by senders. It is not written
-/// anywhere: after a restart, and after the series has been dropped from the head, it is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesRef(pub(crate) u64);
+/// So many findings are kept for pages.
+const DAMAGES_MAX: usize = 100;
 
-/// Samples that are logged together: all in one WAL record or none.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    pub(crate) samples: Vec<(Key, Timestamp, f64)>,
-}
-
-/// How a batch names a series.
+/// The store: a cheap handle over shared state. Its threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub(crate) enum Key {
-    /// By reference, found before.
-    Ref(SeriesRef),
-    /// By labels.
-    Labels(Labels),
-}
+pub struct Db(pub(super) Arc<Shared>);
 
-impl Batch {
-    /// Adds a sample of the series with these labels.
-    pub fn push(&mut self, labels: &Labels, timestamp: Timestamp, value: f64) {
-        self.samples.push((Key::Labels(labels.clone()), timestamp, value));
-    }
-
-    /// Adds a sample of a series whose reference is known.
-    pub fn push_ref(&mut self, series: SeriesRef, timestamp: Timestamp, value: f64) {
-        self.samples.push((Key::Ref(series), timestamp, value));
-    }
-
-    /// Returns how many samples the batch has.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.samples.len()
-    }
-
-    /// Tells whether the batch has no sample.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.samples.is_empty()
-    }
-}
-
-/// What became of a batch. Refused samples are not errors: devices send late and twice.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct AppendOutcome {
-    /// Taken.
-    pub appended: u64,
-    /// Same series, time and value as one that is there: counted, harmless.
-    pub duplicate: u64,
-    /// Same series and time as one that is there, another value: the one that was there stays.
-    pub conflicting: u64,
-    /// Older than retention.
-    pub too_old: u64,
-    /// More than ten minutes ahead of the clock.
-    pub too_new: u64,
-    /// Of new series beyond the limit.
-    pub over_series_limit: u64,
-    /// Named by a reference that is not known (any more): resolve the labels again and resend.
-    pub unknown_ref: u64,
-    /// Indexes into the batch of all that were refused with `unknown_ref`.
-    pub unknown: Vec<usize>,
-}
-
-/// One series with its samples in a window.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeriesSamples {
-    /// What names it.
-    pub labels: Labels,
-    /// Times in milliseconds, rising, unique.
-    pub timestamps: Vec<i64>,
-    /// Values; as many as timestamps. Staleness markers are among them.
-    pub values: Vec<f64>,
-}
-
-/// The series of a selection, sorted by labels, read one by one.
 #[derive(Debug)]
-pub struct SeriesSet {
-    series: std::vec::IntoIter<SeriesSamples>,
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) retention_ms: AtomicI64,
+    pub(super) clock: Clock,
+    pub(super) state: RwLock<State>,
+    /// `None` for a store in memory.
+    pub(super) stored: Option<Stored>,
+    pub(super) cache: IndexCache,
+    pub(super) instruments: Instruments,
+    pub(super) space: Mutex<SpaceWatch>,
+    pub(super) is_closed: AtomicBool,
+    pub(super) stop: Arc<Stop>,
+    /// Held during maintenance: passes do not overlap.
+    pub(super) maintenance: Mutex<maintenance::Memory>,
+    /// Bytes that blocks may take; `u64::MAX`: no bound.
+    pub(super) bytes_max: AtomicU64,
+    /// When the WAL was last synced, or had nothing to sync; milliseconds since the start.
+    pub(super) synced_at_ms: AtomicU64,
+    damages: Mutex<VecDeque<String>>,
 }
 
-impl Iterator for SeriesSet {
-    type Item = Result<SeriesSamples>;
-    fn next(&mut self) -> Option<Self::Item> {
-        self.series.next().map(Ok)
-    }
+/// Where the store lies.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
+    pub(super) wal: Wal,
 }
 
-/// Figures about the store, for pages and `status/tsdb`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Series in the head.
-    pub head_series: u64,
-    /// Samples in the head.
-    pub head_samples: u64,
-    /// Oldest sample there is, milliseconds; `None` when empty.
-    pub min_time: Option<Timestamp>,
-    /// Newest sample there is.
-    pub max_time: Option<Timestamp>,
-    /// Immutable blocks.
-    pub blocks: u64,
-    /// Bytes of blocks on disk.
-    pub block_bytes: u64,
-    /// Bytes of the WAL on disk.
-    pub wal_bytes: u64,
-}
-
-/// The store: a cheap handle over shared state.
-#[derive(Debug, Clone, Default)]
-pub struct Db(Arc<RwLock<Inner>>);
-
+/// What changes; behind one lock, so that a reader sees a sample in the head or in a block, never in neither.
 #[derive(Debug, Default)]
-struct Inner {
-    refs: HashMap<Labels, SeriesRef>,
-    series: BTreeMap<SeriesRef, (Labels, BTreeMap<i64, f64>)>,
-    metadata: BTreeMap<String, Metadata>,
+pub(super) struct State {
+    pub(super) head: Head,
+    /// By rank.
+    pub(super) blocks: Arc<Vec<Arc<Block>>>,
+    /// Batches so far, for a store in memory.
+    sequence: u64,
+}
+
+impl Default for Db {
+    fn default() -> Self {
+        Db::in_memory()
+    }
 }
 
 impl Db {
-    /// Returns a store that forgets everything at the end.
+    /// Returns a store that forgets everything at the end and takes samples of any time.
     #[must_use]
     pub fn in_memory() -> Self {
-        Db::default()
+        let config = Config {
+            retention: Duration::MAX,
+            wal_sync: WalSync::Never,
+            series_max: usize::MAX,
+            ahead_max: Duration::MAX,
+        };
+        Db(Arc::new(Shared::new(config, Clock::system(), &Registry::default(), State::default(), None)))
     }
 
-    /// Opens the store in `folder` and makes it if it is not there.
+    /// Opens the store in `folder`, makes it if it is not there, and starts its two threads. Cost: reads the
+    /// WAL since the last cut, a second per some million samples.
     ///
     /// # Errors
-    /// When the folder cannot be used. Damage is not an error: it is put aside and counted.
-    pub fn open(
-        _config: Config,
-        _disk: Arc<dyn Disk>,
-        _folder: &Path,
-        _clock: Clock,
-        _registry: &Registry,
-    ) -> Result<Self> {
-        Ok(Db::default())
+    /// When the folder cannot be used. Damage is not an error: it is put aside in `quarantine` beside the
+    /// folder, logged and counted.
+    pub fn open(config: Config, disk: Arc<dyn Disk>, folder: &Path, clock: Clock, registry: &Registry) -> Result<Self> {
+        let sync = config.wal_sync;
+        let db = Self::open_without_threads(config, disk, folder, clock, registry)?;
+        maintenance::start(&db.0, sync)?;
+        Ok(db)
     }
 
-    /// Syncs the WAL and ends the store's threads; later appends are refused.
-    pub fn close(&self) {}
+    /// Opens the store; maintenance is done only by [`Db::maintain`], syncs only by policy `always`.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub(crate) fn open_without_threads(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        clock: Clock,
+        registry: &Registry,
+    ) -> Result<Self> {
+        let started = clock.elapsed();
+        let instruments = Instruments::new(registry);
+        let opened = repair::open(&disk, folder, config.wal_sync, &clock)?;
+        let state = State { head: opened.head, blocks: Arc::new(opened.blocks), sequence: 0 };
+        let stored = Stored { disk, folder: folder.to_owned(), wal: opened.wal };
+        let replayed = opened.replayed;
+        let shared = Shared::new(config, clock, registry, state, Some(stored));
+        for (what, damage) in &opened.damages {
+            shared.report(what, damage);
+        }
+        instruments.wal_truncated.add(opened.truncated_bytes);
+        if opened.truncated_bytes > 0 {
+            warn!(bytes = opened.truncated_bytes, "torn end of the WAL truncated");
+        }
+        let took = shared.clock.elapsed().saturating_sub(started);
+        instruments.replay_seconds.set(took.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats")]
+        instruments.replay_orphans.set(replayed.orphans as f64);
+        let (series, samples) = (shared.read().head.series_count(), replayed.samples);
+        info!(series, samples, orphans = replayed.orphans, ?took, "metric store opened");
+        Ok(Db(Arc::new(shared)))
+    }
+
+    /// Syncs the WAL and ends the store's threads; later appends are refused. Waits for a pass of maintenance
+    /// to come to a good end.
+    pub fn close(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.stop.now();
+        let _pass = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stored) = &self.0.stored
+            && let Err(error) = stored.wal.sync()
+        {
+            warn!(%error, "cannot sync the WAL at the end");
+        }
+    }
+
+    /// Changes how long samples are kept.
+    pub fn set_retention(&self, retention: Duration) {
+        self.0.retention_ms.store(millis(retention), Ordering::Relaxed);
+    }
+
+    /// Bounds the bytes that blocks may take; the oldest go first, but never the last 24 hours.
+    pub fn set_bytes_max(&self, bytes: Option<u64>) {
+        self.0.bytes_max.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 
     /// Returns the stretches of time, whole minutes, that received samples older than the newest data by more
     /// than a minute since `sequence` was returned (0: since ever, as far as known), and the sequence to ask
     /// with next time. A reader that follows the newest data with a cursor reads these stretches again.
     ///
-    /// Shape: sorted, not overlapping, at most a few thousand; when there were more, neighbours are joined, so
-    /// the answer covers too much rather than too little. Survives a restart.
+    /// Shape: sorted, not overlapping, at most some twenty thousand; when there were more, neighbours are
+    /// joined, so the answer covers too much rather than too little. Survives a restart.
     #[must_use]
     pub fn late_since(&self, sequence: u64) -> (u64, Vec<TimeRange>) {
-        (sequence, Vec::new())
+        self.0.read().head.late.since(sequence)
     }
 
     /// Returns the reference of a series, making the series if it is new; `None` if the limit on series
     /// refuses it.
     #[must_use]
     pub fn series_ref(&self, labels: &Labels) -> Option<SeriesRef> {
-        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let next = SeriesRef(inner.refs.len() as u64 + 1);
-        let found = *inner.refs.entry(labels.clone()).or_insert(next);
-        inner.series.entry(found).or_insert_with(|| (labels.clone(), BTreeMap::new()));
-        Some(found)
+        let reference = self.0.write().head.reference(labels, self.0.config.series_max)?;
+        Some(SeriesRef(u64::from(reference)))
     }
 
-    /// Appends a batch: one WAL record, then memory. Cost: under half a millisecond for a scrape.
+    /// Appends a batch: one WAL record, then memory. Cost: under half a millisecond for a scrape; with
+    /// `wal_sync: always` it waits for the disk.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] while the disk is full; nothing of the batch is kept then.
+    /// [`Error::ReadOnly`] while the disk is full or fails; nothing of the batch is kept then (with `always`
+    /// it may be kept, but is not safe). [`Error::Closed`] when the box is stopping.
     pub fn append(&self, batch: &Batch) -> Result<AppendOutcome> {
+        let shared = &*self.0;
+        if shared.is_closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        let started = shared.clock.elapsed();
         let mut outcome = AppendOutcome::default();
-        for (index, (key, timestamp, value)) in batch.samples.iter().enumerate() {
-            let series = match key {
-                Key::Ref(r) => Some(*r),
-                Key::Labels(labels) => self.series_ref(labels),
-            };
-            let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            let Some((_, samples)) = series.and_then(|r| inner.series.get_mut(&r)) else {
-                outcome.unknown_ref += 1;
-                outcome.unknown.push(index);
-                continue;
-            };
-            match samples.get(&timestamp.as_millis()) {
-                Some(old) if old.to_bits() == value.to_bits() => outcome.duplicate += 1,
-                Some(_) => outcome.conflicting += 1,
-                None => {
-                    samples.insert(timestamp.as_millis(), *value);
-                    outcome.appended += 1;
+        let mut state = shared.write();
+        let samples = shared.sort_out(&mut state.head, batch, &mut outcome);
+        let mut sequence = state.sequence;
+        if !samples.is_empty() {
+            sequence = shared.log(&mut state, &samples)?;
+            for sample in samples {
+                match state.head.add(sample, sequence) {
+                    Some(Added::InOrder) => outcome.appended += 1,
+                    Some(Added::OutOfOrder) => {
+                        outcome.appended += 1;
+                        outcome.out_of_order += 1;
+                    }
+                    Some(Added::Duplicate) => outcome.duplicate += 1,
+                    Some(Added::Conflicting) => outcome.conflicting += 1,
+                    None => outcome.unknown_ref += 1,
                 }
             }
         }
+        drop(state);
+        if shared.config.wal_sync == WalSync::Always
+            && let Some(stored) = &shared.stored
+        {
+            stored.wal.sync_to(sequence).map_err(|e| shared.refuse(&e))?;
+        }
+        shared.count(&outcome);
+        shared.instruments.append_seconds.observe_duration(shared.clock.elapsed().saturating_sub(started));
         Ok(outcome)
     }
 
-    /// Returns a snapshot to read from.
+    /// Returns a view to read from.
     #[must_use]
     pub fn querier(&self) -> Querier {
-        Querier { db: self.clone() }
+        Querier::new(self.clone())
     }
 
     /// Keeps what a sender said about a metric name.
     pub fn set_metadata(&self, metric: &str, metadata: Metadata) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).metadata.insert(metric.to_owned(), metadata);
+        if self.0.read().head.metadata.get(metric) == Some(&metadata) {
+            return;
+        }
+        if self.0.write().head.set_metadata(metric, metadata.clone())
+            && let Some(stored) = &self.0.stored
+        {
+            // Not worth refusing anything for: a sender says it again.
+            let _ = stored.wal.append_logged(&Logged::Metadata(vec![(metric.to_owned(), metadata)]));
+        }
     }
 
     /// Returns what is known about metric names, by name.
     #[must_use]
     pub fn metadata(&self) -> Vec<(String, Metadata)> {
-        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        inner.metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect()
-    }
-
-    /// Returns figures about the store.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Stats { head_series: inner.series.len() as u64, ..Stats::default() }
+        let mut known: Vec<(String, Metadata)> =
+            self.0.read().head.metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect();
+        known.sort_by(|a, b| a.0.cmp(&b.0));
+        known
     }
 }
 
-/// A consistent view of the store at one moment.
-#[derive(Debug)]
-pub struct Querier {
-    db: Db,
-}
+impl Shared {
+    fn new(config: Config, clock: Clock, registry: &Registry, state: State, stored: Option<Stored>) -> Self {
+        Shared {
+            retention_ms: AtomicI64::new(millis(config.retention)),
+            config,
+            state: RwLock::new(state),
+            stored,
+            cache: IndexCache::default(),
+            instruments: Instruments::new(registry),
+            space: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            stop: Arc::default(),
+            maintenance: Mutex::new(maintenance::Memory::new(&clock)),
+            clock,
+            bytes_max: AtomicU64::new(u64::MAX),
+            synced_at_ms: AtomicU64::new(0),
+            damages: Mutex::default(),
+        }
+    }
 
-impl Querier {
-    /// Returns the series that pass all matchers, each with its samples in `[min, max]`, both ends
-    /// included; series without a sample there are left out. Sorted by labels. `samples_max` bounds what
-    /// may be decoded in all; going over it ends the iteration with an error.
-    ///
-    /// # Errors
-    /// [`Error::TooManySamples`] when the budget is known to be too small before reading.
-    pub fn select(
-        &self,
-        matchers: &[Matcher],
-        min: Timestamp,
-        max: Timestamp,
-        samples_max: usize,
-    ) -> Result<SeriesSet> {
-        let inner = self.db.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        let mut total = 0;
-        for (labels, samples) in inner.series.values() {
-            if !matchers.iter().all(|m| m.matches_labels(labels)) || min > max {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the oldest time that is taken and kept.
+    pub(super) fn oldest_ms(&self, now: i64) -> i64 {
+        now.saturating_sub(self.retention_ms.load(Ordering::Relaxed))
+    }
+
+    /// Resolves series and leaves out what is refused or there already.
+    fn sort_out(&self, head: &mut Head, batch: &Batch, outcome: &mut AppendOutcome) -> Vec<LoggedSample> {
+        let now = self.clock.now();
+        let (oldest, newest) = (self.oldest_ms(now.as_millis()), (now + self.config.ahead_max).as_millis());
+        let mut samples = Vec::with_capacity(batch.samples.len());
+        for (i, (key, timestamp, value)) in batch.samples.iter().enumerate() {
+            let time = timestamp.as_millis();
+            if time < oldest {
+                outcome.too_old += 1;
                 continue;
             }
-            let window = samples.range(min.as_millis()..=max.as_millis());
-            let (timestamps, values): (Vec<_>, Vec<_>) = window.map(|(t, v)| (*t, *v)).unzip();
-            total += timestamps.len();
-            if total > samples_max {
-                return Err(Error::TooManySamples { limit: samples_max });
+            if time > newest {
+                outcome.too_new += 1;
+                continue;
             }
-            if !timestamps.is_empty() {
-                found.push(SeriesSamples { labels: labels.clone(), timestamps, values });
+            let reference = match key {
+                Key::Ref(SeriesRef(r)) => u32::try_from(*r).ok(),
+                Key::Labels(labels) => match head.reference(labels, self.config.series_max) {
+                    None => {
+                        outcome.over_series_limit += 1;
+                        continue;
+                    }
+                    known => known,
+                },
+            };
+            let Some((reference, series)) = reference.and_then(|r| Some((r, head.get(r)?))) else {
+                outcome.unknown_ref += 1;
+                outcome.unknown.push(i);
+                continue;
+            };
+            match if series.is_in_order(time) { None } else { series.find(time) } {
+                Some(there) if there.to_bits() == value.to_bits() => outcome.duplicate += 1,
+                Some(_) => outcome.conflicting += 1,
+                None => samples.push(LoggedSample { series: reference, time, value: *value }),
             }
         }
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(SeriesSet { series: found.into_iter() })
+        samples
     }
 
-    /// Returns the label sets of the series that pass all matchers and have a sample, or may have one, in
-    /// `[min, max]`; sorted.
-    ///
-    /// # Errors
-    /// When a block cannot be read.
-    pub fn series(&self, matchers: &[Matcher], min: Timestamp, max: Timestamp) -> Result<Vec<Labels>> {
-        Ok(self.select(matchers, min, max, usize::MAX)?.filter_map(|s| s.ok().map(|s| s.labels)).collect())
+    /// Writes a batch to the WAL; returns its sequence.
+    fn log(&self, state: &mut State, samples: &[LoggedSample]) -> Result<u64> {
+        let Some(stored) = &self.stored else {
+            state.sequence += 1;
+            return Ok(state.sequence);
+        };
+        if self.lock_space().is_read_only() && !self.measure_space() {
+            return Err(self.read_only());
+        }
+        let new = state.head.unlogged(samples);
+        match stored.wal.append_batch(&new, samples) {
+            Ok((sequence, bytes)) => {
+                self.instruments.written.with(&["wal"]).add(bytes as u64);
+                Ok(sequence)
+            }
+            Err(error) => Err(self.refuse(&error)),
+        }
     }
 
-    /// Returns the label names of such series; sorted, unique.
-    ///
-    /// # Errors
-    /// When a block cannot be read.
-    pub fn label_names(&self, matchers: &[Matcher], min: Timestamp, max: Timestamp) -> Result<Vec<String>> {
-        let series = self.series(matchers, min, max)?;
-        let names: std::collections::BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+    /// Notes that the disk refused; returns what an appender is told.
+    fn refuse(&self, error: &disk::Error) -> Error {
+        let mut space = self.lock_space();
+        if !space.is_read_only() {
+            warn!(%error, "disk refuses writes: storage is read-only until it takes them again");
+        }
+        space.found_full();
+        drop(space);
+        self.instruments.read_only.set(1.0);
+        self.read_only()
     }
 
-    /// Returns the values of one label among such series; sorted, unique.
-    ///
-    /// # Errors
-    /// When a block cannot be read.
-    pub fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        min: Timestamp,
-        max: Timestamp,
-    ) -> Result<Vec<String>> {
-        let series = self.series(matchers, min, max)?;
-        let values: std::collections::BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
-        let _ = LABEL_NAME;
-        Ok(values.into_iter().map(str::to_owned).collect())
+    fn read_only(&self) -> Error {
+        let space = self.stored.as_ref().and_then(|s| s.disk.space(&s.folder).ok());
+        Error::ReadOnly { free_bytes: space.map_or(0, |s| s.free_bytes), needed_bytes: WRITABLE_FROM_BYTES }
     }
+
+    /// Looks at the free space; returns whether appends may be taken.
+    pub(super) fn measure_space(&self) -> bool {
+        let Some(stored) = &self.stored else { return true };
+        // A disk that cannot be asked is tried.
+        let Ok(space) = stored.disk.space(&stored.folder) else { return true };
+        let mut watch = self.lock_space();
+        let was_read_only = watch.is_read_only();
+        let is_writable = watch.measured(space);
+        if was_read_only == is_writable {
+            self.instruments.read_only.set(if is_writable { 0.0 } else { 1.0 });
+            let free_bytes = space.free_bytes;
+            if is_writable {
+                info!(free_bytes, "disk has space again: storage takes samples");
+            } else {
+                warn!(free_bytes, "disk is nearly full: storage is read-only");
+            }
+        }
+        is_writable
+    }
+
+    fn lock_space(&self) -> std::sync::MutexGuard<'_, SpaceWatch> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, outcome: &AppendOutcome) {
+        self.instruments.appended.add(outcome.appended);
+        if outcome.out_of_order > 0 {
+            self.instruments.out_of_order.add(outcome.out_of_order);
+        }
+        let reasons = [
+            ("duplicate", outcome.duplicate),
+            ("conflicting", outcome.conflicting),
+            ("too_old", outcome.too_old),
+            ("too_new", outcome.too_new),
+            ("over_series_limit", outcome.over_series_limit),
+            ("unknown_ref", outcome.unknown_ref),
+        ];
+        for (reason, n) in reasons.into_iter().filter(|(_, n)| *n > 0) {
+            self.instruments.refused.with(&[reason]).add(n);
+        }
+    }
+
+    /// Counts, logs and keeps for pages that something on disk did not check out.
+    pub(super) fn report(&self, what: &str, damage: &str) {
+        self.instruments.damage.with(&[what]).inc();
+        warn!(what, damage, "damage on disk: corrupt data left out");
+        let mut damages = self.damages.lock().unwrap_or_else(PoisonError::into_inner);
+        if damages.len() == DAMAGES_MAX {
+            damages.pop_front();
+        }
+        damages.push_back(format!("{what}: {damage}"));
+    }
+
+    /// Returns what was found damaged since the start, oldest first.
+    pub(super) fn damages(&self) -> Vec<String> {
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Tells whether the store takes samples now.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.lock_space().is_read_only()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.now();
+    }
+}
+
+/// Returns a duration as milliseconds, as far as they fit.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Returns a time range that covers `[min, max]` of the model's times.
+pub(super) fn bounds(min: Timestamp, max: Timestamp) -> (i64, i64) {
+    (min.as_millis(), max.as_millis())
 }

@@ -1,12 +1,15 @@
 //! What can fail in the store, and what a caller can do about it.
 
+use crate::storage::disk;
+
 /// Result of a call to the store.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why the TSDB could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Free space is below the reserve: reads go on, appends are refused until space returns.
+    /// The disk is full or refuses writes: reads go on, appends are refused until it takes them again. Send
+    /// again later.
     #[error("storage is read-only: {free_bytes} bytes free, {needed_bytes} needed")]
     ReadOnly {
         /// Bytes free on the file system.
@@ -20,4 +23,10 @@ pub enum Error {
         /// The budget.
         limit: usize,
     },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// The store has been closed: the box is stopping.
+    #[error("storage is closed")]
+    Closed,
 }

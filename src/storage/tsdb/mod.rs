@@ -1,12 +1,55 @@
 //! The time-series store: samples in, windows of series out.
 //!
-//! SKELETON: keeps samples in memory only. Its owner replaces the inside; the signatures below are what the
-//! other rooms rely on.
+//! A batch is sorted out (series found, times checked), written to the WAL as one record, then put into the
+//! head. Every two hours what is older is cut from the head into an immutable block; blocks of a day become
+//! one; blocks beyond retention are unlinked whole. Samples may come in any order within retention. A query
+//! reads head and blocks as one, each sample once.
+//!
+//! ```text
+//! Batch -> wal -> head --cut--> blocks --merge--> day blocks --retention--> gone
+//!                   \______________\________________/
+//!                                Querier
+//! ```
+//!
+//! What is acknowledged survives the end of the process at once and a power cut after the next sync
+//! ([`WalSync`]). What does not check out on disk is put aside, reported and survived: opening never fails for
+//! damage. A full disk makes the store read-only until there is space.
+//!
+//! Costs, on the reference box: about 1 byte a sample in a two-hour block and in memory, 0.7 in a day block;
+//! 4 bytes written per sample over its life; half a microsecond to take a sample of a known series.
+//!
+//! Not for log lines (`logs`), settings (`state`) or last-known values (`last`).
+#![deny(clippy::indexing_slicing)]
+#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+mod batch;
+mod block;
+mod cache;
+mod chunk;
+mod column;
+mod compact;
 mod config;
+mod cut;
 mod db;
+#[cfg(test)]
+mod db_test;
 mod error;
+mod files;
+mod head;
+mod instruments;
+mod maintenance;
+mod merge;
+mod postings;
+mod querier;
+mod repair;
+mod retention;
+mod select;
+mod stats;
+mod wal;
 
+pub use batch::{AppendOutcome, Batch, SeriesRef};
 pub use config::{AHEAD_MAX_DEFAULT, Config, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
-pub use db::{AppendOutcome, Batch, Db, Querier, SeriesRef, SeriesSamples, SeriesSet, Stats};
+pub use db::Db;
 pub use error::{Error, Result};
+pub use querier::{Querier, SeriesSamples, SeriesSet};
+pub use stats::{Cardinality, Stats};

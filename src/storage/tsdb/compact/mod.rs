@@ -1,0 +1,6 @@
+//! Merging blocks: two hours become a day, late data is folded in, what stands twice falls away.
+
+mod plan;
+mod run;
+
+pub(crate) use plan::{WINDOW_MS, plan, window_of};

@@ -1,0 +1,108 @@
+//! Merges the planned blocks into one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::info;
+
+use super::plan::{DAY_MS, Plan};
+use crate::storage::disk::{self, Corruption};
+use crate::storage::tsdb::block::{Block, BlockWriter, Origin};
+use crate::storage::tsdb::column::Effort;
+use crate::storage::tsdb::db::{Shared, Stored};
+use crate::storage::tsdb::merge::{BlockSource, Merged, Source};
+use crate::storage::tsdb::postings::Postings;
+use crate::storage::tsdb::{Error, Result, files, repair};
+
+impl Shared {
+    /// Merges blocks into one and gives them up. Damaged ones are put aside instead. On failure all stays as
+    /// it was.
+    pub(in crate::storage::tsdb) fn merge(&self, plan: &Plan) -> Result<()> {
+        let Some(stored) = &self.stored else { return Ok(()) };
+        let started = self.clock.elapsed();
+        let blocks = self.read().blocks.clone();
+        let inputs: Vec<Arc<Block>> = blocks.iter().filter(|b| plan.inputs.contains(&b.meta.number)).cloned().collect();
+        let merged = self.write_merged(stored, plan, &inputs);
+        self.instruments.compactions.with(&[if merged.is_ok() { "ok" } else { "failed" }]).inc();
+        let (block, damaged) = merged?;
+        let bytes_before: u64 = inputs.iter().map(|b| b.meta.bytes).sum();
+        let bytes = block.as_ref().map_or(0, |b| b.meta.bytes);
+        self.replace(&inputs, block, &damaged);
+        let took = self.clock.elapsed().saturating_sub(started);
+        self.instruments.compaction_seconds.observe_duration(took);
+        info!(blocks = inputs.len(), window = ?plan.window, bytes_before, bytes, ?took, "blocks merged");
+        Ok(())
+    }
+
+    /// Writes the merged block; returns it and the names of the sources in which chunks did not check out.
+    fn write_merged(
+        &self,
+        stored: &Stored,
+        plan: &Plan,
+        inputs: &[Arc<Block>],
+    ) -> Result<(Option<Arc<Block>>, Vec<String>)> {
+        let mut sources = Vec::with_capacity(inputs.len());
+        for block in inputs {
+            let opened = block.load_index().and_then(|index| {
+                let ids = index.all();
+                BlockSource::new(block.clone(), Arc::new(index), ids, self.instruments.clone())
+            });
+            match opened {
+                Ok(source) => sources.push(Source::Block(Box::new(source))),
+                Err(disk::Error::Corruption(damage)) => {
+                    // Merged without it next time.
+                    repair::put_aside(self, block, &damage);
+                    return Ok((None, Vec::new()));
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+        let number = self.next_number(&[]);
+        let is_day = plan.window.end.as_millis() - plan.window.start.as_millis() >= DAY_MS;
+        let effort = if is_day { Effort::Small } else { Effort::Fast };
+        let folder = stored.folder.join(files::BLOCKS);
+        let mut writer = BlockWriter::begin(stored.disk.clone(), &folder, number, effort)?;
+        let mut merged = Merged::new(sources, i64::MIN, i64::MAX);
+        for (labels, window) in merged.by_ref() {
+            let done = if self.is_closed.load(Ordering::Relaxed) {
+                Err(Error::Closed)
+            } else {
+                writer.add(&labels, &window).map_err(Error::from)
+            };
+            if let Err(error) = done {
+                writer.abandon();
+                return Err(error);
+            }
+        }
+        let damaged = merged.damaged();
+        let origin = Origin {
+            number,
+            window: plan.window,
+            level: inputs.iter().map(|b| b.meta.level).max().unwrap_or(0) + 1,
+            rank: inputs.iter().map(|b| b.meta.rank).min().unwrap_or(number),
+            merged: inputs.iter().map(|b| b.name()).collect(),
+        };
+        Ok((self.finish_block(stored, writer, origin, "compaction")?, damaged))
+    }
+
+    /// Shows the merged block instead of its sources, in one step.
+    fn replace(&self, inputs: &[Arc<Block>], block: Option<Arc<Block>>, damaged: &[String]) {
+        let Some(block) = block else { return };
+        let is_input = |b: &Arc<Block>| inputs.iter().any(|i| i.meta.number == b.meta.number);
+        let mut state = self.write();
+        let mut all: Vec<Arc<Block>> = state.blocks.iter().filter(|b| !is_input(b)).cloned().chain([block]).collect();
+        all.sort_by_key(|b| b.meta.rank);
+        state.blocks = Arc::new(all);
+        drop(state);
+        for input in inputs {
+            self.cache.forget(input.meta.number);
+            if damaged.contains(&input.name()) {
+                let reason = "chunks did not check out while merging; the rest has been merged".to_owned();
+                let damage = Corruption { file: input.folder.clone(), offset: 0, bytes: 0, reason };
+                repair::keep_damaged(self, input, &damage);
+            } else {
+                input.give_up();
+            }
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The store beside a plain map, through cuts, merges, crashes, full and failing disks. A failure names the
+//! seed that replays it.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "tests: seeds from the environment, small numbers"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Batch, Config, Db, Error, SeriesRef, WalSync};
+use crate::clock::Clock;
+use crate::instrument::Registry;
+use crate::model::{Labels, MatchOp, Matcher, Metadata, MetricKind, Timestamp, stale_nan};
+use crate::storage::disk::{Disk, Fault, FaultyDisk};
+
+const FOLDER: &str = "/data/tsdb";
+const START_MS: i64 = 1_790_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
+
+fn config(wal_sync: WalSync) -> Config {
+    Config {
+        retention: Duration::from_secs(30 * 24 * 3600),
+        wal_sync,
+        series_max: 1000,
+        ahead_max: Duration::from_secs(600),
+    }
+}
+
+fn open_at(disk: &FaultyDisk, clock: &Clock, wal_sync: WalSync) -> Result<Db, Error> {
+    Db::open_without_threads(config(wal_sync), disk.shared(), Path::new(FOLDER), clock.clone(), &Registry::default())
+}
+
+fn open(disk: &FaultyDisk, clock: &Clock) -> Db {
+    open_at(disk, clock, WalSync::Never).unwrap()
+}
+
+fn labels(metric: &str, instance: &str) -> Labels {
+    Labels::from_pairs([("__name__", metric), ("instance", instance)])
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(ms)
+}
+
+fn append(db: &Db, labels: &Labels, samples: &[(i64, f64)]) -> super::AppendOutcome {
+    let mut batch = Batch::default();
+    samples.iter().for_each(|(t, v)| batch.push(labels, at(*t), *v));
+    db.append(&batch).unwrap()
+}
+
+type Model = BTreeMap<Labels, BTreeMap<i64, u64>>;
+
+fn read(db: &Db) -> Model {
+    let set = db.querier().select(&[], Timestamp::MIN, Timestamp::MAX, usize::MAX).unwrap();
+    let series = set.map(|s| s.unwrap());
+    series.map(|s| (s.labels, s.timestamps.into_iter().zip(s.values.iter().map(|v| v.to_bits())).collect())).collect()
+}
+
+fn selected(db: &Db, matchers: &[Matcher]) -> Vec<String> {
+    let set = db.querier().select(matchers, Timestamp::MIN, Timestamp::MAX, usize::MAX).unwrap();
+    set.map(|s| s.unwrap().labels.to_string()).collect()
+}
+
+#[test]
+fn samples_survive_the_end_of_the_process() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let values =
+        [(START_MS - 5, 1.5), (START_MS - 4, stale_nan()), (START_MS - 3, -0.0), (START_MS - 2, f64::INFINITY)];
+    assert_eq!(append(&db, &labels("up", "a"), &values).appended, 4);
+    db.set_metadata("up", Metadata { kind: MetricKind::Gauge, help: "Up.".to_owned(), unit: String::new() });
+    let before = read(&db);
+    drop(db);
+    let db = open(&disk, &clock);
+    assert_eq!(read(&db), before);
+    assert_eq!(db.metadata().len(), 1);
+    assert_eq!(before[&labels("up", "a")].len(), 4);
+}
+
+#[test]
+fn what_is_refused_is_counted_by_reason() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let up = labels("up", "a");
+    let retention_ms = 30 * 24 * HOUR_MS;
+    let samples = [
+        (START_MS, 1.0),
+        (START_MS, 1.0),
+        (START_MS, 2.0),
+        (START_MS + 600_000, 3.0),
+        (START_MS + 600_001, 3.0),
+        (START_MS - retention_ms, 4.0),
+        (START_MS - retention_ms - 1, 4.0),
+    ];
+    let mut batch = Batch::default();
+    samples.iter().for_each(|(t, v)| batch.push(&up, at(*t), *v));
+    batch.push_ref(SeriesRef(77), at(START_MS), 1.0);
+    let outcome = db.append(&batch).unwrap();
+    assert_eq!((outcome.appended, outcome.out_of_order), (3, 1));
+    assert_eq!((outcome.duplicate, outcome.conflicting), (1, 1));
+    assert_eq!((outcome.too_new, outcome.too_old), (1, 1));
+    assert_eq!((outcome.unknown_ref, outcome.unknown), (1, vec![7]));
+    let again = db.append(&batch).unwrap();
+    assert_eq!((again.appended, again.duplicate, again.conflicting), (0, 4, 1));
+    for i in 0..1100 {
+        let _ = db.series_ref(&labels("m", &i.to_string()));
+    }
+    assert_eq!(db.series_ref(&labels("m", "x")), None);
+    assert_eq!(append(&db, &labels("m", "y"), &[(START_MS, 1.0)]).over_series_limit, 1);
+    assert_eq!(append(&db, &up, &[(START_MS + 1, 1.0)]).appended, 1);
+}
+
+#[test]
+fn samples_of_1970_are_taken_and_read_when_retention_allows() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let century = Config { retention: Duration::from_secs(100 * 366 * 24 * 3600), ..config(WalSync::Never) };
+    let reopen = || {
+        let (shared, registry) = (disk.shared(), Registry::default());
+        Db::open_without_threads(century.clone(), shared, Path::new(FOLDER), clock.clone(), &registry).unwrap()
+    };
+    let db = reopen();
+    let samples: Vec<(i64, f64)> = (0..1000).map(|i| (i * 60_000, i as f64)).collect();
+    for chunk in samples.chunks(10) {
+        append(&db, &labels("old", "a"), chunk);
+        append(&db, &labels("new", "a"), &[(START_MS + chunk[0].0 / 60_000, 1.0)]);
+    }
+    let expected = read(&db);
+    assert_eq!(expected[&labels("old", "a")].len(), 1000);
+    db.maintain();
+    assert_eq!(read(&db), expected);
+    assert!(db.stats().blocks > 0);
+    drop(db);
+    assert_eq!(read(&reopen()), expected);
+}
+
+#[test]
+fn matchers_select_the_same_from_head_and_blocks() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    for i in 0..30 {
+        append(&db, &labels("up", &format!("10.0.0.{i}")), &[(START_MS, 1.0)]);
+        append(&db, &labels("down", &format!("press{i}")), &[(START_MS, 1.0)]);
+    }
+    append(&db, &Labels::from_pairs([("__name__", "bare")]), &[(START_MS, 1.0)]);
+    let check = |name: &str, op, value: &str, expected: usize| {
+        let matcher = Matcher::new(name, op, value).unwrap();
+        assert_eq!(selected(&db, &[matcher]).len(), expected, "{name} {op:?} {value}");
+        let both =
+            [Matcher::new("__name__", MatchOp::Regex, "up|bare").unwrap(), Matcher::new(name, op, value).unwrap()];
+        let plain = db.querier().series(&[], Timestamp::MIN, Timestamp::MAX).unwrap();
+        let plain = plain.iter().filter(|l| both.iter().all(|m| m.matches_labels(l))).count();
+        assert_eq!(selected(&db, &both).len(), plain, "up|bare and {name} {op:?} {value}");
+    };
+    for round in 0..2 {
+        check("__name__", MatchOp::Equal, "up", 30);
+        check("__name__", MatchOp::NotEqual, "up", 31);
+        check("instance", MatchOp::Equal, "", 1);
+        check("instance", MatchOp::NotEqual, "", 60);
+        check("instance", MatchOp::Regex, "press.*", 30);
+        check("instance", MatchOp::Regex, "press1|press2|10.0.0.3", 3);
+        check("instance", MatchOp::Regex, ".*", 61);
+        check("instance", MatchOp::Regex, ".+", 60);
+        check("instance", MatchOp::NotRegex, "press.*", 31);
+        check("instance", MatchOp::NotRegex, "press1|", 59);
+        check("nothing", MatchOp::Equal, "x", 0);
+        check("nothing", MatchOp::NotEqual, "x", 61);
+        if round == 0 {
+            db.flush().unwrap();
+            assert_eq!(db.stats().head_samples, 0);
+        }
+    }
+    let names = db.querier().label_names(&[], Timestamp::MIN, Timestamp::MAX).unwrap();
+    assert_eq!(names, ["__name__", "instance"]);
+    let metrics = db.querier().label_values("__name__", &[], Timestamp::MIN, Timestamp::MAX).unwrap();
+    assert_eq!(metrics, ["bare", "down", "up"]);
+}
+
+#[test]
+fn a_budget_of_samples_ends_a_selection() {
+    let db = Db::in_memory();
+    append(&db, &labels("a", "1"), &[(1, 1.0), (2, 1.0)]);
+    append(&db, &labels("b", "1"), &[(1, 1.0), (2, 1.0)]);
+    let read = |limit| db.querier().select(&[], at(0), at(9), limit).unwrap().collect::<Vec<_>>();
+    assert_eq!(read(4).len(), 2);
+    let over = read(3);
+    assert!(over[0].is_ok() && matches!(over[1], Err(Error::TooManySamples { limit: 3 })));
+    assert_eq!(over.len(), 2);
+}
+
+#[test]
+fn blocks_are_cut_merged_and_retired_as_time_goes() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let reference = db.series_ref(&labels("up", "a")).unwrap();
+    let mut appended = 0;
+    for _ in 0..(40 * 24 * 2) {
+        clock.advance(Duration::from_secs(1800));
+        let mut batch = Batch::default();
+        batch.push_ref(reference, clock.now(), 1.0);
+        appended += db.append(&batch).unwrap().appended;
+        db.maintain();
+    }
+    assert_eq!(appended, 40 * 48);
+    let stats = db.stats();
+    let kept_days = (stats.max_time.unwrap().as_millis() - stats.min_time.unwrap().as_millis()) / (24 * HOUR_MS);
+    assert!((30..=31).contains(&kept_days), "{kept_days} days kept");
+    assert!((30..=50).contains(&stats.blocks), "{} blocks", stats.blocks);
+    assert!(stats.head_samples < 10 && stats.wal_bytes < 10_000, "{stats:?}");
+    let samples = read(&db)[&labels("up", "a")].len();
+    assert!((30 * 48..=32 * 48).contains(&samples), "{samples}");
+    db.set_bytes_max(Some(1));
+    db.maintain();
+    let stats = db.stats();
+    let left = stats.max_time.unwrap().as_millis() - stats.min_time.unwrap().as_millis();
+    assert!((24 * HOUR_MS..=52 * HOUR_MS).contains(&left), "a day is kept whatever the limit: {left}");
+}
+
+#[test]
+fn a_series_that_ended_leaves_the_head_and_its_reference_is_unknown() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let reference = db.series_ref(&labels("up", "a")).unwrap();
+    append(&db, &labels("up", "a"), &[(START_MS, 1.0)]);
+    for _ in 0..2 {
+        clock.advance(Duration::from_secs(3 * 3600));
+        append(&db, &labels("up", "b"), &[(clock.now().as_millis(), 1.0)]);
+        db.maintain();
+    }
+    assert_eq!(db.stats().head_series, 1);
+    let mut batch = Batch::default();
+    batch.push_ref(reference, clock.now(), 1.0);
+    assert_eq!(db.append(&batch).unwrap().unknown, [0]);
+    assert_eq!(selected(&db, &[Matcher::equal("instance", "a")]).len(), 1);
+    drop(db);
+    let db = open(&disk, &clock);
+    assert_eq!(selected(&db, &[]).len(), 2);
+}
+
+#[test]
+fn late_samples_are_found_by_a_reader_with_a_cursor_also_after_a_restart() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    append(&db, &labels("up", "a"), &[(START_MS, 1.0)]);
+    let (cursor, ranges) = db.late_since(0);
+    assert!(ranges.is_empty());
+    append(&db, &labels("up", "b"), &[(START_MS - 5 * HOUR_MS, 1.0)]);
+    for _ in 0..3 {
+        let db = open(&disk, &clock);
+        let (next, ranges) = db.late_since(cursor);
+        assert_eq!(ranges.len(), 1);
+        assert!(ranges[0].contains(at(START_MS - 5 * HOUR_MS)));
+        assert!(db.late_since(next).1.is_empty());
+        db.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_by_itself() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    append(&db, &labels("up", "a"), &[(START_MS, 1.0)]);
+    let used = (1 << 40) - disk.space(Path::new("/")).unwrap().free_bytes;
+    disk.set_capacity(Some(used + 10));
+    let mut batch = Batch::default();
+    batch.push(&labels("up", "a"), at(START_MS + 1), 2.0);
+    assert!(matches!(db.append(&batch), Err(Error::ReadOnly { .. })));
+    assert!(db.stats().is_read_only);
+    assert_eq!(read(&db)[&labels("up", "a")].len(), 1);
+    disk.set_capacity(None);
+    assert_eq!(db.append(&batch).unwrap().appended, 1);
+    assert!(!db.stats().is_read_only);
+    drop(db);
+    assert_eq!(read(&open(&disk, &clock))[&labels("up", "a")].len(), 2);
+}
+
+#[test]
+fn a_damaged_block_is_put_aside_and_the_rest_served() {
+    for (file, offset) in [("index", 20), ("meta.json", 30), ("chunks", 3)] {
+        let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+        let db = open(&disk, &clock);
+        append(
+            &db,
+            &labels("up", "a"),
+            &[(START_MS - 30 * HOUR_MS, 1.0), (START_MS - 10 * HOUR_MS, 2.0), (START_MS, 3.0)],
+        );
+        db.flush().unwrap();
+        drop(db);
+        let blocks = disk.list(Path::new("/data/tsdb/blocks")).unwrap();
+        assert_eq!(blocks.len(), 3);
+        disk.flip(&Path::new("/data/tsdb/blocks").join(&blocks[0].name).join(file), offset, 0x20);
+        let db = open(&disk, &clock);
+        assert_eq!(read(&db)[&labels("up", "a")].len(), 2, "{file}");
+        assert_eq!(db.stats().damages.len(), 1, "{file}");
+        assert_eq!(db.stats().blocks, 2, "{file}");
+        let quarantine = disk.list(Path::new("/data/quarantine")).unwrap();
+        assert_eq!(quarantine.len(), 1, "{file}");
+    }
+}
+
+#[test]
+fn a_damaged_chunk_costs_that_chunk_only() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    append(&db, &labels("up", "a"), &[(START_MS, 1.0)]);
+    append(&db, &labels("up", "b"), &[(START_MS, 2.0)]);
+    db.flush().unwrap();
+    let block = disk.list(Path::new("/data/tsdb/blocks")).unwrap().remove(0).name;
+    let chunks = Path::new("/data/tsdb/blocks").join(block).join("chunks");
+    let size = disk.open(&chunks).unwrap().size().unwrap();
+    disk.flip(&chunks, usize::try_from(size).unwrap() - 1, 0xff);
+    assert_eq!(read(&db).keys().map(ToString::to_string).collect::<Vec<_>>(), ["up{instance=\"a\"}"]);
+}
+
+/// Pseudo-random numbers that never change. Source: Steele et al., SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn value(&mut self) -> f64 {
+        match self.below(8) {
+            0 => stale_nan(),
+            1 => f64::from_bits(self.below(u64::MAX)),
+            2 => f64::INFINITY,
+            3 => self.below(1000) as f64 / 10.0,
+            _ => self.below(1_000_000) as f64,
+        }
+    }
+}
+
+/// One run: the store, and beside it what was acknowledged and what is sure to last.
+struct Run {
+    seed: u64,
+    random: Random,
+    disk: FaultyDisk,
+    clock: Clock,
+    sync: WalSync,
+    db: Db,
+    /// Everything that was acknowledged.
+    acknowledged: Model,
+    /// What a power cut must leave.
+    lasting: Model,
+    /// Everything that was ever sent, with all values: nothing else may appear.
+    sent: BTreeMap<Labels, BTreeMap<i64, Vec<u64>>>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let disk = FaultyDisk::new(seed);
+        let clock = Clock::hand_set(at(START_MS));
+        let sync = if seed.is_multiple_of(3) { WalSync::Always } else { WalSync::Interval(Duration::from_secs(1)) };
+        let db = open_at(&disk, &clock, sync).unwrap();
+        let random = Random(seed);
+        Run {
+            seed,
+            random,
+            disk,
+            clock,
+            sync,
+            db,
+            acknowledged: Model::new(),
+            lasting: Model::new(),
+            sent: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..60 => self.append(),
+            60..70 => self.sync(),
+            70..76 => self.clock.advance(Duration::from_secs(60 * self.random.below(200))),
+            76..82 => self.db.maintain(),
+            82..84 => drop(self.db.flush()),
+            84..88 => self.check(),
+            88..92 => self.kill(),
+            92..95 => self.power_cut(),
+            95..99 => {
+                let fault = if self.random.below(2) == 0 { Fault::Eio } else { Fault::Enospc };
+                self.disk.fail_call(1 + self.random.below(40), fault);
+            }
+            _ => {
+                self.disk.fail_call(1 + self.random.below(40), Fault::PowerCut);
+            }
+        }
+    }
+
+    fn append(&mut self) {
+        let mut batch = Batch::default();
+        let mut sent = Vec::new();
+        let now = self.clock.now().as_millis();
+        for _ in 0..=self.random.below(20) {
+            let series = labels("m", &self.random.below(6).to_string());
+            let age = match self.random.below(10) {
+                0 => self.random.below(72) as i64 * HOUR_MS,
+                1 => self.random.below(600) as i64 * 1000,
+                _ => self.random.below(20) as i64,
+            };
+            let (time, value) = (now - age, self.random.value());
+            batch.push(&series, at(time), value);
+            sent.push((series, time, value.to_bits()));
+        }
+        let taken = self.db.append(&batch);
+        for (series, time, bits) in sent {
+            self.sent.entry(series.clone()).or_default().entry(time).or_default().push(bits);
+            if taken.is_ok() {
+                self.acknowledged.entry(series).or_default().entry(time).or_insert(bits);
+            }
+        }
+        if taken.is_ok() && self.sync == WalSync::Always {
+            self.lasting = self.acknowledged.clone();
+        }
+    }
+
+    fn sync(&mut self) {
+        if self.db.0.stored.as_ref().unwrap().wal.sync().is_ok() {
+            self.lasting = self.acknowledged.clone();
+        }
+    }
+
+    fn check(&self) {
+        if !self.has_power() {
+            return;
+        }
+        let found = read(&self.db);
+        self.check_holds(&found, &self.acknowledged, "acknowledged");
+    }
+
+    fn reopen(&mut self) {
+        self.db = open_at(&self.disk, &self.clock, self.sync).unwrap_or_else(|e| panic!("seed {}: {e}", self.seed));
+    }
+
+    /// Ends the process. A disk without power is switched on again too.
+    fn kill(&mut self) {
+        self.disk.mend();
+        if !self.has_power() {
+            return self.power_cut();
+        }
+        self.reopen();
+        self.check();
+    }
+
+    fn has_power(&self) -> bool {
+        self.disk.list(Path::new("/")).is_ok()
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.crash();
+        self.reopen();
+        let found = read(&self.db);
+        self.check_holds(&found, &self.lasting, "synced");
+        self.acknowledged.clone_from(&found);
+        self.lasting = found;
+    }
+
+    /// Checks that `found` has all of `expected` and nothing that was never sent. An append that was refused
+    /// may have left samples when its sync failed, not when its write did.
+    fn check_holds(&self, found: &Model, expected: &Model, what: &str) {
+        let seed = self.seed;
+        for (series, samples) in expected {
+            let there = found.get(series).unwrap_or_else(|| panic!("seed {seed}: {series} was {what} and is lost"));
+            for (time, bits) in samples {
+                let value = there.get(time).copied();
+                // Two different values for one time: after a refused write either may be first.
+                let is_known = value.is_some_and(|v| v == *bits || self.sent[series][time].contains(&v));
+                assert!(is_known, "seed {seed}: {series} at {time} was {what}, found {value:x?}");
+            }
+        }
+        for (series, samples) in found {
+            for (time, bits) in samples {
+                let was_sent = self.sent.get(series).and_then(|s| s.get(time)).is_some_and(|v| v.contains(bits));
+                assert!(was_sent, "seed {seed}: {series} at {time}: {bits:x} was never sent");
+            }
+        }
+    }
+}
+
+fn simulate(seed: u64) {
+    let mut run = Run::new(seed);
+    for _ in 0..300 {
+        run.step();
+    }
+    run.kill();
+    run.power_cut();
+}
+
+#[test]
+fn the_store_keeps_its_promises_through_random_lives() {
+    let first = std::env::var("ANDON_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0_u64);
+    let count = std::env::var("ANDON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(30_u64);
+    for seed in first..first + count {
+        simulate(seed);
+    }
+}

@@ -1,0 +1,283 @@
+//! The store's own two threads: one syncs the WAL, one cuts, merges and retires blocks.
+//!
+//! Cutting and merging read and write series by series: memory is bounded by the longest series of a block
+//! and the block's index, and appends wait only while a few hundred series are looked at.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::block::BlockMeta;
+use super::compact::{WINDOW_MS, plan};
+use super::config::WalSync;
+use super::db::{Db, Shared, millis};
+use super::retention::expired;
+use super::{Error, Result};
+use crate::clock::Clock;
+use crate::storage::disk;
+
+/// A window is cut so long after its end: late samples of a slow sender still come into its block.
+pub(super) const SETTLE: Duration = Duration::from_secs(600);
+
+/// How often the thread looks whether there is something to do.
+const TICK: Duration = Duration::from_secs(5);
+
+/// After a failure the disk is left alone so long.
+const PAUSE: Duration = Duration::from_secs(120);
+
+/// With more in the WAL, everything is cut: bounds start time and memory.
+const WAL_BYTES_MAX: u64 = 384 << 20;
+
+/// With more late samples in the head, everything older is cut.
+const LATE_SAMPLES_MAX: u64 = 2_000_000;
+
+/// The last day is kept whatever the size limit says.
+const FLOOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Wall time and time since start may part by so much; more is a clock that was set, and nothing is retired.
+const CLOCK_STEP_MAX: Duration = Duration::from_secs(3600);
+
+/// Tells threads to stop.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Tells them now.
+    pub(super) fn now(&self) {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits so long or until told to stop; returns whether to stop.
+    fn wait(&self, time: Duration) -> bool {
+        let guard = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(guard, time, |is_set| !*is_set);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Tells whether to stop.
+    pub(super) fn is_set(&self) -> bool {
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What maintenance remembers from one pass to the next.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Up to where windows have been cut.
+    cut_until: Option<i64>,
+    /// Wall time less time since start, when first looked at.
+    clock_offset_ms: i64,
+    /// No writing before this, in time since start.
+    paused_until: Duration,
+    /// Blocks whose index has been checked up to this number.
+    pub(super) checked_until: u64,
+}
+
+impl Memory {
+    pub(super) fn new(clock: &Clock) -> Self {
+        Memory {
+            cut_until: None,
+            clock_offset_ms: clock_offset_ms(clock),
+            paused_until: Duration::ZERO,
+            checked_until: 0,
+        }
+    }
+
+    /// Tells whether the wall clock goes as the other does; after a step, from the next hour on again.
+    fn is_clock_steady(&self, clock: &Clock) -> bool {
+        clock_offset_ms(clock).abs_diff(self.clock_offset_ms) <= CLOCK_STEP_MAX.as_millis() as u64
+    }
+}
+
+fn clock_offset_ms(clock: &Clock) -> i64 {
+    clock.now().as_millis().saturating_sub(millis(clock.elapsed()))
+}
+
+/// Starts the threads.
+pub(super) fn start(shared: &Arc<Shared>, sync: WalSync) -> Result<()> {
+    if let WalSync::Interval(interval) = sync {
+        run(shared, "andon-wal-sync", interval, |shared| shared.sync())?;
+    } else {
+        run(shared, "andon-wal-sync", Duration::from_secs(1), |shared| {
+            shared.measure_space();
+        })?;
+    }
+    run(shared, "andon-tsdb", TICK, |shared| shared.pass())
+}
+
+/// Runs `work` again and again on a thread of its own, until the store is closed or dropped.
+fn run(shared: &Arc<Shared>, name: &str, every: Duration, work: fn(&Shared)) -> Result<()> {
+    let (weak, stop): (Weak<Shared>, _) = (Arc::downgrade(shared), shared.stop.clone());
+    let body = move || {
+        while !stop.wait(every) {
+            let Some(shared) = weak.upgrade() else { return };
+            work(&shared);
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(|_| ()).map_err(|source| {
+        let path = shared.stored.as_ref().map(|s| s.folder.clone()).unwrap_or_default();
+        Error::Disk(disk::Error::Io { operation: "start a thread for", path, source })
+    })
+}
+
+impl Db {
+    /// Does what is due: cuts, merges and retires blocks. The store's thread does so by itself; for tests and
+    /// for a clock that is set by hand.
+    pub fn maintain(&self) {
+        self.0.pass();
+    }
+
+    /// Cuts all that is in the head into blocks, whatever its age.
+    ///
+    /// # Errors
+    /// When the disk refuses; everything stays in the head then.
+    pub fn flush(&self) -> Result<()> {
+        let _alone = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.cut(i64::MAX)
+    }
+}
+
+impl Shared {
+    /// Syncs the WAL and looks at the disk.
+    fn sync(&self) {
+        let Some(stored) = &self.stored else { return };
+        let now_ms = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if stored.wal.unsynced_records() == 0 {
+            self.synced_at_ms.store(now_ms, Ordering::Relaxed);
+        } else {
+            let started = self.clock.elapsed();
+            match stored.wal.sync() {
+                Ok(()) => self.synced_at_ms.store(now_ms, Ordering::Relaxed),
+                Err(error) => error!(%error, "cannot sync the WAL; its records are written anew"),
+            }
+            self.instruments.sync_seconds.observe_duration(self.clock.elapsed().saturating_sub(started));
+        }
+        self.measure_space();
+        self.update_unsynced();
+    }
+
+    /// Shows how old the oldest sample is that a power cut would lose.
+    fn update_unsynced(&self) {
+        let now_ms = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let age_ms = now_ms.saturating_sub(self.synced_at_ms.load(Ordering::Relaxed));
+        self.instruments.unsynced_seconds.set(Duration::from_millis(age_ms).as_secs_f64());
+    }
+
+    /// One pass over all that may be due.
+    fn pass(&self) {
+        let Ok(mut memory) = self.maintenance.try_lock() else { return };
+        if self.stored.is_none() || self.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = self.clock.now().as_millis();
+        self.retire(&memory, now);
+        if self.clock.elapsed() >= memory.paused_until {
+            let done = self.cut_if_due(&mut memory, now).and_then(|()| self.merge_if_due(now));
+            if let Err(error) = done {
+                memory.paused_until = self.clock.elapsed() + PAUSE;
+                warn!(%error, "maintenance of the metric store failed; tried again in a while");
+            }
+        }
+        self.check_indexes(&mut memory);
+        self.show();
+    }
+
+    fn cut_if_due(&self, memory: &mut Memory, now: i64) -> Result<()> {
+        let settled = now.saturating_sub(millis(SETTLE)).div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
+        let (oldest, late) = {
+            let state = self.read();
+            (state.head.range().map(|r| r.0), state.head.late_samples)
+        };
+        let is_crowded = self.stored.as_ref().is_some_and(|s| s.wal.bytes() > WAL_BYTES_MAX);
+        let cutoff = if is_crowded {
+            i64::MAX
+        } else if memory.cut_until.is_none_or(|until| settled > until) || late > LATE_SAMPLES_MAX {
+            settled
+        } else {
+            return Ok(());
+        };
+        if oldest.is_some_and(|oldest| oldest < cutoff) {
+            self.cut(cutoff)?;
+        }
+        memory.cut_until = Some(settled);
+        Ok(())
+    }
+
+    fn merge_if_due(&self, now: i64) -> Result<()> {
+        while !self.stop.is_set() {
+            let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
+            let Some(plan) = plan(&metas, now, millis(SETTLE) * 3) else { break };
+            self.merge(&plan)?;
+        }
+        Ok(())
+    }
+
+    /// Removes blocks that are too old or too many.
+    fn retire(&self, memory: &Memory, now: i64) {
+        let bytes_max = Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX);
+        let oldest = if memory.is_clock_steady(&self.clock) { self.oldest_ms(now) } else { i64::MIN };
+        let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
+        let floor = metas.iter().map(|m| m.max_ms).max().unwrap_or(now).saturating_sub(millis(FLOOR));
+        let gone = expired(&metas, oldest, bytes_max, floor);
+        if gone.is_empty() {
+            return;
+        }
+        for meta in metas.iter().filter(|m| gone.contains(&m.number)) {
+            let reason = if meta.max_ms < oldest { "age" } else { "size" };
+            self.instruments.retired.with(&[reason]).inc();
+            info!(number = meta.number, range = ?meta.range(), bytes = meta.bytes, reason, "block retired");
+        }
+        self.give_up(&gone);
+    }
+
+    /// Takes blocks out of the store; their folders go with their last reader.
+    pub(super) fn give_up(&self, numbers: &[u64]) {
+        let mut state = self.write();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            state.blocks.iter().cloned().partition(|b| numbers.contains(&b.meta.number));
+        state.blocks = Arc::new(kept);
+        drop(state);
+        for block in gone {
+            self.cache.forget(block.meta.number);
+            block.give_up();
+        }
+    }
+
+    /// Reads the index of one block that has not been checked since the start; damage shows before somebody
+    /// asks for it.
+    fn check_indexes(&self, memory: &mut Memory) {
+        let blocks = self.read().blocks.clone();
+        let next = blocks.iter().filter(|b| b.meta.number > memory.checked_until).min_by_key(|b| b.meta.number);
+        let Some(block) = next else { return };
+        memory.checked_until = block.meta.number;
+        if let Err(disk::Error::Corruption(damage)) = block.load_index() {
+            super::repair::put_aside(self, block, &damage);
+        }
+    }
+
+    /// Updates the gauges.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats")]
+    fn show(&self) {
+        let state = self.read();
+        let i = &self.instruments;
+        i.head_series.set(state.head.series_count() as f64);
+        i.head_samples.set(state.head.samples as f64);
+        i.blocks.set(state.blocks.len() as f64);
+        i.block_bytes.set(state.blocks.iter().map(|b| b.meta.bytes).sum::<u64>() as f64);
+        drop(state);
+        if let Some(stored) = &self.stored {
+            i.wal_bytes.set(stored.wal.bytes() as f64);
+        }
+        if self.config.wal_sync == WalSync::Always {
+            i.unsynced_seconds.set(0.0);
+        } else if self.config.wal_sync == WalSync::Never {
+            self.update_unsynced();
+        }
+    }
+}

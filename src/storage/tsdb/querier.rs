@@ -1,0 +1,200 @@
+//! Reading: a view over head and blocks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::block::{Block, Index};
+use super::db::{Db, bounds};
+use super::head::Parts;
+use super::merge::{BlockSource, Merged, Source};
+use super::select::Selection;
+use super::{Error, Result, repair};
+use crate::model::{Labels, Matcher, Timestamp};
+use crate::storage::disk;
+
+/// One series with its samples in a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesSamples {
+    /// What names it.
+    pub labels: Labels,
+    /// Times in milliseconds, rising, unique.
+    pub timestamps: Vec<i64>,
+    /// Values; as many as timestamps. Staleness markers are among them.
+    pub values: Vec<f64>,
+}
+
+/// The series of a selection, sorted by labels, read one by one. What it reads stays on disk until it is
+/// dropped. A chunk that does not check out is left out, counted and logged.
+#[derive(Debug)]
+pub struct SeriesSet {
+    merged: Merged,
+    limit: usize,
+    left: usize,
+    has_failed: bool,
+}
+
+impl Iterator for SeriesSet {
+    type Item = Result<SeriesSamples>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let (labels, window) = self.merged.find(|(_, window)| !window.is_empty())?;
+        let Some(left) = self.left.checked_sub(window.len()) else {
+            self.has_failed = true;
+            return Some(Err(Error::TooManySamples { limit: self.limit }));
+        };
+        self.left = left;
+        Some(Ok(SeriesSamples { labels, timestamps: window.times, values: window.values }))
+    }
+}
+
+/// A view to read from. Each call sees the store at one moment, batches whole.
+#[derive(Debug)]
+pub struct Querier {
+    db: Db,
+}
+
+impl Querier {
+    pub(super) fn new(db: Db) -> Self {
+        Querier { db }
+    }
+
+    /// Returns the series that pass all matchers, each with its samples in `[min, max]`, both ends
+    /// included; series without a sample there are left out. Sorted by labels. `samples_max` bounds what
+    /// may be decoded in all; going over it ends the iteration with an error.
+    ///
+    /// # Errors
+    /// When a block cannot be read; one that does not check out is put aside and left out.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        min: Timestamp,
+        max: Timestamp,
+        samples_max: usize,
+    ) -> Result<SeriesSet> {
+        let (min, max) = bounds(min, max);
+        let selection = Selection::new(matchers);
+        let (head, blocks) = self.snapshot(&selection, min, max);
+        let mut sources = Vec::with_capacity(blocks.len() + 1);
+        for block in blocks {
+            let opened = self.index(&block).and_then(|index| {
+                let ids = selection.select(&*index);
+                BlockSource::new(block.clone(), index, ids, self.db.0.instruments.clone())
+            });
+            match opened {
+                Ok(source) => sources.push(Source::Block(Box::new(source))),
+                Err(error) => self.put_aside(&block, error)?,
+            }
+        }
+        sources.push(Source::head(head));
+        let merged = Merged::new(sources, min, max);
+        Ok(SeriesSet { merged, limit: samples_max, left: samples_max, has_failed: false })
+    }
+
+    /// Returns the label sets of the series that pass all matchers and have a sample, or may have one, in
+    /// `[min, max]`; sorted.
+    ///
+    /// # Errors
+    /// As [`Querier::select`].
+    pub fn series(&self, matchers: &[Matcher], min: Timestamp, max: Timestamp) -> Result<Vec<Labels>> {
+        let (min, max) = bounds(min, max);
+        let selection = Selection::new(matchers);
+        let state = self.db.0.read();
+        let ids = selection.select(&state.head).into_iter();
+        let in_head = ids.filter_map(|id| state.head.get(id)).filter(|s| s.overlaps(min, max));
+        let mut found: Vec<Labels> = in_head.map(|s| s.labels.clone()).collect();
+        let blocks = self.blocks(&state.blocks, min, max);
+        drop(state);
+        self.each_index(&blocks, |index| {
+            let ids = selection.select(index).into_iter();
+            let reaching = ids.filter(|id| index.chunks(*id).iter().any(|c| c.min <= max && c.max >= min));
+            found.extend(reaching.map(|id| index.labels(id)));
+        })?;
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Returns the label names of such series; sorted, unique.
+    ///
+    /// # Errors
+    /// As [`Querier::select`].
+    pub fn label_names(&self, matchers: &[Matcher], min: Timestamp, max: Timestamp) -> Result<Vec<String>> {
+        if !matchers.is_empty() {
+            let series = self.series(matchers, min, max)?;
+            let names: BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
+            return Ok(names.into_iter().map(str::to_owned).collect());
+        }
+        let (min, max) = bounds(min, max);
+        let state = self.db.0.read();
+        let mut names: BTreeSet<String> = state.head.index().names().map(str::to_owned).collect();
+        let blocks = self.blocks(&state.blocks, min, max);
+        drop(state);
+        self.each_index(&blocks, |index| names.extend(index.names().into_iter().map(str::to_owned)))?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// Returns the values of one label among such series; sorted, unique.
+    ///
+    /// # Errors
+    /// As [`Querier::select`].
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        min: Timestamp,
+        max: Timestamp,
+    ) -> Result<Vec<String>> {
+        if !matchers.is_empty() {
+            let series = self.series(matchers, min, max)?;
+            let values: BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
+            return Ok(values.into_iter().map(str::to_owned).collect());
+        }
+        let (min, max) = bounds(min, max);
+        let state = self.db.0.read();
+        let mut values: BTreeSet<String> = state.head.index().values(name, "").map(|(v, _)| v.to_string()).collect();
+        let blocks = self.blocks(&state.blocks, min, max);
+        drop(state);
+        self.each_index(&blocks, |index| values.extend(index.values(name).map(|(v, _)| v.to_owned())))?;
+        Ok(values.into_iter().collect())
+    }
+
+    /// Copies what the head has of the selection, and the list of blocks, at one moment.
+    fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (Vec<(Labels, Parts)>, Vec<Arc<Block>>) {
+        let state = self.db.0.read();
+        let series = selection.select(&state.head).into_iter().filter_map(|id| state.head.get(id));
+        let parts = series.map(|s| (s.labels.clone(), s.parts(min, max))).filter(|(_, parts)| !parts.is_empty());
+        (parts.collect(), self.blocks(&state.blocks, min, max))
+    }
+
+    fn blocks(&self, blocks: &[Arc<Block>], min: i64, max: i64) -> Vec<Arc<Block>> {
+        blocks.iter().filter(|b| b.meta.overlaps(min, max)).cloned().collect()
+    }
+
+    fn index(&self, block: &Block) -> disk::Result<Arc<Index>> {
+        self.db.0.cache.get(block)
+    }
+
+    fn each_index(&self, blocks: &[Arc<Block>], mut visit: impl FnMut(&Index)) -> Result<()> {
+        for block in blocks {
+            match self.index(block) {
+                Ok(index) => visit(&index),
+                Err(error) => self.put_aside(block, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without a damaged block; any other failure of the disk is the caller's.
+    fn put_aside(&self, block: &Arc<Block>, error: disk::Error) -> Result<()> {
+        match error {
+            disk::Error::Corruption(damage) => {
+                repair::put_aside(&self.db.0, block, &damage);
+                Ok(())
+            }
+            other => Err(other.into()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Figures about the store, for pages and the API.
+
+use std::path::Path;
+
+use super::db::Db;
+use super::head::Head;
+use crate::model::{LABEL_NAME, Timestamp};
+
+/// Figures about the store, for pages and `status/tsdb`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Series in the head.
+    pub head_series: u64,
+    /// Samples in the head.
+    pub head_samples: u64,
+    /// About how many bytes of memory the head takes.
+    pub head_bytes: u64,
+    /// Oldest sample there is, milliseconds; `None` when empty.
+    pub min_time: Option<Timestamp>,
+    /// Newest sample there is.
+    pub max_time: Option<Timestamp>,
+    /// Oldest sample in the head.
+    pub head_min_time: Option<Timestamp>,
+    /// Newest sample in the head.
+    pub head_max_time: Option<Timestamp>,
+    /// Immutable blocks.
+    pub blocks: u64,
+    /// Bytes of blocks on disk.
+    pub block_bytes: u64,
+    /// Samples in blocks; what stands in two counts twice.
+    pub block_samples: u64,
+    /// Chunks in blocks.
+    pub block_chunks: u64,
+    /// Bytes of the WAL on disk.
+    pub wal_bytes: u64,
+    /// Batches that a power cut would lose now.
+    pub wal_unsynced: u64,
+    /// Bytes written since the start, by cause: `wal`, `checkpoint`, `cut`, `compaction`.
+    pub written_bytes: Vec<(&'static str, u64)>,
+    /// Whether appends are refused because the disk is full or fails.
+    pub is_read_only: bool,
+    /// What was found damaged since the start, in words, oldest first; at most 100.
+    pub damages: Vec<String>,
+}
+
+/// What the series of the head are made of: each list is sorted by count, largest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cardinality {
+    /// Series in the head.
+    pub series: u64,
+    /// Label names there are.
+    pub label_names: u64,
+    /// Label pairs there are.
+    pub label_pairs: u64,
+    /// Metric names by how many series they have.
+    pub series_by_metric: Vec<(String, u64)>,
+    /// Label names by how many values they have.
+    pub values_by_label: Vec<(String, u64)>,
+    /// Label pairs, `name=value`, by how many series have them.
+    pub series_by_pair: Vec<(String, u64)>,
+    /// Label names by the bytes of their values.
+    pub bytes_by_label: Vec<(String, u64)>,
+}
+
+const CAUSES: [&str; 4] = ["wal", "checkpoint", "cut", "compaction"];
+
+impl Db {
+    /// Returns figures about the store. Cost: touches every series of the head, milliseconds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.0;
+        let state = shared.read();
+        let head = &state.head;
+        let head_range = head.range();
+        let metas = state.blocks.iter().map(|b| &b.meta);
+        let ranges = metas.clone().map(|m| (m.min_ms, m.max_ms)).chain(head_range);
+        let range = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let wal = shared.stored.as_ref().map(|s| &s.wal);
+        Stats {
+            head_series: head.series_count() as u64,
+            head_samples: head.samples,
+            head_bytes: head.memory_bytes() as u64,
+            min_time: range.map(|r| Timestamp::from_millis(r.0)),
+            max_time: range.map(|r| Timestamp::from_millis(r.1)),
+            head_min_time: head_range.map(|r| Timestamp::from_millis(r.0)),
+            head_max_time: head_range.map(|r| Timestamp::from_millis(r.1)),
+            blocks: state.blocks.len() as u64,
+            block_bytes: metas.clone().map(|m| m.bytes).sum(),
+            block_samples: metas.clone().map(|m| m.samples).sum(),
+            block_chunks: metas.map(|m| m.chunks).sum(),
+            wal_bytes: wal.map_or(0, |w| w.bytes()),
+            wal_unsynced: wal.map_or(0, |w| w.unsynced_records()),
+            written_bytes: CAUSES.map(|c| (c, shared.instruments.written.with(&[c]).get())).to_vec(),
+            is_read_only: shared.is_read_only(),
+            damages: shared.damages(),
+        }
+    }
+
+    /// Returns what the series of the head are made of, the `top` of each list.
+    #[must_use]
+    pub fn cardinality(&self, top: usize) -> Cardinality {
+        cardinality(&self.0.read().head, top)
+    }
+
+    /// Returns the folder of the store; `None` for one in memory.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.stored.as_ref().map(|s| s.folder.as_path())
+    }
+}
+
+fn cardinality(head: &Head, top: usize) -> Cardinality {
+    let index = head.index();
+    let mut found = Cardinality { series: head.series_count() as u64, ..Cardinality::default() };
+    for name in index.names() {
+        let (mut values, mut bytes) = (0, 0);
+        for (value, references) in index.values(name, "") {
+            let series = references.len() as u64;
+            values += 1;
+            bytes += value.len() as u64;
+            if name == LABEL_NAME {
+                found.series_by_metric.push((value.to_string(), series));
+            }
+            found.series_by_pair.push((format!("{name}={value}"), series));
+        }
+        found.label_names += 1;
+        found.label_pairs += values;
+        found.values_by_label.push((name.to_owned(), values));
+        found.bytes_by_label.push((name.to_owned(), bytes));
+    }
+    let lists =
+        [&mut found.series_by_metric, &mut found.series_by_pair, &mut found.values_by_label, &mut found.bytes_by_label];
+    for list in lists {
+        list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        list.truncate(top);
+    }
+    found
+}
