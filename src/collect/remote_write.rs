@@ -201,6 +201,7 @@ fn refused_by_store(outcome: &tsdb::AppendOutcome) -> String {
         (outcome.conflicting, "of a time that has another value"),
         (outcome.too_new, "too far ahead of the clock"),
         (outcome.over_series_limit, "of series over the limit"),
+        (outcome.unknown_ref, "of series that ended just now"),
     ];
     let told: Vec<String> =
         reasons.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} samples {what}")).collect();

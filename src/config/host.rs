@@ -85,7 +85,7 @@ pub(super) fn nats_monitoring(root: &Fields<'_>) -> Option<collect::NatsConfig> 
         job: fields.string("job").unwrap_or_else(|| "nats".to_owned()),
         interval: interval(Some(&fields)),
         timeout: fields.positive_duration("timeout").unwrap_or(Duration::from_secs(5)),
-        connections_max: fields.count("connections_limit", 0, 100_000).unwrap_or(256),
+        connections_max: fields.count("connections_limit", 0, 100_000).unwrap_or(1024),
         streams_max: fields.count("streams_limit", 0, 100_000).unwrap_or(1000),
         servers,
     };

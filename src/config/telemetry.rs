@@ -64,7 +64,7 @@ pub(super) fn logs(root: &Fields<'_>) -> collect::LogsConfig {
     let fields = root.fields("logs", &["subjects", "scrub_secrets"]);
     let subjects = match fields.as_ref().and_then(|f| f.get("subjects")) {
         Some(item) => item.items().iter().filter_map(parsed).collect(),
-        None => ["logs.{device}", "logs.{device}.>", "factory.{line}.alerts.>"]
+        None => ["logs.{device}", "logs.{device}.>", "factory.{line}.alerts.{level}"]
             .iter()
             .filter_map(|text| text.parse().ok())
             .collect(),

@@ -132,9 +132,6 @@ pub(super) fn factory_rules() -> Result<Vec<MappingRule>, RuleError> {
         if metric == "factory_temperature" {
             labels.push(("unit".to_owned(), "{$.unit}".parse()?));
         }
-        if metric == "factory_production_count_total" {
-            labels.push(("product".to_owned(), "{$.product}".parse()?));
-        }
         let is_line = metric == "factory_line_state";
         let words = LINE_STATES.iter().filter(|_| matches!(path, "lineState" | "mode"));
         let words = words.map(|(word, value)| ((*word).to_owned(), if is_line { *value } else { value % 2.0 }));

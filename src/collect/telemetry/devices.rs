@@ -8,23 +8,31 @@ use crate::collect::families::Families;
 use crate::collect::snapshot::DeviceSnapshot;
 use crate::model::{DevicePresence, Labels, MetricFamily, Timestamp};
 
-/// Members of a device's own report (`devices.{device}.stats`) in the words of the C++ and Rust SDKs, the
-/// metric each becomes, its help, and what it is multiplied with.
-const OWN_FIGURES: [(&str, &str, &str, f64); 8] = [
-    ("reconnectAttempts", "device_reconnect_attempts_total", "Attempts to connect again, as the device counts.", 1.0),
-    ("reconnectCount", "device_reconnect_attempts_total", "Attempts to connect again, as the device counts.", 1.0),
-    ("messagesReceived", "device_messages_received_total", "Messages received, as the device counts.", 1.0),
-    ("currentBufferSize", "device_buffer_size", "Messages waiting in the device.", 1.0),
-    ("bufferSize", "device_buffer_size", "Messages waiting in the device.", 1.0),
-    (
-        "avgPublishLatencyMs",
-        "device_latency_seconds",
-        "Time until a publish is acknowledged, as the device measures.",
-        0.001,
-    ),
-    ("latencyMs", "device_latency_seconds", "Time until a publish is acknowledged, as the device measures.", 0.001),
-    ("latencySeconds", "device_latency_seconds", "Time until a publish is acknowledged, as the device measures.", 1.0),
+/// A member of a device's own report (`devices.{device}.stats`) and what it becomes: member, metric, factor,
+/// help. The words are those of the Rust SDK and, where they differ, of the C++ SDK.
+type OwnFigure = (&'static str, &'static str, f64, &'static str);
+
+const OWN_FIGURES: [OwnFigure; 16] = [
+    ("reconnectAttempts", "device_reconnect_attempts_total", 1.0, "Attempts to connect again."),
+    ("reconnectCount", "device_reconnect_attempts_total", 1.0, "Attempts to connect again."),
+    ("received", "device_messages_received_total", 1.0, "Messages that the device received, by subject."),
+    ("messagesReceived", "device_messages_received_total", 1.0, "Messages that the device received, by subject."),
+    ("bufferSize", "device_buffer_size", 1.0, "Messages waiting in the device."),
+    ("currentBufferSize", "device_buffer_size", 1.0, "Messages waiting in the device."),
+    ("bufferOverflows", "device_buffer_overflows_total", 1.0, "Messages lost because too many waited."),
+    ("latencySeconds", "device_latency_seconds", 1.0, "Time until the gateway answers, as the device measures."),
+    ("avgPublishLatencyMs", "device_latency_seconds", 0.001, "Time until the gateway answers, as the device measures."),
+    ("connections", "device_connections_total", 1.0, "Times that the device was let in."),
+    ("disconnections", "device_disconnections_total", 1.0, "Times that a connection of the device ended."),
+    ("errors", "device_errors_total", 1.0, "Errors that the gateway told the device."),
+    ("errorCount", "device_errors_total", 1.0, "Errors that the gateway told the device."),
+    ("bytesPublished", "device_bytes_published_total", 1.0, "Bytes that the device sent."),
+    ("bytesSent", "device_bytes_published_total", 1.0, "Bytes that the device sent."),
+    ("bytesReceived", "device_bytes_received_total", 1.0, "Bytes that the device received."),
 ];
+
+/// Subjects of one device that are told apart; the others count as `other`.
+const SUBJECTS_MAX: usize = 64;
 
 /// All devices heard of since start; bounded.
 #[derive(Debug)]
@@ -36,12 +44,13 @@ pub(in crate::collect) struct Devices {
 
 #[derive(Debug, Default)]
 struct Device {
-    messages: u64,
+    /// Messages that reached this box, by subject.
+    messages: BTreeMap<String, u64>,
     series: HashSet<u64>,
     refused: u64,
     last_message: Option<Timestamp>,
-    /// What the device said of itself, by metric.
-    own: BTreeMap<&'static str, (f64, &'static str)>,
+    /// What the device said of itself, by metric and subject (empty: all).
+    own: BTreeMap<(&'static str, String), (f64, &'static str)>,
 }
 
 impl Devices {
@@ -55,20 +64,32 @@ impl Devices {
     }
 
     /// Notes a message.
-    pub(super) fn heard(&mut self, device_id: &str, at: Timestamp) {
-        if let Some(device) = self.device(device_id) {
-            device.messages += 1;
-            device.last_message = Some(at);
+    pub(super) fn heard(&mut self, device_id: &str, subject: &str, at: Timestamp) {
+        let Some(device) = self.device(device_id) else { return };
+        device.last_message = Some(at);
+        if let Some(count) = device.messages.get_mut(subject) {
+            *count += 1;
+            return;
         }
+        let name = if device.messages.len() < SUBJECTS_MAX { subject } else { "other" };
+        *device.messages.entry(name.to_owned()).or_default() += 1;
     }
 
     /// Notes what a device says of itself.
     pub(super) fn reported(&mut self, device_id: &str, stats: &Value) {
         let Some(device) = self.device(device_id) else { return };
-        for (member, metric, help, scale) in OWN_FIGURES {
-            if let Some(value) = stats.get(member).and_then(Value::as_f64).filter(|value| value.is_finite()) {
-                device.own.insert(metric, (value * scale, help));
+        for (member, metric, scale, help) in OWN_FIGURES {
+            let whole = stats.get(member).map(|value| (String::new(), value));
+            let by_subject = stats.get(member).and_then(Value::as_object).into_iter().flatten();
+            let by_subject = by_subject.take(SUBJECTS_MAX + 1).map(|(subject, value)| (subject.clone(), value));
+            for (subject, value) in whole.into_iter().chain(by_subject) {
+                if let Some(value) = value.as_f64() {
+                    device.own.insert((metric, subject), (value * scale, help));
+                }
             }
+        }
+        while device.own.len() > OWN_FIGURES.len() + 2 * SUBJECTS_MAX {
+            device.own.pop_last();
         }
     }
 
@@ -104,7 +125,7 @@ impl Devices {
         devices
             .map(|(id, device)| DeviceSnapshot {
                 device_id: id.clone(),
-                messages: device.messages,
+                messages: device.messages.values().sum(),
                 series: device.series.len(),
                 refused: device.refused,
                 last_message: device.last_message,
@@ -122,15 +143,19 @@ impl Devices {
         }
         for (id, device) in self.by_id.iter().filter(|(id, _)| !id.is_empty()) {
             let labels = [("device_id", id.as_str())];
-            #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats; exact up to 2^53")]
-            let messages = device.messages as f64;
-            let help = "Messages of the device that reached this box.";
-            out.counter("device_messages_published_total", help, &labels, messages);
+            for (subject, count) in &device.messages {
+                #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats; exact up to 2^53")]
+                let count = *count as f64;
+                let labels = [("device_id", id.as_str()), ("subject", subject.as_str())];
+                let help = "Messages of the device that reached this box, by subject.";
+                out.counter("device_messages_published_total", help, &labels, count);
+            }
             if let Some(at) = device.last_message {
                 let help = "When the last message of the device came, in seconds since the epoch.";
                 out.gauge("device_last_message_timestamp", help, &labels, at.as_seconds());
             }
-            for (metric, (value, help)) in &device.own {
+            for ((metric, subject), (value, help)) in &device.own {
+                let labels = [("device_id", id.as_str()), ("subject", subject.as_str())];
                 if metric.ends_with("_total") {
                     out.counter(metric, help, &labels, *value);
                 } else {

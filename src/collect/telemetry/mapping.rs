@@ -56,11 +56,17 @@ pub(super) fn apply(rule: &MappingRule, message: &DeviceMessage, json: &Value, o
             let labels = context.labels(sample, members);
             if labels.get(LABEL_NAME).is_some() && out.len() < SAMPLES_MAX && out.iter().all(|m| m.labels != labels) {
                 let metadata = Metadata { kind: sample.kind, help: sample.help.clone(), unit: String::new() };
-                out.push(Mapped { labels, at, value: value * sample.scale, metadata });
+                out.push(Mapped { labels, at, value: scaled(value, sample.scale), metadata });
             }
         });
     }
     true
+}
+
+/// Multiplies; a factor like 0.01 divides by its inverse, so that 95.5 % becomes 0.955 to the last digit.
+fn scaled(value: f64, scale: f64) -> f64 {
+    let inverse = 1.0 / scale;
+    if scale.abs() < 1.0 && inverse.is_finite() && inverse.fract() == 0.0 { value / inverse } else { value * scale }
 }
 
 impl Context<'_> {

@@ -319,7 +319,7 @@ impl Worker {
                 self.sinks.instruments.messages.with(&[taken.result]).inc();
                 shared.messages += 1;
                 shared.unmapped += u64::from(taken.result == "unmapped");
-                shared.devices.heard(&message.device_id, message.received_at);
+                shared.devices.heard(&message.device_id, &message.subject, message.received_at);
                 if let Some(stats) = taken.stats {
                     shared.devices.reported(&message.device_id, &stats);
                 }
