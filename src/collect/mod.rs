@@ -98,7 +98,7 @@ struct RunningSource {
 /// A source that should run, told apart by its settings.
 #[derive(Debug, Clone, PartialEq)]
 enum Wanted {
-    Host(HostConfig, String),
+    Host(Box<HostConfig>, String),
     Nats(NatsConfig, NatsServer),
     Own(OwnConfig, Part, String),
     Devices(OwnConfig, String, String),
@@ -189,7 +189,7 @@ impl Collector {
             Wanted::Host(config, instance) => {
                 let origin = format!("{} and {}", config.proc_root.display(), config.sys_root.display());
                 let schedule = schedule(&config.job, instance, origin, config.interval);
-                (Reader::Host(HostReader::new(config.clone())), schedule)
+                (Reader::Host(Box::new(HostReader::new(config.as_ref().clone()))), schedule)
             }
             Wanted::Nats(config, server) => {
                 let schedule = schedule(&config.job, &server.instance, server.url.clone(), config.interval);
@@ -218,7 +218,7 @@ fn telemetry_settings(config: &Config) -> telemetry::Settings {
 fn wanted_sources(config: &Config) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     if let Some(host) = &config.host {
-        wanted.push(Wanted::Host(host.clone(), config.instance.clone()));
+        wanted.push(Wanted::Host(Box::new(host.clone()), config.instance.clone()));
     }
     if let Some(nats) = &config.nats {
         // A server more or less must not begin the others anew.

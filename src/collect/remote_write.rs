@@ -262,7 +262,9 @@ mod tests {
         Labels::from_pairs(pairs.iter().copied())
     }
 
-    fn body(series: &[(&[(&str, &str)], &[(i64, f64)])]) -> Vec<u8> {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn body(series: &[(Pairs<'_>, &[(i64, f64)])]) -> Vec<u8> {
         let mut encoder = Encoder::new();
         for (pairs, samples) in series {
             encoder.push(&labels(pairs), samples.iter().copied());

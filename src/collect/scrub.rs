@@ -46,11 +46,10 @@ impl Scrub {
     pub(super) fn mask<'a>(&self, line: &'a str, mut masked: impl FnMut(&'static str)) -> Cow<'a, str> {
         let mut out = Cow::Borrowed(line);
         for i in self.which.matches(line) {
-            if let (Some(regex), Some((kind, _, replacement))) = (self.each.get(i), PATTERNS.get(i)) {
-                if let Cow::Owned(changed) = regex.replace_all(&out, *replacement) {
-                    masked(kind);
-                    out = Cow::Owned(changed);
-                }
+            let (Some(regex), Some((kind, _, replacement))) = (self.each.get(i), PATTERNS.get(i)) else { continue };
+            if let Cow::Owned(changed) = regex.replace_all(&out, *replacement) {
+                masked(kind);
+                out = Cow::Owned(changed);
             }
         }
         out

@@ -35,7 +35,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) enum Reader {
     /// This machine.
-    Host(HostReader),
+    Host(Box<HostReader>),
     /// A NATS server.
     Nats(Box<NatsReader>),
     /// Andon's own instruments.

@@ -109,13 +109,11 @@ impl Context<'_> {
     }
 }
 
-/// Calls `found` for each value at the end of a path, with what its `{name}` steps captured.
-fn walk<'a>(
-    value: &'a Value,
-    steps: &'a [Step],
-    members: &mut Vec<(&'a str, &'a str)>,
-    found: &mut dyn FnMut(&Value, &[(&str, &str)]),
-) {
+/// Hears of a value at the end of a path, and of what the path's `{name}` steps captured.
+type Found<'f> = dyn FnMut(&Value, &[(&str, &str)]) + 'f;
+
+/// Calls `found` for each value at the end of a path.
+fn walk<'a>(value: &'a Value, steps: &'a [Step], members: &mut Vec<(&'a str, &'a str)>, found: &mut Found<'_>) {
     match steps.split_first() {
         None => found(value, members),
         Some((Step::Member(name), rest)) => {
