@@ -1,1 +1,187 @@
-//! (skeleton) replaced by its owner.
+//! Prometheus's API of the real program, and the commands that ask it.
+
+use std::time::{Duration, Instant};
+
+use andon::model::Labels;
+use andon::wire::remote_write::Encoder;
+use serde_json::Value;
+
+use crate::support::program::{Answer, Program, say};
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// A box that collects nothing by itself.
+const QUIET: &str = "host: {enabled: false}\nrule_packs: []\n";
+
+fn now_ms() -> i64 {
+    andon::clock::Clock::system().now().as_millis()
+}
+
+fn body(series: &[(&[(&str, &str)], &[(i64, f64)])]) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    for (labels, samples) in series {
+        encoder.push(&Labels::from_pairs(labels.iter().copied()), samples.iter().copied());
+    }
+    encoder.finish().unwrap()
+}
+
+fn write(program: &Program, body: &[u8]) -> Answer {
+    program.request("POST", "/api/v1/write", PROTOBUF, body).unwrap()
+}
+
+fn data(program: &Program, path: &str) -> Value {
+    let answer = program.get(path).unwrap();
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    let mut answer: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(answer["status"], "success", "{path}");
+    answer["data"].take()
+}
+
+#[test]
+fn what_is_pushed_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    let now = now_ms();
+    let labels: &[(&str, &str)] = &[("__name__", "pushed"), ("line", "1")];
+    let answer = write(&program, &body(&[(labels, &[(now - 2000, 1.0), (now - 1000, 2.0)])]));
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    let found = data(&program, "/api/v1/query?query=pushed");
+    assert_eq!(found["result"][0]["value"][1], "2", "{found}");
+
+    let url = format!("http://{}", program.address);
+    let said = say(&["query", "--url", &url, "pushed", "--format", "csv"]);
+    assert!(said.out.ends_with(",\"pushed{line=\"\"1\"\"}\",\"2\"\n"), "{said:?}");
+    let said = say(&["query", "--url", &url, "pushed[1m]", "--format", "table"]);
+    assert_eq!((said.code, said.out.lines().count()), (Some(0), 2), "{said:?}");
+    let said = say(&["query", "--url", &url, "sum("]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("parse error"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_taken_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), &format!("{QUIET}http: {{body_size_limit: 100KB}}\n"));
+    let good: &[(&str, &str)] = &[("__name__", "good")];
+    let now = now_ms();
+    let answer = write(&program, &body(&[(good, &[(now, 1.0)]), (&[("__name__", "")], &[(now, 1.0)])]));
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.starts_with("1 of 2 samples refused, the others are kept: "), "{answer:?}");
+    assert_eq!(data(&program, "/api/v1/query?query=good")["result"].as_array().unwrap().len(), 1);
+
+    assert_eq!(write(&program, b"garbage").status, 400);
+    assert_eq!(write(&program, &[0xff, 0xff, 0xff, 0xff, 0x07, 0]).status, 413);
+    assert_eq!(write(&program, &vec![0; 200 << 10]).status, 413);
+    let answer = program.request("POST", "/api/v1/write", "application/json", b"{}").unwrap();
+    assert_eq!(answer.status, 415);
+    let version_2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let answer = program.request("POST", "/api/v1/write", version_2, b"").unwrap();
+    assert_eq!(answer.status, 415, "{answer:?}");
+    assert_eq!(program.get("/api/v1/write").unwrap().status, 405);
+}
+
+#[test]
+fn targets_are_shown_as_prometheus_shows_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(
+        folder.path(),
+        "host: {enabled: false}\nscrape_configs:\n- job_name: nobody\n  scrape_interval: 1s\n\
+         \x20 static_configs: [{targets: ['127.0.0.1:1', '127.0.0.1:2'], labels: {rack: a}}]\n\
+         \x20 relabel_configs: [{source_labels: [__address__], regex: '.*:2', action: drop}]\n",
+    );
+    let end = Instant::now() + Duration::from_secs(20);
+    let active = loop {
+        let mut targets = data(&program, "/api/v1/targets");
+        assert_eq!(targets["droppedTargets"][0]["discoveredLabels"]["__address__"], "127.0.0.1:2", "{targets}");
+        let active = targets["activeTargets"][0].take();
+        if active["health"] == "down" {
+            break active;
+        }
+        assert!(Instant::now() < end, "never scraped: {active}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(active["labels"]["instance"], "127.0.0.1:1");
+    assert_eq!(active["labels"]["rack"], "a");
+    assert_eq!(active["scrapePool"], "nobody");
+    assert_eq!(active["scrapeUrl"], "http://127.0.0.1:1/metrics");
+    assert_eq!((active["scrapeInterval"].as_str(), active["scrapeTimeout"].as_str()), (Some("1s"), Some("1s")));
+    assert!(!active["lastError"].as_str().unwrap().is_empty());
+    assert_eq!(data(&program, "/api/v1/targets?state=dropped")["activeTargets"].as_array().unwrap().len(), 0);
+    assert_eq!(data(&program, "/api/v1/targets?state=active")["droppedTargets"].as_array().unwrap().len(), 0);
+    assert_eq!(data(&program, "/api/v1/targets?scrapePool=other")["activeTargets"].as_array().unwrap().len(), 0);
+    assert_eq!(data(&program, "/api/v1/scrape_pools")["scrapePools"][0], "nobody");
+}
+
+#[test]
+fn the_box_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(
+        folder.path(),
+        &format!("{QUIET}box_name: line-7\nbus: {{nats: {{servers: ['127.0.0.1:1'], token: hunter2}}}}\n"),
+    );
+    assert!(data(&program, "/api/v1/status/buildinfo")["version"].as_str().unwrap().starts_with("3."));
+    assert_eq!(data(&program, "/api/v1/status/runtimeinfo")["hostname"], "line-7");
+    let flags = data(&program, "/api/v1/status/flags");
+    assert!(flags["storage.tsdb.path"].as_str().unwrap().ends_with("/data"), "{flags}");
+    let yaml = data(&program, "/api/v1/status/config")["yaml"].as_str().unwrap().to_owned();
+    assert!(yaml.contains("box_name: line-7") && !yaml.contains("hunter2"), "{yaml}");
+    let now = now_ms();
+    write(
+        &program,
+        &body(&[(&[("__name__", "m"), ("a", "1")], &[(now, 1.0)]), (&[("__name__", "m"), ("a", "2")], &[(now, 1.0)])]),
+    );
+    let tsdb = data(&program, "/api/v1/status/tsdb?limit=1000");
+    let counts = tsdb["seriesCountByMetricName"].as_array().unwrap();
+    assert!(counts.iter().any(|c| c["name"] == "m" && c["value"] == 2), "{tsdb}");
+
+    assert_eq!(program.get("/-/healthy").unwrap().status, 200);
+    let metrics = program.get("/metrics").unwrap();
+    assert!(metrics.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.body.contains("\n# TYPE andon_"));
+}
+
+#[test]
+fn a_reload_takes_good_settings_and_refuses_bad_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    let file = folder.path().join("andon.yml");
+    let pools = |program: &Program| data(program, "/api/v1/scrape_pools")["scrapePools"].to_string();
+    std::fs::write(&file, format!("{QUIET}scrape_configs: [{{job_name: new}}]\n")).unwrap();
+    assert_eq!(program.request("POST", "/-/reload", "", &[]).unwrap().status, 200);
+    let end = Instant::now() + Duration::from_secs(10);
+    while pools(&program) != "[\"new\"]" {
+        assert!(Instant::now() < end, "{}", pools(&program));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::fs::write(&file, format!("{QUIET}scrape_configs: [{{job_nam: other}}]\n")).unwrap();
+    let answer = program.request("PUT", "/-/reload", "", &[]).unwrap();
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer.body.contains("andon.yml:3:19: scrape_configs[0].job_nam: unknown key; did you mean \"job_name\"?"),
+        "{answer:?}"
+    );
+    assert_eq!(pools(&program), "[\"new\"]");
+    assert_eq!(program.get("/-/reload").unwrap().status, 405);
+}
+
+#[test]
+fn check_tells_all_mistakes_and_what_a_good_file_would_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad, rules) =
+        (folder.path().join("good.yml"), folder.path().join("bad.yml"), folder.path().join("r.yml"));
+    std::fs::write(
+        &rules,
+        "groups: [{name: g, rules: [{record: 'a:b', expr: 'sum(up)'}, {alert: A, expr: 'sum('}]}]\n",
+    )
+    .unwrap();
+    std::fs::write(&good, "scrape_configs: [{job_name: a}]\nalerting: {}\n").unwrap();
+    std::fs::write(&bad, "rule_files: [r.yml]\n").unwrap();
+    let said = say(&["check", "config", good.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("good: listens on 127.0.0.1:26366, data in /var/lib/andon, 1 scrape job, "), "{said:?}");
+    for arguments in [["check", "config", bad.to_str().unwrap()], ["check", "rules", rules.to_str().unwrap()]] {
+        let said = say(&arguments);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+        assert!(said.err.contains("r.yml:1:") && said.err.contains("rule \"A\""), "{said:?}");
+    }
+}

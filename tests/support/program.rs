@@ -104,7 +104,7 @@ impl Program {
         let kind = if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
         let encoding = if content_type == "application/x-protobuf" { "content-encoding: snappy\r\n" } else { "" };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{kind}{encoding}content-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\nhost: {}\r\nconnection: close\r\n{kind}{encoding}content-length: {}\r\n\r\n",
             self.address,
             body.len()
         );

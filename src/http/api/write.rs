@@ -30,8 +30,8 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn write(pool: BlockingPool, State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Err(refusal) = check_headers(&headers) {
-        return refusal;
+    if let Err(message) = check_headers(&headers) {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
     let remote_write = app.collector.remote_write();
     match pool.run(move || remote_write.write(&body)).await {
@@ -50,20 +50,19 @@ async fn write(pool: BlockingPool, State(app): State<AppState>, headers: HeaderM
 
 /// Checks that the body is what we read: remote write 1.0, snappy. A header that is missing is taken as
 /// meant so, as upstream does.
-fn check_headers(headers: &HeaderMap) -> Result<(), Response> {
-    let refuse = |message: String| Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response());
+fn check_headers(headers: &HeaderMap) -> Result<(), String> {
     let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("?").trim().to_lowercase());
     if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|e| e != "snappy") {
-        return refuse(format!("content encoding {encoding:?} is not supported; send snappy\n"));
+        return Err(format!("content encoding {encoding:?} is not supported; send snappy\n"));
     }
     let Some(kind) = text(header::CONTENT_TYPE) else { return Ok(()) };
     let mut parts = kind.split(';').map(str::trim);
     if parts.next() != Some("application/x-protobuf") {
-        return refuse(format!("content type {kind:?} is not supported; send application/x-protobuf\n"));
+        return Err(format!("content type {kind:?} is not supported; send application/x-protobuf\n"));
     }
     match parts.find_map(|p| p.strip_prefix("proto=")) {
         None | Some("prometheus.writerequest") => Ok(()),
-        Some(other) => refuse(format!("message {other:?} is not supported; send remote write 1.0\n")),
+        Some(other) => Err(format!("message {other:?} is not supported; send remote write 1.0\n")),
     }
 }
 
