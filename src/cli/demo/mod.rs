@@ -46,6 +46,9 @@ pub(super) struct DemoArgs {
     /// A NATS server to publish to, for example nats://127.0.0.1:4222; without it the bus stays inside
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
+    /// Settings for the box, to try one's own with the simulated devices; without it the demo's
+    #[arg(long, value_name = "FILE", conflicts_with = "nats")]
+    config: Option<PathBuf>,
     /// End by itself after this time, for example 10m; without it at Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -72,7 +75,7 @@ pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let devices = Devices::new(usize::from(args.devices));
     prepare(&folder, args.nats.as_deref(), devices.all())?;
     let source = config::Source {
-        file: Some(folder.join(SETTINGS_NAME)),
+        file: Some(args.config.unwrap_or_else(|| folder.join(SETTINGS_NAME))),
         data: Some(folder.clone()),
         listen: Some(args.listen),
     };
