@@ -76,7 +76,7 @@ pub(super) struct RuleFile {
 pub(super) fn read(path: &str, text: &str) -> RuleFile {
     let report = Report::new(path);
     let tree = yaml::parse(text, &report);
-    let mut reader = Reader { path, names: HashMap::new(), rules: 0 };
+    let mut reader = Reader { path, lines: text.lines().collect(), names: HashMap::new(), rules: 0 };
     let groups = match Item::root(&tree, &report).fields(&["groups"]) {
         Some(file) => reader.groups(&file),
         None => Vec::new(),
@@ -94,6 +94,8 @@ pub(super) fn read(path: &str, text: &str) -> RuleFile {
 
 struct Reader<'p> {
     path: &'p str,
+    /// The file's lines, to find where in a text of several lines a mistake is.
+    lines: Vec<&'p str>,
     /// Names of groups and rules by their key path.
     names: HashMap<String, String>,
     rules: usize,
@@ -137,6 +139,7 @@ impl Reader<'_> {
                 continue;
             }
             let labels = labels(&fields, "labels");
+            let _ = self.templates(&fields, "labels");
             let interval = fields.positive_duration("interval");
             let rules = fields.items("rules").iter().filter_map(|rule| self.rule(rule, &labels)).collect();
             groups.push(Group {
@@ -174,9 +177,9 @@ impl Reader<'_> {
             (Some(_), Some(_)) => item.mistake("only one of record and alert may be there"),
             (None, None) => item.mistake("one of record and alert must be there"),
             (Some(record), None) => recording(&fields, &record, &name),
-            (None, Some(_)) => Some(Kind::Alerting(alerting(&fields, &merged))),
+            (None, Some(_)) => Some(Kind::Alerting(self.alerting(&fields, &merged))),
         };
-        let expression = expression(&fields);
+        let expression = self.expression(&fields);
         let (kind, expression) = (kind?, expression?);
         (item.report().count() == before).then(|| Rule {
             name,
@@ -186,15 +189,77 @@ impl Reader<'_> {
             kind,
         })
     }
-}
 
-fn expression(fields: &Fields<'_>) -> Option<String> {
-    let item = fields.required("expr")?;
-    let text = item.string()?;
-    match promql::check(&text) {
-        Ok(()) => Some(text.trim().to_owned()),
-        Err(promql::Error::Parse { line: 0, message, .. }) => item.mistake(format!("parse error: {message}")),
-        Err(error) => item.mistake(error.to_string()),
+    fn expression(&self, fields: &Fields<'_>) -> Option<String> {
+        let item = fields.required("expr")?;
+        let text = item.string()?;
+        match promql::check(&text) {
+            Ok(()) => Some(text.trim().to_owned()),
+            Err(promql::Error::Parse { line, column, message }) => {
+                self.mistake_inside(&item, &text, (line, column), format!("parse error: {message}"))
+            }
+            Err(error) => item.mistake(error.to_string()),
+        }
+    }
+
+    fn alerting(&self, fields: &Fields<'_>, labels: &Labels) -> Alerting {
+        let own_labels = self.templates(fields, "labels");
+        // Labels of the group may be templates too; they were checked with the rules that name none of their own.
+        let inherited = labels.iter().filter(|(name, _)| !own_labels.iter().any(|(n, _)| n == name));
+        let inherited = inherited.filter_map(|(n, v)| Template::parse(v, &VARIABLES).ok().map(|t| (n.to_owned(), t)));
+        let inherited: Vec<_> = inherited.collect();
+        Alerting {
+            hold: fields.duration("for").unwrap_or_default(),
+            keep_firing: fields.duration("keep_firing_for").unwrap_or_default(),
+            labels: inherited.into_iter().chain(own_labels).collect(),
+            annotations: self.templates(fields, "annotations"),
+        }
+    }
+
+    fn templates(&self, fields: &Fields<'_>, key: &'static str) -> Vec<(String, Template)> {
+        let texts = checked_map(fields, key).into_iter();
+        texts.filter_map(|(name, item)| Some((name, self.template(&item)?))).collect()
+    }
+
+    fn template(&self, item: &Item<'_>) -> Option<Template> {
+        let text = item.string()?;
+        match Template::parse(&text, &VARIABLES) {
+            Ok(template) => Some(template),
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    let at = (mistake.line, mistake.column);
+                    let _: Option<()> = self.mistake_inside(item, &text, at, mistake.message);
+                }
+                None
+            }
+        }
+    }
+
+    /// Reports a mistake at a line and column of a text, counted from 1, at its place in the file. Where the
+    /// file writes the text in another way (escapes, folded lines), the place is that of the text, and the
+    /// message tells the rest.
+    fn mistake_inside<T>(
+        &self,
+        item: &Item<'_>,
+        text: &str,
+        (line, column): (usize, usize),
+        message: String,
+    ) -> Option<T> {
+        let node = item.node();
+        let of_text = text.lines().nth(line.saturating_sub(1)).filter(|l| line > 0 && !l.trim().is_empty());
+        let of_file = self.lines.get(node.line + line.saturating_sub(1) - 1);
+        let found = of_text.zip(of_file).and_then(|(inner, outer)| {
+            let start = outer.find(inner.trim_end())?;
+            Some(outer.get(..start)?.chars().count())
+        });
+        let (line, column, message) = match found {
+            Some(before) => (node.line + line - 1, before + column, message),
+            None if line > 0 => (node.line, node.column, format!("{line}:{column} of the text: {message}")),
+            None => (node.line, node.column, message),
+        };
+        let key_path = item.path().to_owned();
+        item.report().add(yaml::Mistake { line, column, key_path, message, suggestion: None });
+        None
     }
 }
 
@@ -211,37 +276,6 @@ fn recording(fields: &Fields<'_>, record: &Item<'_>, name: &str) -> Option<Kind>
         return record.mistake("braces in the name of a recording rule; labels go under labels, selectors into expr");
     }
     Some(Kind::Recording)
-}
-
-fn alerting(fields: &Fields<'_>, labels: &Labels) -> Alerting {
-    let annotations = checked_map(fields, "annotations");
-    // Templates of the group's labels are read again for each rule: they are its labels too.
-    let label_items = templates(fields, "labels");
-    let inherited = labels.iter().filter(|(name, _)| !label_items.iter().any(|(n, _)| n == name));
-    let inherited = inherited.filter_map(|(n, v)| Template::parse(v, &VARIABLES).ok().map(|t| (n.to_owned(), t)));
-    let inherited: Vec<_> = inherited.collect();
-    Alerting {
-        hold: fields.duration("for").unwrap_or_default(),
-        keep_firing: fields.duration("keep_firing_for").unwrap_or_default(),
-        labels: inherited.into_iter().chain(label_items).collect(),
-        annotations: annotations.into_iter().filter_map(|(name, item)| Some((name, template(&item)?))).collect(),
-    }
-}
-
-fn templates(fields: &Fields<'_>, key: &'static str) -> Vec<(String, Template)> {
-    checked_map(fields, key).into_iter().filter_map(|(name, item)| Some((name, template(&item)?))).collect()
-}
-
-fn template(item: &Item<'_>) -> Option<Template> {
-    match Template::parse(&item.string()?, &VARIABLES) {
-        Ok(template) => Some(template),
-        Err(mistakes) => {
-            for mistake in mistakes {
-                let _: Option<()> = item.mistake(mistake.to_string());
-            }
-            None
-        }
-    }
 }
 
 /// Reads a map of texts whose keys are label names; bad names are reported and left out.

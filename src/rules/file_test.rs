@@ -78,8 +78,8 @@ groups:
     mistakes(
         text,
         &[
-            "r.yml:10:20: group \"a\", rule \"BadVariable\": annotations.summary: template 1:8: undefined variable \"$for\"",
-            "r.yml:12:15: group \"a\", rule \"BadExpression\": expr: ",
+            "r.yml:10:28: group \"a\", rule \"BadVariable\": annotations.summary: undefined variable \"$for\"",
+            "r.yml:12:15: group \"a\", rule \"BadExpression\": expr: parse error: ranges only",
             "r.yml:15:9: group \"a\", rule \"BadKey\": fro: unknown key",
             "r.yml:18:14: group \"a\", rule \"job:x\": for: only alerting rules",
             "r.yml:19:9: group \"a\": one of record and alert must be there",
@@ -91,6 +91,38 @@ groups:
     let file = read("r.yml", text);
     let names: Vec<&str> = file.groups[0].rules.iter().map(|r| r.name.as_str()).collect();
     assert_eq!((file.groups.len(), names), (1, vec!["Good"]));
+}
+
+#[test]
+fn a_mistake_in_a_text_of_several_lines_is_placed_at_its_line() {
+    let text = r#"
+groups:
+  - name: a
+    labels: {team: "{{ $nope }}"}
+    rules:
+      - alert: A
+        expr: |
+          up
+            == (
+        annotations:
+          block: |
+            one
+            two {{ $for }}
+          folded: >
+            one
+            two {{ $for }}
+          escaped: "one\ntwo {{ $for }}"
+"#;
+    mistakes(
+        text,
+        &[
+            "r.yml:4:24: group \"a\": labels.team: undefined variable \"$nope\"",
+            "r.yml:9:",
+            "r.yml:13:20: group \"a\", rule \"A\": annotations.block: undefined",
+            "r.yml:15:13: group \"a\", rule \"A\": annotations.folded: 1:12 of the text: undefined",
+            "r.yml:17:20: group \"a\", rule \"A\": annotations.escaped: 2:8 of the text: undefined",
+        ],
+    );
 }
 
 #[test]

@@ -372,8 +372,8 @@ fn by_regex(function: Function, args: &[Value]) -> Result<Value> {
 fn of_text(function: Function, subject: &str) -> Result<Value> {
     use Function as F;
     Ok(Value::text(match function {
-        F::ToUpper => subject.to_uppercase(),
-        F::ToLower => subject.to_lowercase(),
+        F::ToUpper => subject.chars().map(|c| single(c, c.to_uppercase())).collect(),
+        F::ToLower => subject.chars().map(|c| single(c, c.to_lowercase())).collect(),
         F::Title => title(subject),
         F::StripPort => strip_port(subject).to_owned(),
         F::StripDomain => strip_domain(subject),
@@ -395,11 +395,20 @@ fn of_text(function: Function, subject: &str) -> Result<Value> {
 fn title(text: &str) -> String {
     let mut previous = ' ';
     let capital = |c: char| {
-        let starts_word = !(previous.is_alphanumeric() || previous == '_' || previous == '\'');
+        let is_inside =
+            previous.is_alphanumeric() || previous == '_' || (!previous.is_ascii() && !previous.is_whitespace());
         previous = c;
-        if starts_word { c.to_uppercase().collect::<String>() } else { c.to_string() }
+        if is_inside { c } else { single(c, c.to_uppercase()) }
     };
     text.chars().map(capital).collect()
+}
+
+/// Returns what a character becomes in another case, if that is one character; Go leaves the others as they are.
+fn single(c: char, mut changed: impl Iterator<Item = char>) -> char {
+    match (changed.next(), changed.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
 }
 
 /// Removes the port of `host:port` and the brackets of `[host]:port`; leaves anything else as it is.

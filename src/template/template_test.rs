@@ -64,6 +64,7 @@ fn pipelines_hand_their_value_on_as_the_last_argument() {
     check("{{ \"abc def\" | title | toUpper | printf \"%q\" }}", "\"ABC DEF\"");
     check("{{ (index (query \"up\") 1).Labels.job }}", "a");
     check("{{ 1 | print 2 }}", "2 1");
+    check("{{ title \"foo-bar o'neil wORLD\" }} {{ toUpper \"aß\" }}", "Foo-Bar O'Neil WORLD Aß");
 }
 
 #[test]
