@@ -1,6 +1,8 @@
 //! Runs a script: `clear`, `load <interval>` with series, `eval instant at <time> <query>`, `eval range from <time> to
 //! <time> step <interval> <query>`, each with the series that are expected, or `expect fail|warn|info|ordered|string`.
 
+#![expect(clippy::unwrap_used, reason = "a script that cannot be read is a failed test")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -26,6 +26,8 @@ const ANY_SPANS: Spans = Spans { step: 60.0, range: 3600.0 };
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     grid: Grid,
+    /// The end as asked for, milliseconds; the last step may be earlier.
+    end: i64,
     /// What `step()` is; 0 for an instant query.
     step_ms: i64,
 }
@@ -87,7 +89,7 @@ impl Engine {
     /// See [`Error`].
     pub fn instant(&self, expression: &str, at: Timestamp, options: &Options) -> Result<QueryResult> {
         let grid = Grid { start: at.as_millis(), step: 1, count: 1 };
-        self.run(expression, Frame { grid, step_ms: 0 }, options, |evaluation, plan| match plan {
+        self.run(expression, Frame { grid, end: grid.start, step_ms: 0 }, options, |evaluation, plan| match plan {
             Plan::Text(text) => Ok(Value::String(at, text)),
             Plan::Scalar(scalar) => {
                 let value = evaluation.scalar(&scalar, &grid)?.first().copied().unwrap_or(f64::NAN);
@@ -120,7 +122,7 @@ impl Engine {
         options: &Options,
     ) -> Result<QueryResult> {
         let grid = range_grid(start, end, step)?;
-        self.run(expression, Frame { grid, step_ms: grid.step }, options, |evaluation, plan| {
+        self.run(expression, Frame { grid, end: end.as_millis(), step_ms: grid.step }, options, |evaluation, plan| {
             let vector = match plan {
                 Plan::Scalar(scalar) => Vector::OfScalar(scalar),
                 Plan::Vector(vector) => vector,
@@ -149,7 +151,7 @@ impl Engine {
     fn run(
         &self,
         expression: &str,
-        Frame { grid, step_ms }: Frame,
+        Frame { grid, end, step_ms }: Frame,
         options: &Options,
         answer: impl FnOnce(&Evaluation<'_>, Plan) -> Result<Value>,
     ) -> Result<QueryResult> {
@@ -157,8 +159,9 @@ impl Engine {
         let deadline = Deadline::after(timeout, options.cancelled.clone());
         let budget = SampleBudget::new(self.limits.samples_max);
         let remarks = Remarks::default();
-        let planner = Planner { grid, step_ms, default_step_ms: millis(self.limits.default_step).max(1) };
-        let range = (grid.last() - grid.start) as f64 / 1000.0;
+        let default_step_ms = millis(self.limits.default_step).max(1);
+        let planner = Planner { start: grid.start, end, step_ms, default_step_ms };
+        let range = (end - grid.start) as f64 / 1000.0;
         let spans = Spans { step: step_ms as f64 / 1000.0, range };
         let plan = planner.plan(&parse(expression, spans)?)?;
         deadline.check()?;
@@ -211,7 +214,7 @@ fn millis(duration: Duration) -> i64 {
 /// # Errors
 /// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
-    let planner = Planner { grid: Grid { start: 0, step: 1, count: 1 }, step_ms: 1, default_step_ms: 60_000 };
+    let planner = Planner { start: 0, end: 0, step_ms: 1, default_step_ms: 60_000 };
     planner.plan(&parse(expression, ANY_SPANS)?).map(|_| ())
 }
 

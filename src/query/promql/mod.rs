@@ -10,6 +10,8 @@
 mod columns;
 mod durations;
 mod engine;
+#[cfg(test)]
+mod engine_test;
 mod error;
 mod eval;
 mod functions;

@@ -12,8 +12,11 @@ const QUERY_BYTES_MAX: usize = 64 << 10;
 /// Upper bound of brackets within brackets.
 const NESTING_MAX: usize = 128;
 
-/// Upper bound of words: the crate's time grows with the square of a chain of operators.
-const WORDS_MAX: usize = 8192;
+/// Upper bound of words.
+const WORDS_MAX: usize = 16_384;
+
+/// Upper bound of operators: the crate's time grows with the square of a chain of them, and its stack with the chain.
+const OPERATORS_MAX: usize = 1024;
 
 /// Upper bound of a number that is used as a time, in seconds: 292 years, as upstream's 64-bit nanoseconds.
 const SECONDS_MAX: f64 = 9_223_372_036.0;
@@ -147,7 +150,16 @@ fn check_words(text: &str, words: &[Word<'_>]) -> Result<()> {
         return Err(error_at(text, words[i].start, format!("{:?} is not a duration", words[i].text)));
     }
     let mut open: Vec<&Word<'_>> = Vec::new();
-    for word in words.iter().filter(|w| w.kind == Kind::Mark) {
+    let mut operators = 0;
+    for word in words {
+        // Within braces they are matchers.
+        operators += usize::from(is_operator(word) && open.last().is_none_or(|w| w.text != "{"));
+        if operators > OPERATORS_MAX {
+            return Err(Error::Limit(format!("query has more than {OPERATORS_MAX} operators")));
+        }
+        if word.kind != Kind::Mark {
+            continue;
+        }
         match word.text {
             "(" | "[" | "{" => open.push(word),
             ")" | "]" | "}" => {
@@ -178,6 +190,15 @@ fn check_words(text: &str, words: &[Word<'_>]) -> Result<()> {
         }
         None if words.is_empty() => Err(error_at(text, 0, "no expression found in input".to_owned())),
         None => Ok(()),
+    }
+}
+
+/// Tells whether a word is an operator or part of one.
+fn is_operator(word: &Word<'_>) -> bool {
+    match word.kind {
+        Kind::Mark => matches!(word.text, "+" | "-" | "*" | "/" | "%" | "^" | "<" | ">" | "=" | "!"),
+        Kind::Name => ["and", "or", "unless", "atan2"].iter().any(|o| word.text.eq_ignore_ascii_case(o)),
+        Kind::Number | Kind::Text => false,
     }
 }
 
@@ -333,7 +354,10 @@ mod tests {
         let nested = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
         assert!(parse(&nested(NESTING_MAX), SPANS).is_ok());
         assert!(matches!(parse(&nested(NESTING_MAX + 1), SPANS), Err(Error::Limit(_))));
-        assert!(matches!(parse(&"1+".repeat(WORDS_MAX), SPANS), Err(Error::Limit(_))));
+        let chain = |n: usize| format!("1{}", "+1".repeat(n));
+        assert!(parse(&chain(OPERATORS_MAX), SPANS).is_ok());
+        assert!(matches!(parse(&chain(OPERATORS_MAX + 1), SPANS), Err(Error::Limit(_))));
+        assert!(matches!(parse(&"a ".repeat(WORDS_MAX + 1), SPANS), Err(Error::Limit(_))));
         assert!(matches!(parse(&" ".repeat(QUERY_BYTES_MAX + 1), SPANS), Err(Error::Limit(_))));
         for hostile in ["x[1e300]", "x offset 1e300", "x[5m:1e300]", "x[Inf]", "x offset NaN", "x[NaN:1m]"] {
             assert!(parse(hostile, SPANS).is_err(), "{hostile}");

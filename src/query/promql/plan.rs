@@ -9,14 +9,14 @@ use promql_parser::parser::token::{
     T_LIMIT_RATIO, T_LIMITK, T_LOR, T_LSS, T_LTE, T_LUNLESS, T_MAX, T_MIN, T_MOD, T_MUL, T_NEQ, T_POW, T_QUANTILE,
     T_STDDEV, T_STDVAR, T_SUB, T_SUM, T_TOPK, TokenType,
 };
+use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{
-    AggregateExpr, AtModifier, BinModifier, BinaryExpr, Call, Expr, LabelModifier, Offset, VectorMatchCardinality,
-    VectorSelector,
+    AggregateExpr, AtModifier, BinModifier, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, Offset,
+    SubqueryExpr, VectorMatchCardinality, VectorSelector,
 };
 
-use super::columns::Grid;
 use super::eval::apply;
-use super::functions::{self, Input, Shape, Whole};
+use super::functions::{self, Input, PerWindow, Shape, ValueFunction, Whole};
 use super::lookback::Shift;
 use super::parse::INFO_MARK;
 use super::tree::{
@@ -27,7 +27,7 @@ use super::{Error, Result};
 use crate::model::{AnchoredRegex, LABEL_NAME, Labels, MatchOp, Matcher};
 
 /// Upper bound of operations within operations, however they are written: the evaluator calls itself for each.
-const DEPTH_MAX: usize = 300;
+const DEPTH_MAX: usize = 128;
 
 /// Name of the info metric where `info` names none.
 const INFO_METRIC: &str = "target_info";
@@ -38,8 +38,10 @@ const INFO_METRICS: &str = ".+_info";
 /// Turns trees into plans for one query.
 #[derive(Debug)]
 pub(super) struct Planner {
-    /// The query's steps: what `start()`, `end()`, `step()`, `range()` and `@ start()` mean.
-    pub(super) grid: Grid,
+    /// The query's first step: what `start()` and `@ start()` mean.
+    pub(super) start: i64,
+    /// Its end as asked for, which `end()`, `range()` and `@ end()` mean; the last step may be earlier.
+    pub(super) end: i64,
     /// What `step()` is, milliseconds: 0 for an instant query.
     pub(super) step_ms: i64,
     /// Step of subqueries that do not name one, milliseconds.
@@ -52,40 +54,56 @@ impl Planner {
         self.node(tree, 0)
     }
 
+    /// Returns the plan of a node. It only passes on to the method of the node's kind, so that its frame stays small:
+    /// the stack holds one for each level.
     fn node(&self, tree: &Expr, depth: usize) -> Result<Plan> {
         if depth > DEPTH_MAX {
             return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
         }
-        let depth = depth + 1;
-        Ok(match tree {
-            Expr::NumberLiteral(number) => Plan::Scalar(Scalar::Number(number.val)),
-            Expr::StringLiteral(text) => Plan::Text(text.val.clone()),
-            Expr::Paren(inner) => self.node(&inner.expr, depth)?,
-            Expr::Unary(inner) => match self.node(&inner.expr, depth)? {
-                Plan::Scalar(Scalar::Number(number)) => Plan::Scalar(Scalar::Number(-number)),
-                Plan::Scalar(scalar) => Plan::Scalar(Scalar::Negate(Box::new(scalar))),
-                Plan::Vector(vector) => Plan::Vector(Vector::Negate(Box::new(vector))),
-                Plan::Range(_) | Plan::Text(_) => {
-                    return Err(refused(
-                        "unary expression only allowed on expressions of type scalar or instant vector",
-                    ));
-                }
-            },
-            Expr::VectorSelector(selector) => Plan::Vector(Vector::Select(self.selector(selector)?)),
-            Expr::MatrixSelector(matrix) => {
-                Plan::Range(Range::Select(self.selector(&matrix.vs)?, length(matrix.range)?))
+        match tree {
+            Expr::NumberLiteral(number) => Ok(Plan::Scalar(Scalar::Number(number.val))),
+            Expr::StringLiteral(text) => Ok(Plan::Text(text.val.clone())),
+            Expr::Paren(inner) => self.node(&inner.expr, depth),
+            Expr::Unary(inner) => self.negated(&inner.expr, depth + 1),
+            Expr::VectorSelector(selector) => self.instant_selector(selector),
+            Expr::MatrixSelector(matrix) => self.range_selector(matrix),
+            Expr::Subquery(subquery) => self.subquery(subquery, depth + 1),
+            Expr::Binary(binary) => self.binary(binary, depth + 1),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate, depth + 1),
+            Expr::Call(call) => self.call(call, depth + 1),
+            Expr::Extension(_) => Err(refused("unknown expression")),
+        }
+    }
+
+    fn negated(&self, tree: &Expr, depth: usize) -> Result<Plan> {
+        match self.node(tree, depth)? {
+            Plan::Scalar(Scalar::Number(number)) => Ok(Plan::Scalar(Scalar::Number(-number))),
+            Plan::Scalar(scalar) => Ok(Plan::Scalar(Scalar::Negate(Box::new(scalar)))),
+            Plan::Vector(vector) => Ok(Plan::Vector(Vector::Negate(Box::new(vector)))),
+            Plan::Range(_) | Plan::Text(_) => {
+                Err(refused("unary expression only allowed on expressions of type scalar or instant vector"))
             }
-            Expr::Subquery(subquery) => Plan::Range(Range::Subquery {
-                input: Box::new(self.vector(&subquery.expr, depth)?),
-                range: length(subquery.range)?,
-                step: subquery.step.map_or(Ok(self.default_step_ms), length)?,
-                shift: self.shift(subquery.at.as_ref(), subquery.offset.as_ref())?,
-            }),
-            Expr::Binary(binary) => self.binary(binary, depth)?,
-            Expr::Aggregate(aggregate) => Plan::Vector(self.aggregate(aggregate, depth)?),
-            Expr::Call(call) => self.call(call, depth)?,
-            Expr::Extension(_) => return Err(refused("unknown expression")),
-        })
+        }
+    }
+
+    fn instant_selector(&self, selector: &VectorSelector) -> Result<Plan> {
+        Ok(Plan::Vector(Vector::Select(self.selector(selector)?)))
+    }
+
+    fn range_selector(&self, matrix: &MatrixSelector) -> Result<Plan> {
+        Ok(Plan::Range(Range::Select(self.selector(&matrix.vs)?, length(matrix.range)?)))
+    }
+
+    fn subquery(&self, subquery: &SubqueryExpr, depth: usize) -> Result<Plan> {
+        let input = self.boxed(&subquery.expr, depth)?;
+        let range = length(subquery.range)?;
+        let step = subquery.step.map_or(Ok(self.default_step_ms), length)?;
+        let shift = self.shift(subquery.at.as_ref(), subquery.offset.as_ref())?;
+        Ok(Plan::Range(Range::Subquery { input, range, step, shift }))
+    }
+
+    fn boxed(&self, tree: &Expr, depth: usize) -> Result<Box<Vector>> {
+        self.vector(tree, depth).map(Box::new)
     }
 
     fn vector(&self, tree: &Expr, depth: usize) -> Result<Vector> {
@@ -126,8 +144,8 @@ impl Planner {
     fn shift(&self, at: Option<&AtModifier>, offset: Option<&Offset>) -> Result<Shift> {
         let at = match at {
             None => None,
-            Some(AtModifier::Start) => Some(self.grid.start),
-            Some(AtModifier::End) => Some(self.grid.last()),
+            Some(AtModifier::Start) => Some(self.start),
+            Some(AtModifier::End) => Some(self.end),
             Some(AtModifier::At(time)) => Some(millis(*time)?),
         };
         let offset = match offset {
@@ -155,6 +173,10 @@ impl Planner {
             };
         }
         let operator = operator(binary.op)?;
+        let fills = modifier.is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some());
+        if fills && !matches!((&left, &right), (Plan::Vector(_), Plan::Vector(_))) {
+            return Err(refused("filling in missing series only allowed between instant vectors"));
+        }
         Ok(match (left, right) {
             (Plan::Scalar(Scalar::Number(left)), Plan::Scalar(Scalar::Number(right))) => {
                 Plan::Scalar(Scalar::Number(apply(operator, left, right)))
@@ -184,8 +206,12 @@ impl Planner {
         })
     }
 
-    fn aggregate(&self, aggregate: &AggregateExpr, depth: usize) -> Result<Vector> {
-        let input = Box::new(self.vector(&aggregate.expr, depth)?);
+    fn aggregate(&self, aggregate: &AggregateExpr, depth: usize) -> Result<Plan> {
+        let input = self.boxed(&aggregate.expr, depth)?;
+        self.aggregation(aggregate, input, depth).map(Plan::Vector)
+    }
+
+    fn aggregation(&self, aggregate: &AggregateExpr, input: Box<Vector>, depth: usize) -> Result<Vector> {
         let (names, is_without) = match &aggregate.modifier {
             None => (Vec::new(), false),
             Some(LabelModifier::Include(labels)) => (labels.labels.clone(), false),
@@ -225,35 +251,48 @@ impl Planner {
     fn call(&self, call: &Call, depth: usize) -> Result<Plan> {
         let arguments: Vec<&Expr> = call.args.args.iter().map(AsRef::as_ref).collect();
         let name = call.func.name;
-        let Some(shape) = functions::find(name) else {
-            return Err(refused(&format!("function {name:?} is not supported")));
+        match (functions::find(name), arguments.as_slice()) {
+            (Some(Shape::Value(function)), [input, rest @ ..]) => self.per_value(function, input, rest, depth),
+            (Some(Shape::Calendar(part)), input) => self.calendar(part, input.first().copied(), depth),
+            (Some(Shape::Window(row)), all) => self.per_window(name, row, all, depth),
+            (Some(Shape::Whole(Whole::Scalar)), [input]) => {
+                self.boxed(input, depth).map(|input| Plan::Scalar(Scalar::Only(input)))
+            }
+            (Some(Shape::Whole(whole)), all) => self.whole(whole, name, all, depth).map(Plan::Vector),
+            (Some(Shape::Input(input)), all) => self.input(input, name, all, depth).map(Plan::Scalar),
+            (Some(Shape::Native), [input, ..]) => {
+                self.boxed(input, depth).map(|input| Plan::Vector(Vector::Nothing(input)))
+            }
+            (Some(Shape::Value(_) | Shape::Native), []) => Err(missing(name)),
+            (None, _) => Err(refused(&format!("function {name:?} is not supported"))),
+        }
+    }
+
+    fn scalars(&self, from: &[&Expr], depth: usize) -> Result<Vec<Scalar>> {
+        from.iter().map(|a| self.scalar(a, depth)).collect()
+    }
+
+    fn per_value(&self, function: ValueFunction, input: &Expr, rest: &[&Expr], depth: usize) -> Result<Plan> {
+        let input = self.boxed(input, depth)?;
+        let scalars = self.scalars(rest, depth)?;
+        Ok(Plan::Vector(Vector::PerValue { function, input, scalars }))
+    }
+
+    fn calendar(&self, part: fn(f64) -> f64, input: Option<&Expr>, depth: usize) -> Result<Plan> {
+        let input = match input {
+            Some(input) => self.boxed(input, depth)?,
+            None => Box::new(Vector::OfScalar(Scalar::Time)),
         };
-        let scalars = |from: &[&Expr]| from.iter().map(|a| self.scalar(a, depth)).collect::<Result<Vec<_>>>();
-        Ok(match (shape, arguments.as_slice()) {
-            (Shape::Value(function), [input, rest @ ..]) => Plan::Vector(Vector::PerValue {
-                function,
-                input: Box::new(self.vector(input, depth)?),
-                scalars: scalars(rest)?,
-            }),
-            (Shape::Calendar(part), []) => {
-                Plan::Vector(Vector::Calendar(part, Box::new(Vector::OfScalar(Scalar::Time))))
-            }
-            (Shape::Calendar(part), [input]) => {
-                Plan::Vector(Vector::Calendar(part, Box::new(self.vector(input, depth)?)))
-            }
-            (Shape::Window(row), all) => {
-                // The range is the first argument that can be one; scalars stand before or after it.
-                let is_range = |a: &&Expr| matches!(a.value_type(), promql_parser::parser::value::ValueType::Matrix);
-                let at = all.iter().position(is_range).ok_or_else(|| missing(name))?;
-                let rest: Vec<&Expr> = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| *a).collect();
-                let input = self.range(all.get(at).ok_or_else(|| missing(name))?, depth)?;
-                Plan::Vector(Vector::PerWindow { row, input, scalars: scalars(&rest)? })
-            }
-            (Shape::Whole(whole), all) => self.whole(whole, name, all, depth)?,
-            (Shape::Input(input), all) => Plan::Scalar(self.input(input, name, all, depth)?),
-            (Shape::Native, [input, ..]) => Plan::Vector(Vector::Nothing(Box::new(self.vector(input, depth)?))),
-            (Shape::Value(_) | Shape::Calendar(_) | Shape::Native, _) => return Err(missing(name)),
-        })
+        Ok(Plan::Vector(Vector::Calendar(part, input)))
+    }
+
+    fn per_window(&self, name: &str, row: PerWindow, all: &[&Expr], depth: usize) -> Result<Plan> {
+        // The range is the first argument that can be one; scalars stand before or after it.
+        let at = all.iter().position(|a| a.value_type() == ValueType::Matrix).ok_or_else(|| missing(name))?;
+        let rest: Vec<&Expr> = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| *a).collect();
+        let scalars = self.scalars(&rest, depth)?;
+        let input = self.range(all.get(at).ok_or_else(|| missing(name))?, depth)?;
+        Ok(Plan::Vector(Vector::PerWindow { row, input, scalars }))
     }
 
     fn input(&self, input: Input, name: &str, arguments: &[&Expr], depth: usize) -> Result<Scalar> {
@@ -261,10 +300,10 @@ impl Planner {
         Ok(match (input, arguments) {
             (Input::Time, _) => Scalar::Time,
             (Input::Pi, _) => Scalar::Number(std::f64::consts::PI),
-            (Input::Start, _) => seconds(self.grid.start),
-            (Input::End, _) => seconds(self.grid.last()),
+            (Input::Start, _) => seconds(self.start),
+            (Input::End, _) => seconds(self.end),
             (Input::Step, _) => seconds(self.step_ms),
-            (Input::Range, _) => seconds(self.grid.last() - self.grid.start),
+            (Input::Range, _) => seconds(self.end - self.start),
             (Input::MinOf, [a, b]) => {
                 Scalar::Smaller(Box::new(self.scalar(a, depth)?), Box::new(self.scalar(b, depth)?))
             }
@@ -275,81 +314,112 @@ impl Planner {
         })
     }
 
-    fn whole(&self, whole: Whole, name: &str, arguments: &[&Expr], depth: usize) -> Result<Plan> {
-        let vector = |tree: &Expr| self.vector(tree, depth).map(Box::new);
-        let texts = |from: &[&Expr]| from.iter().map(|a| self.text(a, depth)).collect::<Result<Vec<_>>>();
-        Ok(Plan::Vector(match (whole, arguments) {
-            (Whole::Scalar, [input]) => return Ok(Plan::Scalar(Scalar::Only(vector(input)?))),
-            (Whole::Vector, [input]) => Vector::OfScalar(self.scalar(input, depth)?),
-            (Whole::Absent, [input]) => Vector::Absent(vector(input)?, equal_labels(input)?),
-            (Whole::AbsentOverTime, [input]) => Vector::AbsentOverTime(self.range(input, depth)?, equal_labels(input)?),
-            (Whole::Timestamp, [input]) => match self.vector(input, depth)? {
-                // Of a selector it is the samples' own time, else the step's.
-                Vector::Select(selector) => Vector::SampleTimes(selector),
-                other => Vector::StepTimes(Box::new(other)),
-            },
-            (Whole::Sort, [input]) => Vector::Sort(vector(input)?, Order::Rising),
-            (Whole::SortDesc, [input]) => Vector::Sort(vector(input)?, Order::Falling),
-            (Whole::SortByLabel, [input, names @ ..]) => Vector::Sort(vector(input)?, Order::Labels(texts(names)?)),
+    fn whole(&self, whole: Whole, name: &str, arguments: &[&Expr], depth: usize) -> Result<Vector> {
+        match (whole, arguments) {
+            (Whole::Vector, [input]) => self.scalar(input, depth).map(Vector::OfScalar),
+            (Whole::Absent, [input]) => self.absent(input, depth),
+            (Whole::AbsentOverTime, [input]) => self.absent_over_time(input, depth),
+            (Whole::Timestamp, [input]) => self.timestamp(input, depth),
+            (Whole::Sort, [input]) => self.sorted(input, Order::Rising, depth),
+            (Whole::SortDesc, [input]) => self.sorted(input, Order::Falling, depth),
+            (Whole::SortByLabel, [input, names @ ..]) => {
+                self.texts(names, depth).and_then(|names| self.sorted(input, Order::Labels(names), depth))
+            }
             (Whole::SortByLabelDesc, [input, names @ ..]) => {
-                Vector::Sort(vector(input)?, Order::LabelsFalling(texts(names)?))
+                self.texts(names, depth).and_then(|names| self.sorted(input, Order::LabelsFalling(names), depth))
             }
-            (Whole::LabelReplace, [input, rest @ ..]) => {
-                let rest = texts(rest)?;
-                let [target, replacement, source, regex] = rest.as_slice() else { return Err(missing(name)) };
-                check_label(target, "destination", name)?;
-                Vector::LabelReplace {
-                    input: vector(input)?,
-                    target: target.clone(),
-                    replacement: replacement.clone(),
-                    source: source.clone(),
-                    regex: AnchoredRegex::new(regex).map_err(|_| {
-                        Error::Execution(format!("invalid regular expression in label_replace(): {regex}"))
-                    })?,
-                }
+            (Whole::LabelReplace, [input, rest @ ..]) => self.label_replace(input, rest, depth),
+            (Whole::LabelJoin, [input, rest @ ..]) => self.label_join(input, rest, depth),
+            (Whole::HistogramQuantile | Whole::HistogramQuantiles | Whole::HistogramFraction, all) => {
+                self.histogram(whole, all, depth)
             }
-            (Whole::LabelJoin, [input, target, separator, sources @ ..]) => {
-                let (target, sources) = (self.text(target, depth)?, texts(sources)?);
-                check_label(&target, "destination", name)?;
-                sources.iter().try_for_each(|s| check_label(s, "source", name))?;
-                Vector::LabelJoin { input: vector(input)?, target, separator: self.text(separator, depth)?, sources }
+            (Whole::Info, [input, rest @ ..]) => {
+                self.boxed(input, depth).and_then(|input| info(input, rest.first().copied()))
             }
-            (Whole::HistogramQuantile, [q, input]) => {
-                Vector::Histogram(vector(input)?, OfBuckets::Quantile(self.scalar(q, depth)?))
-            }
-            (Whole::HistogramQuantiles, [input, label, qs @ ..]) => {
-                let qs = qs.iter().map(|q| self.scalar(q, depth)).collect::<Result<Vec<_>>>()?;
-                Vector::Histogram(vector(input)?, OfBuckets::Quantiles(self.text(label, depth)?, qs))
-            }
-            (Whole::HistogramFraction, [lower, upper, input]) => {
-                let (lower, upper) = (self.scalar(lower, depth)?, self.scalar(upper, depth)?);
-                Vector::Histogram(vector(input)?, OfBuckets::Fraction(lower, upper))
-            }
-            (Whole::Info, [input, rest @ ..]) => self.info(*vector(input)?, rest.first().copied())?,
-            _ => return Err(missing(name)),
-        }))
+            _ => Err(missing(name)),
+        }
     }
 
-    fn info(&self, input: Vector, data: Option<&Expr>) -> Result<Vector> {
-        let mut info = Info { names: Vec::new(), data: Vec::new(), shift: first_shift(&input) };
-        match data {
-            None => {}
-            Some(Expr::VectorSelector(selector)) => {
-                for matcher in matchers(selector)?.into_iter().filter(|m| m.name() != INFO_MARK) {
-                    if matcher.name() == LABEL_NAME { info.names.push(matcher) } else { info.data.push(matcher) }
-                }
-            }
-            Some(_) => return Err(refused("expected label selectors as the second argument to info()")),
-        }
-        let is_positive = |m: &Matcher| matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
-        if info.names.is_empty() {
-            info.names.push(Matcher::equal(LABEL_NAME, INFO_METRIC));
-        } else if !info.names.iter().any(is_positive) {
-            let names = Matcher::new(LABEL_NAME, MatchOp::Regex, INFO_METRICS);
-            info.names.push(names.map_err(|e| refused(&e.to_string()))?);
-        }
-        Ok(Vector::Info(Box::new(input), info))
+    fn absent(&self, input: &Expr, depth: usize) -> Result<Vector> {
+        Ok(Vector::Absent(self.boxed(input, depth)?, equal_labels(input)?))
     }
+
+    fn absent_over_time(&self, input: &Expr, depth: usize) -> Result<Vector> {
+        Ok(Vector::AbsentOverTime(self.range(input, depth)?, equal_labels(input)?))
+    }
+
+    fn timestamp(&self, input: &Expr, depth: usize) -> Result<Vector> {
+        Ok(match self.vector(input, depth)? {
+            // Of a selector it is the samples' own time, else the step's.
+            Vector::Select(selector) => Vector::SampleTimes(selector),
+            other => Vector::StepTimes(Box::new(other)),
+        })
+    }
+
+    fn sorted(&self, input: &Expr, order: Order, depth: usize) -> Result<Vector> {
+        Ok(Vector::Sort(self.boxed(input, depth)?, order))
+    }
+
+    fn texts(&self, from: &[&Expr], depth: usize) -> Result<Vec<String>> {
+        from.iter().map(|a| self.text(a, depth)).collect()
+    }
+
+    fn label_replace(&self, input: &Expr, rest: &[&Expr], depth: usize) -> Result<Vector> {
+        let input = self.boxed(input, depth)?;
+        let rest = <[String; 4]>::try_from(self.texts(rest, depth)?);
+        let [target, replacement, source, pattern] = rest.map_err(|_| missing("label_replace"))?;
+        check_label(&target, "destination", "label_replace")?;
+        let regex = AnchoredRegex::new(&pattern)
+            .map_err(|_| Error::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        Ok(Vector::LabelReplace { input, target, replacement, source, regex })
+    }
+
+    fn label_join(&self, input: &Expr, rest: &[&Expr], depth: usize) -> Result<Vector> {
+        let input = self.boxed(input, depth)?;
+        let mut rest = self.texts(rest, depth)?.into_iter();
+        let (Some(target), Some(separator)) = (rest.next(), rest.next()) else { return Err(missing("label_join")) };
+        let sources: Vec<String> = rest.collect();
+        check_label(&target, "destination", "label_join")?;
+        sources.iter().try_for_each(|s| check_label(s, "source", "label_join"))?;
+        Ok(Vector::LabelJoin { input, target, separator, sources })
+    }
+
+    fn histogram(&self, whole: Whole, arguments: &[&Expr], depth: usize) -> Result<Vector> {
+        let (input, what) = match (whole, arguments) {
+            (Whole::HistogramQuantile, [q, input]) => (input, OfBuckets::Quantile(self.scalar(q, depth)?)),
+            (Whole::HistogramQuantiles, [input, label, qs @ ..]) => {
+                let qs = qs.iter().map(|q| self.scalar(q, depth)).collect::<Result<Vec<_>>>()?;
+                (input, OfBuckets::Quantiles(self.text(label, depth)?, qs))
+            }
+            (Whole::HistogramFraction, [lower, upper, input]) => {
+                (input, OfBuckets::Fraction(self.scalar(lower, depth)?, self.scalar(upper, depth)?))
+            }
+            _ => return Err(missing("histogram function")),
+        };
+        Ok(Vector::Histogram(self.boxed(input, depth)?, what))
+    }
+}
+
+/// Returns the plan of `info`, whose second argument says which info series and labels are wanted.
+fn info(input: Box<Vector>, data: Option<&Expr>) -> Result<Vector> {
+    let mut info = Info { names: Vec::new(), data: Vec::new(), shift: first_shift(&input) };
+    match data {
+        None => {}
+        Some(Expr::VectorSelector(selector)) => {
+            for matcher in matchers(selector)?.into_iter().filter(|m| m.name() != INFO_MARK) {
+                if matcher.name() == LABEL_NAME { info.names.push(matcher) } else { info.data.push(matcher) }
+            }
+        }
+        Some(_) => return Err(refused("expected label selectors as the second argument to info()")),
+    }
+    let is_positive = |m: &Matcher| matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
+    if info.names.is_empty() {
+        info.names.push(Matcher::equal(LABEL_NAME, INFO_METRIC));
+    } else if !info.names.iter().any(is_positive) {
+        let names = Matcher::new(LABEL_NAME, MatchOp::Regex, INFO_METRICS);
+        info.names.push(names.map_err(|e| refused(&e.to_string()))?);
+    }
+    Ok(Vector::Info(input, info))
 }
 
 /// Returns the matchers of a selector, the metric name among them.

@@ -9,12 +9,18 @@ use crate::query::promql::tree::{Range, Scalar, Selector};
 use crate::query::promql::window::{self, Series, Window};
 use crate::query::promql::{Error, RangeSeries, Result};
 
+/// How many samples are looked at between two looks at the deadline: a few milliseconds.
+const CHECK_EVERY: usize = 1 << 20;
+
 /// A window function with its input.
 pub(super) struct Windows<'p> {
     pub(super) function: &'p PerWindow,
     pub(super) input: &'p Range,
     pub(super) scalars: &'p [Scalar],
 }
+
+/// What takes the samples of one series as they are read: labels, times, values.
+type SamplesSink<'s> = &'s mut dyn FnMut(Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()>;
 
 /// What takes the samples of one series of a range.
 type SeriesSink<'s> = &'s mut dyn FnMut(Labels, &Series<'_>) -> Result<()>;
@@ -40,12 +46,26 @@ impl Evaluation<'_> {
         let mut scratch = Vec::new();
         let mut row = vec![ABSENT; grid.count];
         let mut is_named = windows.function.remark != Remark::NotACounter;
+        // Long windows at many steps are the one thing that costs more than samples were read.
+        let mut looked_at = 0;
+        let mut is_over = false;
         self.each_series(windows.input, grid, &mut |labels, series| {
             let any = window::walk(series, grid, shift, range, &mut row, |i, window: &Window<'_>| {
+                looked_at += window.len();
+                if looked_at > CHECK_EVERY {
+                    looked_at = 0;
+                    is_over |= self.deadline.check().is_err();
+                }
+                if is_over {
+                    return None;
+                }
                 scalars.iter_mut().zip(&numbers).for_each(|(s, n)| *s = n[i]);
                 let mut arguments = Arguments { scalars: &scalars, scratch: &mut scratch };
                 (windows.function.function)(window, &mut arguments)
             });
+            if is_over {
+                self.deadline.check()?;
+            }
             if any && !is_named {
                 is_named = true;
                 self.remark_on_name(labels.metric_name());
@@ -112,6 +132,8 @@ impl Evaluation<'_> {
             }),
             Range::Subquery { input, range, step, shift } => {
                 let Some(inner) = subquery_grid(grid, *shift, *range, *step) else { return Ok(()) };
+                // Before anything is allocated for them: a year has 3 * 10^10 milliseconds.
+                self.budget.hold(inner.count)?;
                 let (mut timestamps, mut values) = (Vec::new(), Vec::new());
                 self.each_row(input, &inner, &mut |labels, row| {
                     timestamps.clear();
@@ -121,19 +143,15 @@ impl Evaluation<'_> {
                         values.push(*value);
                     }
                     sink(labels, &Series { timestamps: &timestamps, values: &values })
-                })
+                })?;
+                self.budget.release(inner.count);
+                Ok(())
             }
         }
     }
 
     /// Reads the series of a selector with all samples that any step looks at: `(first - back, last]`.
-    fn read(
-        &self,
-        selector: &Selector,
-        back_ms: i64,
-        grid: &Grid,
-        sink: &mut dyn FnMut(Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()>,
-    ) -> Result<()> {
+    fn read(&self, selector: &Selector, back_ms: i64, grid: &Grid, sink: SamplesSink<'_>) -> Result<()> {
         let min = selector.shift.apply(grid.start).saturating_sub(back_ms).saturating_add(1);
         let max = selector.shift.apply(grid.last());
         if grid.count == 0 || min > max {

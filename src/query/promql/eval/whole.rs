@@ -7,6 +7,9 @@ use crate::query::promql::functions::{labels as relabel, sort as ordering};
 use crate::query::promql::tree::{Order, Range, Vector};
 use crate::query::promql::{Error, Result};
 
+/// Makes new labels of old ones; `None` leaves them as they are.
+type Relabelling<'p> = Box<dyn Fn(&Labels) -> Option<Labels> + 'p>;
+
 impl<'a> Evaluation<'a> {
     /// Hands on 1 at the steps where the input has nothing.
     pub(super) fn absent(&self, input: &Vector, labels: &Labels, grid: &Grid, sink: Sink<'_>) -> Result<()> {
@@ -49,7 +52,7 @@ impl<'a> Evaluation<'a> {
 
     /// Returns the rows with a label made from others.
     pub(super) fn relabelled(&self, plan: &Vector, grid: &Grid) -> Result<Columns<'a>> {
-        let (input, change): (&Vector, Box<dyn Fn(&Labels) -> Option<Labels> + '_>) = match plan {
+        let (input, change): (&Vector, Relabelling<'_>) = match plan {
             Vector::LabelReplace { input, target, replacement, source, regex } => {
                 (input, Box::new(|labels| relabel::replaced(labels, target, replacement, source, regex)))
             }

@@ -28,13 +28,16 @@ pub(super) type ValueFunction = fn(f64, &[f64]) -> f64;
 /// A function of the samples of one series in a window and scalars.
 pub(super) type WindowFunction = fn(&Window<'_>, &mut Arguments<'_>) -> Option<f64>;
 
+/// What may be demanded of scalar arguments; the error says what is wrong.
+pub(super) type Check = fn(&[f64]) -> Result<(), String>;
+
 /// A row for functions of windows.
 #[derive(Debug)]
 pub(super) struct PerWindow {
     /// The arithmetic.
     pub(super) function: WindowFunction,
     /// What a window function may demand of its scalars.
-    pub(super) check: Option<fn(&[f64]) -> Result<(), String>>,
+    pub(super) check: Option<Check>,
     /// Whether the result is still the metric itself and keeps its name.
     pub(super) keeps_name: bool,
     /// What may be wrong with the question.

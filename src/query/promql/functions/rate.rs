@@ -19,17 +19,17 @@ enum Of {
 /// The result is extrapolated to the window's ends, but only by half an average sample interval where the first
 /// or last sample lies 1.1 intervals or more inside, and never below zero.
 pub(super) fn rate(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
-    extrapolated(window, Of::Counter).map(|v| v / window.seconds())
+    extrapolated(window, Of::Counter, window.seconds())
 }
 
 /// Returns the increase of a counter over one window; as [`rate`], for the whole window.
 pub(super) fn increase(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
-    extrapolated(window, Of::Counter)
+    extrapolated(window, Of::Counter, 1.0)
 }
 
 /// Returns the difference between the window's ends, extrapolated as [`rate`] is.
 pub(super) fn delta(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
-    extrapolated(window, Of::Gauge)
+    extrapolated(window, Of::Gauge, 1.0)
 }
 
 /// Returns the per-second rate between the last two samples; a drop is a restart from zero.
@@ -51,7 +51,8 @@ fn last_two(window: &Window<'_>) -> Option<(f64, f64, f64)> {
     Some((*before, *last, (t_last - t_before) as f64 / 1000.0))
 }
 
-fn extrapolated(window: &Window<'_>, of: Of) -> Option<f64> {
+/// Returns the change over the whole window, divided by `per`.
+fn extrapolated(window: &Window<'_>, of: Of, per: f64) -> Option<f64> {
     let ([first, .., last], [t_first, .., t_last]) = (window.values, window.timestamps) else { return None };
     let mut change = last - first;
     if of == Of::Counter && !window.is_rising {
@@ -76,7 +77,8 @@ fn extrapolated(window: &Window<'_>, of: Of) -> Option<f64> {
         to_start = to_start.min(sampled * (first / change));
     }
     let to_end = limited(window.end - t_last);
-    Some(change * ((sampled + to_start + to_end) / sampled))
+    // In upstream's order of operations: the last digit decides in which bucket a quantile falls.
+    Some(change * ((sampled + to_start + to_end) / sampled / per))
 }
 
 #[cfg(test)]

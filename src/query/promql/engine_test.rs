@@ -1,0 +1,190 @@
+//! The engine's bounds, and that no query ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Labels, Timestamp};
+use crate::storage::tsdb::{Batch, Db};
+
+fn engine(samples_max: usize) -> Engine {
+    let db = Db::in_memory();
+    let mut batch = Batch::default();
+    for series in 0..10 {
+        let labels = Labels::from_pairs([("__name__", "x".to_owned()), ("i", series.to_string())]);
+        for step in 0..100 {
+            batch.push(&labels, Timestamp::from_millis(step * 1000), step as f64);
+        }
+    }
+    db.append(&batch).unwrap();
+    let limits = Limits {
+        lookback: Duration::from_secs(300),
+        timeout: Duration::from_secs(30),
+        samples_max,
+        default_step: Duration::from_secs(60),
+    };
+    Engine::new(db, limits)
+}
+
+fn at(engine: &Engine, query: &str) -> Result<QueryResult> {
+    engine.instant(query, Timestamp::from_millis(99_000), &Options::default())
+}
+
+#[test]
+fn samples_are_bounded_on_both_sides_of_the_limit() {
+    assert_eq!(at(&engine(1000), "count_over_time(x[100s])").unwrap().samples, 1000);
+    assert!(matches!(at(&engine(999), "count_over_time(x[100s])"), Err(Error::Limit(_))));
+    // What is held counts too: 10 rows of 100 steps.
+    let over = |max: usize| {
+        let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(99_000));
+        engine(max).range("sort(x)", start, end, Duration::from_secs(1), &Options::default())
+    };
+    assert!(over(10_000).is_ok());
+    assert!(matches!(over(1000), Err(Error::Limit(_))));
+}
+
+#[test]
+fn steps_are_bounded() {
+    let engine = engine(1_000_000);
+    let range = |ms: i64| {
+        let end = Timestamp::from_millis(ms);
+        engine.range("1", Timestamp::from_millis(0), end, Duration::from_millis(1), &Options::default())
+    };
+    assert!(range(11_000).is_ok());
+    assert!(matches!(range(11_001), Err(Error::Limit(_))));
+}
+
+#[test]
+fn a_subquery_of_countless_steps_is_refused() {
+    for query in ["sum_over_time(vector(1)[100y:1ms])", "sum_over_time(x[100y:1ms])", "count_over_time(x[290y:1ms])"] {
+        assert!(matches!(at(&engine(1_000_000), query), Err(Error::Limit(_))), "{query}");
+    }
+}
+
+#[test]
+fn a_query_ends_by_time_and_by_hand() {
+    let engine = engine(1_000_000);
+    let ask = |options: Options| engine.instant("x", Timestamp::from_millis(0), &options);
+    let timeout = Options { timeout: Some(Duration::ZERO), ..Options::default() };
+    assert!(matches!(ask(timeout), Err(Error::Timeout)));
+    let cancelled = Options { cancelled: Some(Arc::new(AtomicBool::new(true))), ..Options::default() };
+    assert!(matches!(ask(cancelled), Err(Error::Cancelled)));
+}
+
+#[test]
+fn deep_queries_are_answered_or_refused_and_never_overflow() {
+    let engine = engine(1_000_000);
+    let nest = |open: &str, close: &str, n: usize| format!("{}x{}", open.repeat(n), close.repeat(n));
+    for query in [
+        nest("abs(", ")", 100),
+        nest("-", "", 120),
+        nest("sum by (i) (", ")", 100),
+        nest("label_replace(", ",'a','b','c','d')", 100),
+        format!("x{}", "+x".repeat(120)),
+        format!("x{}", " or x".repeat(120)),
+        format!("x{}", " + 1".repeat(120)),
+        nest("sum_over_time(", "[1m:1m])", 60),
+    ] {
+        assert!(at(&engine, &query).is_ok(), "{}", &query[..60]);
+    }
+    for query in [nest("-", "", 4000), format!("x{}", "+x".repeat(4000)), nest("(", ")", 60_000), nest("-", "", 60_000)]
+    {
+        assert!(matches!(at(&engine, &query), Err(Error::Limit(_))), "{}", &query[..60]);
+    }
+}
+
+#[test]
+fn a_selector_is_read_and_nothing_else() {
+    let names = |text: &str| parse_selector(text).map(|m| m.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(names("up{job=~\"a|b\"}").unwrap(), ["__name__=\"up\"", "job=~\"a|b\""]);
+    for text in ["up[5m]", "up offset 5m", "sum(up)", "1", "{}", "up{"] {
+        assert!(parse_selector(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_check_needs_no_data_and_says_where() {
+    assert!(check("sum by (job) (rate(http_requests_total[step() * 4])) > 5m").is_ok());
+    assert_eq!(check("rate(up)").unwrap_err().to_string().split(": ").nth(1), Some("parse error"));
+    assert_eq!(check("a +\n  b{c=\"d}").unwrap_err().to_string(), "2:7: parse error: unterminated quoted string");
+}
+
+#[test]
+fn long_windows_at_many_steps_end_in_time() {
+    let db = Db::in_memory();
+    let mut batch = Batch::default();
+    let labels = Labels::from_pairs([("__name__", "x")]);
+    for step in 0..200_000 {
+        batch.push(&labels, Timestamp::from_millis(step * 10), step as f64);
+    }
+    db.append(&batch).unwrap();
+    let second = Duration::from_secs(1);
+    let limits = Limits { lookback: second, timeout: second / 5, samples_max: 1_000_000, default_step: second };
+    let (start, end) = (Timestamp::from_millis(2_000_000), Timestamp::from_millis(2_011_000));
+    let clock = crate::clock::Clock::system();
+    let query = "quantile_over_time(0.5, x[30m])";
+    let result = Engine::new(db, limits).range(query, start, end, second / 1000, &Options::default());
+    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(clock.elapsed() < 10 * second);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_query_or_an_error(text in "[ -~]{0,40}") {
+        let _ = check(&text);
+    }
+
+    #[test]
+    fn any_words_are_a_query_or_an_error(words in proptest::collection::vec(0_usize..WORDS.len(), 0..12)) {
+        let text: Vec<&str> = words.iter().map(|w| WORDS[*w]).collect();
+        let _ = at(&engine(100_000), &text.join(" "));
+    }
+}
+
+const WORDS: [&str; 44] = [
+    "x",
+    "y",
+    "(",
+    ")",
+    "[5m]",
+    "[1m:10s]",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "1",
+    "1e300",
+    "0x1F",
+    "5m",
+    "Inf",
+    "NaN",
+    "-",
+    "+",
+    "*",
+    "/",
+    "^",
+    "%",
+    "==",
+    "bool",
+    "and",
+    "or",
+    "on(i)",
+    "group_left",
+    "ignoring()",
+    "sum",
+    "by (i)",
+    "topk(2,",
+    "rate(",
+    "offset",
+    "@",
+    "start()",
+    "step()",
+    "\"a\"",
+    "i=~\".*\"",
+    "histogram_quantile(",
+    "label_replace(",
+    "info(",
+    "fill(1)",
+];
