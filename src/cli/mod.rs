@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod device;
 mod query;
 mod run;
 
@@ -25,6 +26,8 @@ enum Command {
     Run(run::RunArgs),
     /// Start a box with a simulated packaging line, to look around.
     Demo(demo::DemoArgs),
+    /// Add, list and remove the devices that may connect.
+    Device(device::DeviceArgs),
     /// Check settings and rule files without starting anything.
     Check(check::CheckArgs),
     /// Ask a running box a question in PromQL.
@@ -37,6 +40,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Device(args) => device::run(args),
         Command::Check(args) => check::run(args),
         Command::Query(args) => query::run(&args),
     };

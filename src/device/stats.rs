@@ -5,13 +5,17 @@
 //! | member | meaning | series |
 //! |---|---|---|
 //! | `reconnectAttempts` | attempts to connect after the first | `device_reconnect_attempts_total` |
-//! | `published` | object: subject to messages handed to the gateway | `device_messages_published_total` |
-//! | `received` | object: subject to messages taken from it | `device_messages_received_total` |
+//! | `messagesReceived` | messages taken from the gateway | `device_messages_received_total` |
 //! | `bufferSize` | publishes waiting now | `device_buffer_size` |
-//! | `bufferOverflows` | publishes lost because too many waited | `device_buffer_overflows_total` |
-//! | `latencySeconds` | the last answer to a ping; missing before the first | `device_latency_seconds` |
-//! | `connections`, `disconnections`, `errors` | counts | `device_{connections,disconnections,errors}_total` |
-//! | `bytesPublished`, `bytesReceived` | bytes of frames | `device_bytes_{published,received}_total` |
+//! | `latencySeconds` | how long the last ping took; missing before the first | `device_latency_seconds` |
+//! | `messagesPublished` | publishes written to the gateway | |
+//! | `published`, `received` | objects: subject to messages | |
+//! | `bufferOverflows` | publishes lost because too many waited | |
+//! | `connections`, `disconnections`, `errors` | counts | |
+//! | `bytesPublished`, `bytesReceived` | bytes of frames | |
+//!
+//! The box itself counts what a device publishes (`device_messages_published_total`), so the members without a
+//! series are for people and other programs on the bus.
 //!
 //! All counts begin with the client. At most 64 subjects are told apart; the others count as `other`.
 
@@ -60,6 +64,8 @@ impl Stats {
             "disconnections": self.disconnections,
             "reconnectAttempts": self.reconnect_attempts,
             "errors": self.errors,
+            "messagesPublished": self.published.values().sum::<u64>(),
+            "messagesReceived": self.received.values().sum::<u64>(),
             "published": self.published,
             "received": self.received,
             "bytesPublished": self.bytes_published,
