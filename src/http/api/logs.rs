@@ -246,10 +246,10 @@ fn time_range(parameters: &Parameters, now_ns: i64, missing: Duration) -> Result
 /// Returns a time as Loki takes it: RFC 3339, nanoseconds as a number of more than ten digits, or seconds.
 fn time(parameters: &Parameters, name: &str) -> Result<Option<i64>, Refusal> {
     let Some(text) = parameters.get(name) else { return Ok(None) };
-    if text.len() > 10 {
-        if let Ok(ns) = text.parse() {
-            return Ok(Some(ns));
-        }
+    if let Ok(ns) = text.parse()
+        && text.len() > 10
+    {
+        return Ok(Some(ns));
     }
     if let Ok(precise) = text.parse::<jiff::Timestamp>() {
         return Ok(i64::try_from(precise.as_nanosecond()).ok());

@@ -25,7 +25,7 @@ use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
 pub(super) const UNPACKED_BYTES_MAX: usize = 4 << 20;
 
 /// How much zstd works; measured in `docs/decisions/0022`.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 6;
 
 /// Exponents of the units that times may have, largest first.
 const UNITS: [u8; 4] = [9, 6, 3, 0];

@@ -18,7 +18,7 @@
 //! (`Config::sync_interval`). Damage costs the block or record it lies in; it is counted, reported and read
 //! past. Two threads of its own: one syncs the WAL, one writes parts and deletes days.
 //!
-//! Costs: a factory line of 150 bytes takes about 180 bytes in the WAL and 20 in a part
+//! Costs: a factory line of 150 bytes takes about 180 bytes in the WAL and 15 in a part
 //! (`docs/decisions/0022`); memory is the head, twice at most while a part is written.
 //!
 //! Not for numbers (that is `tsdb`), and not a full-text index.

@@ -340,14 +340,14 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let (disk, part) = open(&bytes);
             // A flipped bit of the version makes it newer; one in a filter is noticed where filters are read.
-            if let Ok(Some(part)) = part {
-                if let Ok(streams) = read(&disk, &part) {
-                    assert_eq!(streams, sample(), "bit {bit}");
-                    let file = disk.open(&part.path).unwrap();
-                    let index = part.index(&*file).unwrap();
-                    let filters = index.iter().flat_map(|s| &s.blocks).filter(|b| part.filter(&*file, b).is_empty());
-                    assert_eq!(filters.count(), 1, "bit {bit}");
-                }
+            if let Ok(Some(part)) = part
+                && let Ok(streams) = read(&disk, &part)
+            {
+                assert_eq!(streams, sample(), "bit {bit}");
+                let file = disk.open(&part.path).unwrap();
+                let index = part.index(&*file).unwrap();
+                let filters = index.iter().flat_map(|s| &s.blocks).filter(|b| part.filter(&*file, b).is_empty());
+                assert_eq!(filters.count(), 1, "bit {bit}");
             }
         }
     }

@@ -167,7 +167,9 @@ mod tests {
         LogEntry { stream: Labels::from_pairs([("device", device)]), timestamp_ns, line: line.to_owned() }
     }
 
-    fn read(kind: u8, payload: &[u8]) -> Result<(Vec<(u64, Labels)>, Vec<(u64, i64, String)>), Malformed> {
+    type Read = (Vec<(u64, Labels)>, Vec<(u64, i64, String)>);
+
+    fn read(kind: u8, payload: &[u8]) -> Result<Read, Malformed> {
         let (mut streams, mut lines) = (Vec::new(), Vec::new());
         let record = Record { segment: 1, sequence: 1, kind, payload };
         decode(&record, &mut |item| match item {
