@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tracing::error;
 
 use crate::alarms::{self, Alarms};
 use crate::bus::{self, Bus};
@@ -20,7 +22,10 @@ use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
 use crate::rules::{self, Rules};
 use crate::storage::Storage;
-use crate::task::Tasks;
+use crate::task::{OnPanic, Phase, Tasks};
+
+/// How often metrics and logs are held against the size limit.
+const BALANCE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
@@ -43,6 +48,19 @@ pub(super) async fn open(config: &Config, tools: &Tools) -> anyhow::Result<Stora
     Ok(opened.context("opening the data folder failed")??)
 }
 
+/// Keeps the stores within the size limit and the disk's space, for as long as they are open.
+fn keep_balance(storage: &Storage, tasks: &Tasks) {
+    let (storage, pool, end) = (storage.clone(), tasks.pool().clone(), tasks.token(Phase::Stores));
+    tasks.spawn("storage balance", OnPanic::EndTask, async move {
+        while tokio::time::timeout(BALANCE_INTERVAL, end.cancelled()).await.is_err() {
+            let storage = storage.clone();
+            if let Err(panicked) = pool.run(move || storage.balance()).await {
+                error!(%panicked, "cannot balance the stores");
+            }
+        }
+    });
+}
+
 /// Starts every room over the opened stores, from the ways in to the ways out.
 pub(super) fn join(
     config: &Config,
@@ -56,6 +74,7 @@ pub(super) fn join(
     let (bus, gateway, collector) = join_intake(config, storage, &tools);
     let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine);
     let Tools { tasks, clock, registry } = tools;
+    keep_balance(storage, &tasks);
     let forwarder = Forwarder::start(
         config.forward.clone(),
         forward::Deps {

@@ -19,16 +19,24 @@ pub mod logs;
 pub mod state;
 pub mod tsdb;
 
+mod budget;
 mod config;
 mod error;
+mod reserve;
+#[cfg(test)]
+mod storage_test;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tracing::{info, warn};
 
 pub use config::{Config, RESERVE_BYTES_DEFAULT};
 pub use error::{Error, Result};
 
+use self::budget::{Usage, share};
 use self::disk::{Disk, Lock, OsDisk};
+use self::reserve::Reserve;
 use crate::clock::Clock;
 use crate::instrument::Registry;
 
@@ -45,8 +53,19 @@ pub struct Storage {
     pub last: last::LastKnown,
     /// The disk that the stores stand on, for journals of other rooms.
     pub disk: Arc<dyn Disk>,
-    _lock: Arc<Lock>,
+    inner: Arc<Inner>,
 }
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    size_limit: Option<u64>,
+    reserve: Reserve,
+    _lock: Lock,
+}
+
+/// A day of logs is deleted at most so often in one go.
+const LOG_DAYS_MAX: usize = 1000;
 
 impl Storage {
     /// Opens all stores of a data folder. Cost: reads the WALs, so seconds after a hard stop under load.
@@ -58,11 +77,42 @@ impl Storage {
         let disk = OsDisk::shared();
         let folder = config.folder.as_path();
         let lock = own(&*disk, folder)?;
+        let reserve = Reserve::new(disk.clone(), folder, config.reserve_bytes);
+        reserve.give_up_if_full();
         let db = tsdb::Db::open(config.tsdb, disk.clone(), &folder.join("tsdb"), clock.clone(), registry)?;
         let logs = logs::LogStore::open(disk.clone(), &folder.join("logs"), config.logs, clock.clone(), registry)?;
         let state = state::State::open(&folder.join("state.db"), clock.clone(), registry)?;
         let last = last::LastKnown::open(last::Config::at(folder.join("last")), clock.now(), registry);
-        Ok(Storage { db, logs, state, last, disk, _lock: Arc::new(lock) })
+        let inner = Inner { folder: folder.to_owned(), size_limit: config.size_limit, reserve, _lock: lock };
+        Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
+    }
+
+    /// Keeps metrics and logs within the size limit and the disk's space: the oldest go before their time.
+    /// To be called twice a minute or so. Cost: looks at the file system; may delete files.
+    pub fn balance(&self) {
+        self.inner.reserve.adjust();
+        let Ok(space) = self.disk.space(&self.inner.folder) else { return };
+        let (metrics, logs) = (self.db.disk_bytes(), self.logs.stats().disk_bytes);
+        let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, space };
+        let Some(shares) = share(self.inner.size_limit, usage) else {
+            self.db.set_bytes_max(None);
+            return;
+        };
+        info!(metrics, logs, free = space.free_bytes, ?shares, "over the size limit: the oldest gives way");
+        self.db.set_bytes_max(Some(shares.metrics_bytes));
+        for _ in 0..LOG_DAYS_MAX {
+            if self.logs.stats().disk_bytes <= shares.logs_bytes {
+                break;
+            }
+            match self.logs.delete_oldest_day() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(%error, "cannot delete a day of logs");
+                    break;
+                }
+            }
+        }
     }
 
     /// Syncs and closes the stores; appends are refused from now on.
@@ -79,7 +129,13 @@ impl Storage {
 
 /// Makes the folder and takes ownership of it.
 fn own(disk: &dyn Disk, folder: &Path) -> Result<Lock> {
-    let made = disk.create_folder(folder).and_then(|()| disk::lock(disk, folder));
+    // A folder that is there may still refuse new files, which the lock alone would not show.
+    let probe = folder.join("writable").with_extension(&disk::TEMPORARY_SUFFIX[1..]);
+    let made = disk.create_folder(folder).and_then(|()| disk::lock(disk, folder)).and_then(|lock| {
+        disk.create(&probe)?;
+        disk.remove_file(&probe)?;
+        Ok(lock)
+    });
     made.map_err(|source| match source {
         disk::Error::InUse { .. } => Error::InUse { folder: folder.to_owned() },
         source => Error::NotWritable { folder: folder.to_owned(), source },

@@ -21,6 +21,8 @@ mod error;
 mod faulty;
 #[cfg(test)]
 mod faulty_test;
+#[cfg(test)]
+mod format_test;
 mod lock;
 mod os;
 mod quarantine;

@@ -35,6 +35,8 @@ mod db;
 mod db_test;
 mod error;
 mod files;
+#[cfg(test)]
+mod format_test;
 mod head;
 mod instruments;
 mod maintenance;

@@ -96,6 +96,13 @@ impl Db {
         }
     }
 
+    /// Returns the bytes of blocks and WAL on disk. Cost: none.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let blocks: u64 = self.0.read().blocks.iter().map(|b| b.meta.bytes).sum();
+        blocks + self.0.stored.as_ref().map_or(0, |s| s.wal.bytes())
+    }
+
     /// Returns what the series of the head are made of, the `top` of each list.
     #[must_use]
     pub fn cardinality(&self, top: usize) -> Cardinality {

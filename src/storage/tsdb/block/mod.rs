@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::warn;
 
+#[cfg(test)]
+pub(crate) use self::index::IndexWriter;
 pub(crate) use self::index::{ChunkPlace, ColumnPlace, Index};
 pub(crate) use self::meta::BlockMeta;
 pub(crate) use self::writer::{BlockWriter, Origin};

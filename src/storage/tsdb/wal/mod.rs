@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use self::checkpoint::{CheckpointWriter, read_checkpoint, remove_old};
 pub(crate) use self::record::{Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries};
-use self::record::{Packer, decode, encode, encode_batch};
+use self::record::{Packer, encode_batch};
+pub(crate) use self::record::{decode, encode};
 use super::config::WalSync;
 use crate::storage::disk::{ByteWriter, Disk, Found, Malformed, Record, Result, Segments, SegmentsOptions};
 

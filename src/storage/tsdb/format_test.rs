@@ -1,0 +1,180 @@
+//! The formats of version 1, byte for byte: `tests/formats/tsdb_*_1.hex` must read, and write the same again.
+//! What stands in a zstd frame must read and, written again, read the same: the packer may get better.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::block::{Block, BlockMeta, BlockWriter, ChunkPlace, ColumnPlace, Index, IndexWriter, Origin};
+use super::chunk::Window;
+use super::column::{Effort, decode_times, decode_values, encode_times, encode_values};
+use super::postings::Postings;
+use super::wal::{Logged, LoggedSample, decode, encode};
+use crate::model::{Labels, TimeRange, Timestamp, stale_nan};
+use crate::storage::disk::{ByteReader, ByteWriter, Disk, FaultyDisk};
+
+/// 2026-08-21 12:00:00 UTC.
+const NOON_MS: i64 = 1_787_313_600_000;
+
+/// Reads a dump: bytes as pairs of hexadecimal digits; `#` begins a remark.
+fn bytes(dump: &str) -> Vec<u8> {
+    let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
+#[track_caller]
+fn check_same(written: &[u8], dump: &str) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    assert!(written == bytes(dump), "written now:\n{}\nthe dump:\n{}", hex(written), hex(&bytes(dump)));
+}
+
+/// Puts pieces behind each other, each with its length before it.
+fn framed(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = ByteWriter::default();
+    for piece in pieces {
+        out.varint(piece.len() as u64);
+        out.raw(piece);
+    }
+    out.into_bytes()
+}
+
+fn unframed(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut r = ByteReader::new(bytes);
+    let mut pieces = Vec::new();
+    while !r.is_empty() {
+        let length = r.count(1).unwrap();
+        pieces.push(r.raw(length).unwrap().to_vec());
+    }
+    pieces
+}
+
+fn press() -> Labels {
+    Labels::from_pairs([("__name__", "up"), ("device", "press-1")])
+}
+
+fn belt() -> Labels {
+    Labels::from_pairs([("__name__", "up"), ("device", "belt")])
+}
+
+#[test]
+fn columns_of_integers_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_column_integers_1.hex");
+    let regular: Vec<i64> = (0..8).map(|i| NOON_MS + i * 15_000).collect();
+    let late: Vec<i64> = (0..8).map(|i| NOON_MS + i * 15_000 + if i == 5 { 40 } else { 0 }).collect();
+    let columns = [vec![], vec![NOON_MS], regular, late, vec![-5, 1, 2, 900, 901]];
+    let encode = |times: &Vec<i64>| {
+        let mut out = ByteWriter::default();
+        encode_times(times, Effort::Fast, &mut out);
+        out.into_bytes()
+    };
+    check_same(&framed(&columns.iter().map(encode).collect::<Vec<_>>()), dump);
+    let read: Vec<Vec<i64>> = unframed(&bytes(dump)).iter().map(|c| decode_times(c).unwrap()).collect();
+    assert_eq!(read, columns);
+}
+
+#[test]
+fn columns_of_values_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_column_values_1.hex");
+    let columns = [
+        vec![21.5, 21.6, 21.4, 21.5],
+        vec![4096.0, 8192.0, 8192.0],
+        vec![1.0, stale_nan(), -0.0, f64::INFINITY],
+        vec![0.1 + 0.2, 1.0],
+    ];
+    let encode = |values: &Vec<f64>| {
+        let mut out = ByteWriter::default();
+        encode_values(values, Effort::Fast, &mut out);
+        out.into_bytes()
+    };
+    check_same(&framed(&columns.iter().map(encode).collect::<Vec<_>>()), dump);
+    let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for (read, written) in unframed(&bytes(dump)).iter().zip(&columns) {
+        assert_eq!(bits(&decode_values(read).unwrap()), bits(written));
+    }
+}
+
+#[test]
+fn records_of_the_wal_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_wal_record_1.hex");
+    let sample = |series, time, value| LoggedSample { series, time, value };
+    let logged = Logged::Batch {
+        new: vec![(7, press()), (8, belt())],
+        samples: vec![sample(7, NOON_MS, 21.5), sample(8, NOON_MS + 5, 0.1 + 0.2)],
+    };
+    let mut body = ByteWriter::default();
+    body.u8(0);
+    assert_eq!(encode(&logged, &mut body), 1);
+    check_same(body.as_slice(), dump);
+    assert_eq!(decode(1, &bytes(dump)).unwrap(), logged);
+}
+
+fn meta() -> BlockMeta {
+    BlockMeta {
+        version: 1,
+        number: 42,
+        start_ms: NOON_MS,
+        end_ms: NOON_MS + 7_200_000,
+        min_ms: NOON_MS,
+        max_ms: NOON_MS + 7_185_000,
+        series: 2,
+        samples: 960,
+        chunks: 2,
+        bytes: 1234,
+        level: 1,
+        rank: 42,
+        merged: vec![],
+        checksum: String::new(),
+    }
+}
+
+#[test]
+fn a_meta_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_meta_1.hex");
+    check_same(&meta().to_json(), dump);
+    assert_eq!(BlockMeta { checksum: String::new(), ..BlockMeta::from_json(&bytes(dump)).unwrap() }, meta());
+}
+
+#[test]
+fn an_index_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_index_1.hex");
+    let times = ColumnPlace { offset: 8, length: 11 };
+    let place = |offset| ChunkPlace { min: 5, max: 9, count: 4, times, values: ColumnPlace { offset, length: 7 } };
+    let check = |index: &Index| {
+        assert_eq!((index.series_count(), index.labels(0), index.labels(1)), (2, belt(), press()));
+        assert_eq!((index.chunks(0), index.chunks(1)), (vec![place(23)], vec![place(34)]));
+        assert_eq!(index.names(), ["__name__", "device"]);
+        assert_eq!((index.equal("device", "belt"), index.equal("__name__", "up")), (vec![0], vec![0, 1]));
+    };
+    let mut writer = IndexWriter::default();
+    writer.add(&belt(), &[place(23)]);
+    writer.add(&press(), &[place(34)]);
+    let written = writer.finish().unwrap();
+    if dump.is_empty() {
+        check_same(&written, dump);
+    }
+    check(&Index::parse(&written).unwrap());
+    check(&Index::parse(&bytes(dump)).unwrap());
+}
+
+#[test]
+fn a_file_of_chunks_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_writer_1.hex");
+    let (disk, folder) = (FaultyDisk::new(1), Path::new("/blocks"));
+    let shared = disk.shared();
+    let mut writer = BlockWriter::begin(shared.clone(), folder, 1, Effort::Fast).unwrap();
+    let window = |v| Window { times: vec![NOON_MS, NOON_MS + 15_000], values: vec![v, v] };
+    writer.add(&belt(), &window(1.0)).unwrap();
+    writer.add(&press(), &window(0.5)).unwrap();
+    let at = Timestamp::from_millis;
+    let range = TimeRange::new(at(NOON_MS), at(NOON_MS + 7_200_000));
+    let origin = Origin { number: 1, window: range, level: 1, rank: 1, merged: vec![] };
+    let (_, folder) = writer.finish(origin).unwrap().unwrap();
+    let file = disk.open(&folder.join("chunks")).unwrap();
+    let size = usize::try_from(file.size().unwrap()).unwrap();
+    check_same(&file.read_exact_at(0, size).unwrap(), dump);
+    file.write_at(0, &bytes(dump)).unwrap();
+    let block = Arc::new(Block::open(&shared, &folder).unwrap());
+    let (index, columns) = (block.load_index().unwrap(), block.columns().unwrap());
+    let place = index.chunks(1).remove(0);
+    assert_eq!(columns.read_times(place.times).unwrap(), [NOON_MS, NOON_MS + 15_000]);
+    assert_eq!(columns.read_values(place.values).unwrap(), [0.5, 0.5]);
+}
