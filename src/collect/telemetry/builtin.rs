@@ -164,11 +164,10 @@ pub(super) fn factory_rules() -> Result<Vec<MappingRule>, RuleError> {
 /// `telemetry_oil_temp{device_id="press1", unit="celsius"}`. Without `value`, each number in the object is a
 /// metric (`{"speed": 3, "load": 0.5}` gives `telemetry_drive_speed` and `telemetry_drive_load`); so is each
 /// member of `metrics`, with a value and unit of its own. `metricName` and `lineId` of the historian's form
-/// are understood.
+/// are understood. The device is the one in the subject: whoever may publish there speaks for it.
 pub(super) fn telemetry(message: &DeviceMessage, json: &Value, out: &mut Vec<Mapped>) -> bool {
     let Some(rest) = message.subject.strip_prefix("telemetry.") else { return false };
     let (device, metric) = rest.split_once('.').unwrap_or((rest, ""));
-    let device = if message.device_id.is_empty() { device } else { &message.device_id };
     let empty = Map::new();
     let members = json.as_object().unwrap_or(&empty);
     let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or("");
