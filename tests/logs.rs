@@ -136,3 +136,69 @@ fn the_tail_follows_what_passes() {
     assert_eq!(event["timestamp_ns"], (at + 1).to_string());
     assert_eq!(event["labels"], json!({ "job": "test", "device": "press-1", "msg": "jam", "zone": "3" }));
 }
+
+#[test]
+fn acknowledged_lines_survive_kill_9_under_load() {
+    const ROUNDS: usize = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let start = minute_ago_ns();
+    let mut acknowledged = std::collections::BTreeSet::new();
+    let mut next = 0;
+    for round in 0..ROUNDS {
+        let program = Program::start(dir.path(), SETTINGS);
+        let address = program.address;
+        // Killed while somebody is pushing, so that the last write may be torn.
+        let pusher = std::thread::Builder::new().spawn(move || {
+            let mut taken = Vec::new();
+            for n in next.. {
+                let values: Vec<Value> = (0..20)
+                    .map(|i| json!([(start + n * 1000 + i).to_string(), format!("line {n}.{i} {}", "x".repeat(200))]))
+                    .collect();
+                let body = json!({ "streams": [{ "stream": { "device": format!("d{}", n % 7) }, "values": values }] });
+                match Program::request_to(address, "POST", "/loki/api/v1/push", JSON, body.to_string().as_bytes()) {
+                    Some(answer) if answer.status == 204 => taken.push(n),
+                    _ => return (taken, n + 1),
+                }
+            }
+            unreachable!("the numbers do not end");
+        });
+        std::thread::sleep(Duration::from_millis(300 + 170 * u64::try_from(round).unwrap()));
+        program.kill();
+        let (taken, then) = pusher.unwrap().join().unwrap();
+        acknowledged.extend(taken);
+        next = then;
+    }
+    assert!(acknowledged.len() > 50, "the load was taken: {}", acknowledged.len());
+    let program = Program::start(dir.path(), SETTINGS);
+    let mut found = std::collections::BTreeSet::new();
+    for device in 0..7 {
+        // By pages of 5000 lines, newest first.
+        let mut end = i64::MAX;
+        loop {
+            let query = encoded(&format!("{{device=\"d{device}\"}}"));
+            let path = format!("/loki/api/v1/query_range?query={query}&limit=5000&start={start}&end={end}");
+            let answer = json_of(&program.get(&path).unwrap());
+            let values: Vec<Value> = answer["data"]["result"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|s| s["values"].as_array().unwrap().clone())
+                .collect();
+            let Some(last) = values.last() else { break };
+            end = last[0].as_str().unwrap().parse().unwrap();
+            found.extend(values.iter().map(|v| v[1].as_str().unwrap().split(' ').nth(1).unwrap().to_owned()));
+        }
+    }
+    let missing: Vec<String> = acknowledged
+        .iter()
+        .flat_map(|n| (0..20).map(move |i| format!("{n}.{i}")))
+        .filter(|line| !found.contains(line))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{} of {} lines are missing: {:?}",
+        missing.len(),
+        acknowledged.len() * 20,
+        &missing[..missing.len().min(5)]
+    );
+}

@@ -99,13 +99,24 @@ impl Program {
 
     /// Sends a request with a body.
     pub fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Option<Answer> {
-        let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(2)).ok()?;
+        Program::request_to(self.address, method, path, content_type, body)
+    }
+
+    /// As [`Program::request`], for a thread that goes on while the program is killed.
+    pub fn request_to(
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         let kind = if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
         let encoding = if content_type == "application/x-protobuf" { "content-encoding: snappy\r\n" } else { "" };
         let head = format!(
             "{method} {path} HTTP/1.0\r\nhost: {}\r\nconnection: close\r\n{kind}{encoding}content-length: {}\r\n\r\n",
-            self.address,
+            address,
             body.len()
         );
         stream.write_all(head.as_bytes()).ok()?;
