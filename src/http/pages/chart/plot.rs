@@ -375,6 +375,6 @@ mod tests {
     #[test]
     fn an_empty_chart_has_axes_only() {
         let svg = chart(&[], &TimeZone::UTC).svg().to_string();
-        assert!(svg.contains("class=\"grid\"") && !svg.contains("class=\"line"), "{svg}");
+        assert!(svg.contains("class=\"grid\"") && !svg.contains("class=\"line s"), "{svg}");
     }
 }
