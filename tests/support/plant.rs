@@ -58,15 +58,15 @@ fn line(add: &mut impl FnMut(&[(&str, &str)], f64), step: u32) {
     let running: u32 = (0..=step).map(|s| u32::from(state_at(s) == 1.0)).sum();
     let made = f64::from(running) * 3.7;
     let wave = wave(step);
-    let availability = 100.0 * f64::from(running) / f64::from(step + 1);
-    let performance = 93.0 + 3.0 * wave;
+    let availability = f64::from(running) / f64::from(step + 1);
+    let performance = 0.93 + 0.03 * wave;
     let defects: f64 = DEFECTS.iter().map(|(_, per_mille)| made * per_mille / 1000.0).sum();
-    let quality = 100.0 * (1.0 - defects / made.max(1.0));
+    let quality = 1.0 - defects / made.max(1.0);
     add(&name("factory_line_state"), state_at(step));
     add(&name("factory_oee_availability"), availability);
     add(&name("factory_oee_performance"), performance);
     add(&name("factory_oee_quality"), quality);
-    add(&name("factory_oee_overall"), availability * performance * quality / 10_000.0);
+    add(&name("factory_oee_overall"), availability * performance * quality);
     add(
         &[("__name__", "factory_production_count_total"), ("line_id", "line1"), ("product", "blister-20")],
         made.floor(),
@@ -88,10 +88,7 @@ fn devices(add: &mut impl FnMut(&[(&str, &str)], f64), step: u32) {
         add(&[("__name__", "device_messages_published_total"), ("device_id", id), ("subject", &subject)], sent);
     }
     let temperature = 72.0 + 2.5 * wave(step) + if step > 690 { f64::from(step - 690) * 0.3 } else { 0.0 };
-    add(
-        &[("__name__", "telemetry_temperature_fahrenheit"), ("device_id", "sensor-temp-001"), ("unit", "fahrenheit")],
-        temperature,
-    );
+    add(&[("__name__", "factory_temperature"), ("device_id", "sensor-temp-001"), ("unit", "fahrenheit")], temperature);
     add(&[("__name__", "telemetry_humidity_percent"), ("device_id", "sensor-temp-001")], 41.0 - 4.0 * wave(step));
     let speed = if state_at(step) == 1.0 { 120.0 + 2.0 * wave(step * 3) } else { 0.0 };
     add(&[("__name__", "telemetry_conveyor_speed"), ("device_id", "actuator-conveyor-001")], speed);

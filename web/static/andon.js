@@ -137,10 +137,14 @@
     const item = line("li", "", levelOf(labels, entry.line));
     const when = new Date(Number(entry.timestamp_ns.slice(0, -6)));
     const from = labels.device_id || labels.unit || labels.service || labels.app || labels.job || "";
-    item.append(line("time", when.toLocaleTimeString("en-GB")), line("span", from, "from"), line("p", entry.line));
+    item.append(line("time", when.toLocaleTimeString("en-GB")), line("span", from, "from"), line("p", said(entry.line)));
     const list = $("log");
     list.prepend(item);
     while (list.children.length > 500) list.lastElementChild.remove();
+  }
+  function said(text) {
+    if (text[0] !== "{") return text;
+    try { const object = JSON.parse(text); return object.message || object.msg || object.reason || text; } catch { return text; }
   }
   function levelOf(labels, text) {
     const word = (labels.level || labels.severity || (/\b(error|crit|fatal|warn|info)/i.exec(text.slice(0, 160)) || [""])[0]).toLowerCase();

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::alarms::Row as AlarmRow;
-use super::ask::{Asker, ask};
+use super::ask::{Asker, Latest, ask};
 use super::chart::{Cell, Strip, Svg, spark};
 use super::layout::Frame;
 use super::lines::cells;
@@ -64,7 +64,7 @@ pub(super) struct Row {
 pub(super) fn rows(asker: &Asker, window: &Window) -> Vec<Row> {
     let snapshot = asker.state.gateway.snapshot();
     let step = window.step(CELLS);
-    let expression = format!("min by (device_id) (min_over_time(device_connection_state[{}s]))", step.as_secs());
+    let expression = connection("device_connection_state", "min by (device_id)", step);
     let mut history: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
     for RangeSeries { labels, points } in asker.range(&expression, window, step) {
         history.insert(labels.get("device_id").unwrap_or("").to_owned(), points);
@@ -122,8 +122,14 @@ fn row(device: &DeviceView, now: Timestamp) -> Row {
     }
 }
 
+/// Asks for the lowest value of each step, so that a short absence shows; where a step is shorter than the
+/// distance of samples, for the last one known.
+fn connection(selector: &str, aggregate: &str, step: Duration) -> String {
+    format!("{aggregate} (min_over_time({selector}[{}s]) or {selector})", step.as_secs())
+}
+
 fn heartbeat(id: &str, points: &[Sample], window: &Window, asker: &Asker) -> Svg {
-    let cells = cells(points, window, CELLS, |v| if v >= 1.0 { Cell::Good } else { Cell::Bad });
+    let cells = cells(points, window, window.cells(CELLS).1, |v| if v >= 1.0 { Cell::Good } else { Cell::Bad });
     Strip {
         title: id,
         start: window.start,
@@ -272,8 +278,7 @@ fn quote(text: &str) -> String {
 
 fn about(asker: &Asker, id: &str, window: &Window) -> Answers {
     let step = window.step(CELLS);
-    let expression =
-        format!("min(min_over_time(device_connection_state{{device_id={}}}[{}s]))", quote(id), step.as_secs());
+    let expression = connection(&format!("device_connection_state{}", selector(id)), "min", step);
     let strip = heartbeat(id, &asker.line(&expression, window, step), window, asker);
     let (readings, readings_more) = readings(asker, id, window);
     let messages = Question {
@@ -301,10 +306,16 @@ fn readings(asker: &Asker, id: &str, window: &Window) -> (Vec<Reading>, usize) {
     let Ok(series) = asker.state.db.querier().series(&matchers, window.start, window.end) else {
         return (Vec::new(), 0);
     };
-    let names: BTreeSet<&str> = series.iter().map(Labels::metric_name).filter(|n| !own.contains(n)).collect();
+    // What the device measures comes before what is measured of the device.
+    let names: BTreeSet<(bool, &str)> = series
+        .iter()
+        .map(Labels::metric_name)
+        .filter(|n| !own.contains(n))
+        .map(|n| (n.starts_with("device_"), n))
+        .collect();
     let mut readings = Vec::new();
     let step = window.step(60);
-    for name in names {
+    for (_, name) in names {
         if readings.len() >= SERIES_MAX {
             break;
         }
@@ -312,12 +323,12 @@ fn readings(asker: &Asker, id: &str, window: &Window) -> (Vec<Reading>, usize) {
         let courses = asker.range(&selector, window, step);
         for latest in asker.latest(&selector) {
             let course = courses.iter().find(|c| c.labels == latest.labels).map_or(&[][..], |c| &c.points);
-            let rest = latest.labels.drop(&["device_id", "device_type", "job", "instance", LABEL_NAME]);
+            let rest = latest.labels.drop(&["device_id", "device_type", "job", "instance", "unit", LABEL_NAME]);
             let rest: Vec<String> = rest.iter().map(|(n, v)| format!("{n}={v}")).collect();
             readings.push(Reading {
                 name: name.to_owned(),
                 labels: rest.join(" "),
-                value: Unit::of_metric(name).show(latest.value),
+                value: value_text(&latest, asker.now),
                 age: ago(latest.at, asker.now),
                 is_stale: asker.now.since(latest.at) > Duration::from_secs(120),
                 spark: spark(course, window.start, window.end),
@@ -328,6 +339,15 @@ fn readings(asker: &Asker, id: &str, window: &Window) -> (Vec<Reading>, usize) {
     let more = series.len().saturating_sub(readings.len().max(SERIES_MAX));
     readings.truncate(SERIES_MAX);
     (readings, more)
+}
+
+/// Writes a value with its unit; a point in time as how long ago it is.
+fn value_text(latest: &Latest, now: Timestamp) -> String {
+    let name = latest.labels.metric_name();
+    if name.ends_with("_timestamp") || name.ends_with("_timestamp_seconds") {
+        return ago(Timestamp::from_seconds(latest.value), now);
+    }
+    Unit::of_labels(&latest.labels).show(latest.value)
 }
 
 fn shorten(text: &str) -> String {

@@ -288,9 +288,12 @@ fn short_name(labels: &Labels, common: &Labels) -> String {
 /// Guesses what the values count: by the names of the series, or of the metrics in the expression.
 fn unit_of(expression: &str, courses: &[RangeSeries]) -> Unit {
     let is_rate = ["rate(", "irate(", "deriv("].iter().any(|f| expression.contains(f));
-    let named = courses.first().map(|s| s.labels.metric_name()).filter(|n| !n.is_empty());
+    let first = courses.first().map(|s| &s.labels);
+    if let Some(labels) = first.filter(|l| !l.metric_name().is_empty()) {
+        return Unit::of_labels(labels);
+    }
     let is_plain = !expression.contains(['/', '*', '-']) && !expression.starts_with("count");
-    let metric = named.or_else(|| words(expression).find(|w| w.contains('_')).filter(|_| is_plain)).unwrap_or("");
+    let metric = words(expression).find(|w| w.contains('_')).filter(|_| is_plain).unwrap_or("");
     match (Unit::of_metric(metric), is_rate) {
         (Unit::Bytes, true) => Unit::BytesPerSecond,
         (Unit::Seconds, true) => Unit::Plain,

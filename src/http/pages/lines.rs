@@ -11,16 +11,16 @@ use super::number::{Unit, ago, span};
 use super::window::Window;
 use crate::model::{Labels, Sample, Timestamp};
 
-/// Cells of a line's strip of states.
+/// Cells of a line's strip of states, about.
 const CELLS: u64 = 240;
 /// Values older than this are shown as stale.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 /// World class by the usual reading: 90 % available, 95 % performing, 99.9 % good, 85 % in all.
 const TARGETS: [(&str, &str, f64); 4] = [
-    ("Availability", "availability", 90.0),
-    ("Performance", "performance", 95.0),
-    ("Quality", "quality", 99.9),
-    ("OEE", "overall", 85.0),
+    ("Availability", "availability", 0.90),
+    ("Performance", "performance", 0.95),
+    ("Quality", "quality", 0.999),
+    ("OEE", "overall", 0.85),
 ];
 
 /// What a line does.
@@ -129,6 +129,7 @@ struct Readings {
     states: Vec<Latest>,
     factors: Vec<Latest>,
     output: Vec<(Labels, f64)>,
+    target: Vec<(Labels, f64)>,
     output_rate: Vec<(Labels, f64)>,
     defects: Vec<(Labels, f64)>,
     stops: Vec<(Labels, f64)>,
@@ -151,7 +152,8 @@ fn read(asker: &Asker, window: &Window) -> Readings {
         states: asker.latest("factory_line_state"),
         factors: TARGETS.iter().flat_map(|(_, key, _)| asker.latest(&format!("factory_oee_{key}"))).collect(),
         output: asker.vector("sum by (line_id) (last_over_time(factory_production_count_total[6h]))"),
-        output_rate: asker.vector("sum by (line_id) (rate(factory_production_count_total[5m])) * 60"),
+        target: asker.vector("sum by (line_id) (factory_production_target)"),
+        output_rate: asker.vector("sum by (line_id) (rate(factory_production_count_total[2m])) * 60"),
         defects: asker.vector("sum by (line_id) (last_over_time(factory_defect_count_total[6h]))"),
         stops: asker.vector(&format!("sum by (line_id) (increase(factory_emergency_stop_total[{over}]))")),
         history: points(asker.range("max by (line_id) (factory_line_state)", window, window.step(CELLS))),
@@ -173,7 +175,7 @@ fn line(id: &str, readings: &Readings, window: &Window, now: Timestamp, zone: &T
         title: "States",
         start: window.start,
         end: window.end,
-        cells: &cells(&history, window, CELLS, |v| LineState::of(v).cell()),
+        cells: &cells(&history, window, window.cells(CELLS).1, |v| LineState::of(v).cell()),
         words: ["running", "stopped", "fault"],
         is_band: true,
         zone,
@@ -185,13 +187,7 @@ fn line(id: &str, readings: &Readings, window: &Window, now: Timestamp, zone: &T
         age: newest.map_or_else(String::new, |t| ago(t, now)),
         is_stale: age > STALE_AFTER,
         factors: TARGETS.iter().map(|(name, key, target)| factor(name, key, *target, readings, id)).collect(),
-        facts: facts(
-            number(&readings.output),
-            number(&readings.output_rate),
-            number(&readings.defects),
-            number(&readings.stops),
-            window,
-        ),
+        facts: facts(readings, &number, window),
         strip: strip.svg(),
     }
 }
@@ -202,32 +198,28 @@ fn factor(name: &'static str, key: &str, target: f64, readings: &Readings, id: &
         readings.factors.iter().find(|l| l.labels.metric_name() == metric && l.labels.get("line_id") == Some(id));
     let value = found.map_or(f64::NAN, |l| l.value);
     // One digit after the point always: four of them stand side by side.
-    let text = if value.is_finite() { format!("{value:.1}\u{202f}%") } else { "–".to_owned() };
-    let title = format!("{name} {text}, target {}", Unit::Percent.show(target));
+    let text = if value.is_finite() { format!("{:.1}\u{202f}%", value * 100.0) } else { "–".to_owned() };
+    let title = format!("{name} {text}, target {}", Unit::Ratio.show(target));
     let pointers = [Pointer { value: target, name: "target" }];
-    let meter = Meter { title: &title, value, ends: (0.0, 100.0), pointers: &pointers, class: "" };
+    let meter = Meter { title: &title, value, ends: (0.0, 1.0), pointers: &pointers, class: "" };
     Factor { name, text, meter: meter.svg() }
 }
 
-fn facts(
-    output: Option<f64>,
-    rate: Option<f64>,
-    defects: Option<f64>,
-    stops: Option<f64>,
-    window: &Window,
-) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let mut add = |name, value: Option<f64>, unit: Unit, note: String| {
-        if let Some(value) = value {
-            facts.push(Fact { name, text: unit.show(value), note });
-        }
-    };
-    let share = defects.zip(output).filter(|(_, o)| *o > 0.0).map(|(d, o)| d / o);
-    add("Output", output, Unit::Plain, String::new());
-    add("Rate", rate, Unit::PerMinute, "last 5 min".to_owned());
-    add("Rejects", defects, Unit::Plain, share.map_or_else(String::new, |s| Unit::Ratio.show(s)));
-    add("Emergency stops", stops.map(f64::round), Unit::Plain, format!("in {}", span(window.range)));
-    facts
+fn facts(readings: &Readings, number: &impl Fn(&[(Labels, f64)]) -> Option<f64>, window: &Window) -> Vec<Fact> {
+    let (output, defects) = (number(&readings.output), number(&readings.defects));
+    let share = defects.zip(output).filter(|(_, o)| *o > 0.0).map(|(d, o)| Unit::Ratio.show(d / o));
+    let target = number(&readings.target).map(|t| format!("of {}", Unit::Plain.show(t)));
+    let stops = number(&readings.stops).map(f64::round);
+    let fact = |name, value: Option<f64>, unit: Unit, note: String| Some(Fact { name, text: unit.show(value?), note });
+    [
+        fact("Output", output, Unit::Plain, target.unwrap_or_default()),
+        fact("Rate", number(&readings.output_rate), Unit::PerMinute, "last 2 min".to_owned()),
+        fact("Rejects", defects, Unit::Plain, share.unwrap_or_default()),
+        fact("Emergency stops", stops, Unit::Plain, format!("in {}", span(window.range))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Says for how long the last value has been the same: `for 42 min`, or `for more than 6 h`.
@@ -243,16 +235,22 @@ fn since(history: &[Sample], window: &Window) -> String {
 
 /// Sorts points into `count` equal cells of the window; a cell without a point is unknown, and one with several
 /// shows the last.
-pub(super) fn cells(points: &[Sample], window: &Window, count: u64, of: impl Fn(f64) -> Cell) -> Vec<Cell> {
+pub(super) fn cells(points: &[Sample], window: &Window, count: usize, of: impl Fn(f64) -> Cell) -> Vec<Cell> {
     let count_signed = i64::try_from(count).unwrap_or(1);
     let span_ms = i64::try_from(window.range.as_millis()).unwrap_or(i64::MAX).max(1);
-    let mut cells = vec![Cell::Unknown; usize::try_from(count).unwrap_or(1)];
+    let mut cells = vec![Cell::Unknown; count];
     for point in points {
         // A point at a cell's right end tells what the cell was.
         let at = (point.timestamp.as_millis() - window.start.as_millis() - 1).saturating_mul(count_signed) / span_ms;
         if let Some(cell) = usize::try_from(at).ok().and_then(|i| cells.get_mut(i)) {
             *cell = of(point.value);
         }
+    }
+    // Steps stand on whole seconds since the epoch, so the newest cell may be too young to have one.
+    if let [.., before, last] = cells.as_mut_slice()
+        && *last == Cell::Unknown
+    {
+        *last = *before;
     }
     cells
 }

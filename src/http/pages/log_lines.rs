@@ -70,8 +70,10 @@ pub(super) struct LogLine {
     pub(super) from: String,
     /// All labels of its stream.
     pub(super) labels: String,
-    /// Its text.
+    /// Its text; of a JSON object, what it says.
     pub(super) text: String,
+    /// The other fields of a JSON object.
+    pub(super) fields: String,
     /// How bad it says it is.
     pub(super) level: Level,
     /// When, in milliseconds.
@@ -100,16 +102,42 @@ fn log_line(entry: &LogEntry, asker: &Asker) -> LogLine {
     let at = Timestamp::from_millis(entry.timestamp_ns.div_euclid(1_000_000));
     let label = |name| entry.stream.get(name);
     let from = ["device_id", "unit", "service", "app", "source", "job"].into_iter().find_map(label);
+    let (text, fields) = split(&entry.line);
     let labels: Vec<String> = entry.stream.iter().map(|(n, v)| format!("{n}={v}")).collect();
     LogLine {
         clock: clock(at, asker.now, &asker.state.info.time_zone),
         iso: at.to_rfc3339(),
         from: from.unwrap_or("").to_owned(),
         labels: labels.join(" "),
-        text: entry.line.clone(),
+        text,
+        fields,
         level: Level::of(entry),
         at,
     }
+}
+
+/// Splits a JSON object into what it says and its other fields; time and level stand elsewhere in the row.
+/// Every other line is text as it is.
+fn split(line: &str) -> (String, String) {
+    let as_it_is = || (line.to_owned(), String::new());
+    if !line.starts_with('{') {
+        return as_it_is();
+    }
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_str(line) else { return as_it_is() };
+    let Some((said, text)) = ["message", "msg", "reason"].iter().find_map(|n| Some((*n, object.get(*n)?.as_str()?)))
+    else {
+        return as_it_is();
+    };
+    let elsewhere = ["level", "severity", "timestamp", "time", "ts", "deviceId", said];
+    let fields: Vec<String> = object
+        .iter()
+        .filter(|(name, _)| !elsewhere.contains(&name.as_str()))
+        .map(|(name, value)| match value {
+            serde_json::Value::String(text) => format!("{name}={text}"),
+            other => format!("{name}={other}"),
+        })
+        .collect();
+    (text.to_owned(), fields.join("  "))
 }
 
 #[cfg(test)]
@@ -130,5 +158,14 @@ mod tests {
         check(&[], "{\"level\":\"error\",\"msg\":\"x\"}", Level::Error);
         check(&[], "2026-11-21T09:00:00Z WARN conveyor slow", Level::Warning);
         check(&[], "no level here", Level::Other);
+    }
+
+    #[test]
+    fn a_json_line_says_its_message_first() {
+        let (text, fields) = split(r#"{"level":"info","message":"relay replaced","line":"line1","n":3}"#);
+        assert_eq!((text.as_str(), fields.as_str()), ("relay replaced", "line=line1  n=3"));
+        for plain in ["{not json", "plain", r#"{"a":1}"#] {
+            assert_eq!(split(plain), (plain.to_owned(), String::new()));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::model::Timestamp;
+use crate::model::{Labels, Timestamp};
 
 /// Between a number and its unit: a narrow space that does not break.
 const GAP: &str = "\u{202f}";
@@ -36,6 +36,9 @@ pub(super) enum Unit {
 impl Unit {
     /// Guesses the unit from the last words of a metric name, as the naming conventions have it.
     pub(super) fn of_metric(name: &str) -> Unit {
+        if name.starts_with("factory_oee_") {
+            return Unit::Ratio;
+        }
         let name = name.strip_suffix("_total").unwrap_or(name);
         let last = name.rsplit(['_', ':']).next().unwrap_or("");
         match last {
@@ -51,6 +54,23 @@ impl Unit {
             "hertz" => Unit::Sign("Hz"),
             "bar" => Unit::Sign("bar"),
             _ => Unit::Plain,
+        }
+    }
+
+    /// Reads the unit that a device names, as the label `unit` has it; what is not known here is the guess from
+    /// the metric's name.
+    pub(super) fn of_labels(labels: &Labels) -> Unit {
+        match labels.get("unit").unwrap_or("") {
+            "fahrenheit" | "F" | "°F" => Unit::Sign("°F"),
+            "celsius" | "C" | "°C" => Unit::Sign("°C"),
+            "percent" | "%" => Unit::Percent,
+            "bytes" => Unit::Bytes,
+            "seconds" | "s" => Unit::Seconds,
+            "bar" => Unit::Sign("bar"),
+            "mm/s" => Unit::Sign("mm/s"),
+            "m/min" => Unit::Sign("m/min"),
+            "rpm" => Unit::Sign("rpm"),
+            _ => Unit::of_metric(labels.metric_name()),
         }
     }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::alarms::Row as AlarmRow;
 use super::ask::{Asker, ask};
+use super::chart::Limit;
 use super::devices::{Row as DeviceRow, rows as device_rows};
 use super::layout::Frame;
 use super::lines::{Line, LineState, lines};
@@ -40,6 +41,7 @@ struct Overview {
     devices: Vec<DeviceRow>,
     devices_more: usize,
     panels: Vec<Panel>,
+    traffic: Vec<Panel>,
     problems: Vec<String>,
 }
 
@@ -64,7 +66,8 @@ pub(super) async fn overview(State(state): State<AppState>, visit: Visit) -> Res
         panels: panels(asker, &shown),
         problems: asker.problems(),
     });
-    let Ok(answers) = answers.await else { return failed(frame) };
+    let Ok(mut answers) = answers.await else { return failed(frame) };
+    let traffic = answers.panels.split_off(answers.panels.len() - 1);
     let alarms = AlarmRow::all(&state, visit.now);
     let headline = headline(&answers, &alarms);
     let zone = &state.info.time_zone;
@@ -79,24 +82,30 @@ pub(super) async fn overview(State(state): State<AppState>, visit: Visit) -> Res
         lines: answers.lines,
         vitals: answers.vitals,
         panels: answers.panels,
+        traffic,
         problems: answers.problems,
         frame,
     })
 }
 
 fn panels(asker: &Asker, window: &Window) -> Vec<Panel> {
+    // As in the rule pack `devices.yml`.
+    let heat_limits = [
+        Limit { value: 75.0, name: "warm".to_owned(), class: "p2" },
+        Limit { value: 80.0, name: "too hot".to_owned(), class: "p1" },
+    ];
     let questions = [
         Question {
             title: "OEE",
             expression: "max by (line_id) (factory_oee_overall)",
-            unit: Unit::Percent,
+            unit: Unit::Ratio,
             label: "line_id",
-            bounds: Some((0.0, 100.0)),
+            bounds: Some((0.0, 1.0)),
             ..Question::default()
         },
         Question {
             title: "Output per minute",
-            expression: "sum by (line_id) (rate(factory_production_count_total[5m])) * 60",
+            expression: "sum by (line_id) (rate(factory_production_count_total[2m])) * 60",
             label: "line_id",
             is_filled: true,
             ..Question::default()
@@ -105,6 +114,14 @@ fn panels(asker: &Asker, window: &Window) -> Vec<Panel> {
             title: "Rejects per minute by defect",
             expression: "topk(4, sum by (defect_type) (rate(factory_defect_count_total[5m])) * 60)",
             label: "defect_type",
+            ..Question::default()
+        },
+        Question {
+            title: "Temperature",
+            expression: "factory_temperature{unit=\"fahrenheit\"}",
+            unit: Unit::Sign("°F"),
+            label: "device_id",
+            limits: &heat_limits,
             ..Question::default()
         },
         Question {

@@ -45,7 +45,7 @@ pub(super) fn vitals(asker: &Asker, window: &Window) -> Vec<Vital> {
     rows
 }
 
-/// A share with a meter and two limits.
+/// A share with a meter and two limits; the limits are those of the rule pack `host.yml`.
 fn share(name: &'static str, expression: &str, value: Option<f64>, warn: f64, act: f64, note: String) -> Option<Vital> {
     let value = value?;
     let class = match value {
@@ -55,14 +55,17 @@ fn share(name: &'static str, expression: &str, value: Option<f64>, warn: f64, ac
     };
     let text = Unit::Ratio.show(value);
     let title = format!("{name} {text}");
-    let pointers = [Pointer { value: warn, name: "worth a look" }, Pointer { value: act, name: "act" }];
+    let mut pointers = vec![Pointer { value: warn, name: "worth a look" }];
+    if act.is_finite() {
+        pointers.push(Pointer { value: act, name: "act" });
+    }
     let meter = Meter { title: &title, value, ends: (0.0, 1.0), pointers: &pointers, class };
     let href = format!("/explore?q={}", super::visit::encode(expression));
     Some(Vital { name, text, note, class, picture: meter.svg(), href })
 }
 
 fn machine(asker: &Asker, window: &Window) -> Vec<Vital> {
-    const CPU: &str = "1 - avg(rate(node_cpu_seconds_total{mode=\"idle\",job=\"host\"}[2m]))";
+    const CPU: &str = "1 - avg(rate(node_cpu_seconds_total{mode=\"idle\",job=\"host\"}[5m]))";
     const MEMORY: &str = "1 - node_memory_MemAvailable_bytes{job=\"host\"} / node_memory_MemTotal_bytes{job=\"host\"}";
     const DISKS: &str =
         "sort_desc(1 - node_filesystem_avail_bytes{job=\"host\"} / (node_filesystem_size_bytes{job=\"host\"} > 0))";
@@ -74,9 +77,9 @@ fn machine(asker: &Asker, window: &Window) -> Vec<Vital> {
     let disk = asker.vector(DISKS).into_iter().find(|(_, v)| v.is_finite());
     let mount = disk.as_ref().and_then(|(l, _)| l.get("mountpoint")).unwrap_or("").to_owned();
     let mut rows: Vec<Vital> = [
-        share("Processor", CPU, asker.number(CPU), 0.85, 0.95, load),
-        share("Memory", MEMORY, asker.number(MEMORY), 0.85, 0.95, memory_note),
-        share("Fullest disk", DISKS, disk.map(|(_, v)| v), 0.8, 0.95, mount),
+        share("Processor", CPU, asker.number(CPU), 0.9, f64::INFINITY, load),
+        share("Memory", MEMORY, asker.number(MEMORY), 0.9, 0.97, memory_note),
+        share("Fullest disk", DISKS, disk.map(|(_, v)| v), 0.85, 0.95, mount),
     ]
     .into_iter()
     .flatten()

@@ -87,6 +87,12 @@ impl Window {
         Duration::from_secs(self.range.as_secs().div_ceil(points.max(1)).max(1))
     }
 
+    /// Returns the step and the number of cells of a strip of about so many.
+    pub(super) fn cells(&self, about: u64) -> (Duration, usize) {
+        let step = self.step(about);
+        (step, usize::try_from(self.range.as_secs().div_ceil(step.as_secs())).unwrap_or(1))
+    }
+
     /// Writes the window as a person would: from when to when.
     pub(super) fn words(&self, zone: &TimeZone) -> String {
         let day = "%Y-%m-%d";
@@ -121,5 +127,7 @@ mod tests {
         let window = Window::read(&Params::of(&[("range", "10y")]), Duration::from_secs(3600), now);
         assert_eq!(window.range, RANGE_MAX);
         assert_eq!(window.step(300), Duration::from_secs(25_920));
+        let window = Window::read(&Params::of(&[("range", "15m")]), Duration::from_secs(3600), now);
+        assert_eq!(window.cells(240), (Duration::from_secs(4), 225));
     }
 }
