@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -157,6 +158,23 @@ impl Drop for Running {
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
     permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts one caller who waits, also if he gives up.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Blocking work that panicked.
@@ -168,7 +186,7 @@ impl BlockingPool {
     /// Returns a pool with so many places.
     #[must_use]
     pub fn new(permits: usize) -> Self {
-        BlockingPool { permits: Arc::new(Semaphore::new(permits.max(1))) }
+        BlockingPool { permits: Arc::new(Semaphore::new(permits.max(1))), waiting: Arc::default() }
     }
 
     /// Runs `work` on a thread when a place is free and returns what it returns.
@@ -177,13 +195,21 @@ impl BlockingPool {
     /// [`Panicked`] if the work panicked.
     #[expect(clippy::disallowed_methods, reason = "this room is the one that may spawn")]
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+        let waiting = Waiting::new(&self.waiting);
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Panicked)?;
+        drop(waiting);
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
         })
         .await
         .map_err(|_| Panicked)
+    }
+
+    /// Returns how many callers wait for a place.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Returns how many places are free.
@@ -225,5 +251,20 @@ mod tests {
         assert_eq!(pool.run(|| panic!("bug: on purpose")).await, Err::<(), _>(Panicked));
         assert_eq!(pool.run(|| 7).await, Ok(7));
         assert_eq!(pool.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_counted_until_they_give_up() {
+        let pool = BlockingPool::new(1);
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+        let mut first = Box::pin(pool.run(move || held.recv()));
+        let mut second = Box::pin(pool.run(|| ()));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(pool.waiting(), 1);
+        drop(second);
+        assert_eq!(pool.waiting(), 0);
+        release.send(()).unwrap();
+        assert_eq!(first.await, Ok(Ok(())));
     }
 }

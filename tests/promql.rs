@@ -2,6 +2,8 @@
 //! store in memory. Expected values are worked out by hand. Upstream's own scripts are run too where their folder
 //! is at hand.
 
+#[path = "promql/api.rs"]
+mod api;
 #[path = "promql/script.rs"]
 mod script;
 

@@ -14,6 +14,9 @@ use serde::Serialize;
 use crate::model::{Labels, Sample, Timestamp};
 use crate::query::promql::{Error, InstantSeries, RangeSeries, Value};
 
+/// Upstream's word for a server that cannot answer now.
+const UNAVAILABLE: &str = "unavailable";
+
 /// Bytes gathered before they are handed to the connection.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -37,6 +40,11 @@ impl ApiError {
     /// A parameter cannot be understood.
     pub(in crate::http) fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
         ApiError::bad_data(format!("invalid parameter {name:?}: {reason}"))
+    }
+
+    /// Too much is asked at once; the answer says to come again.
+    pub(in crate::http) fn unavailable(message: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::SERVICE_UNAVAILABLE, kind: UNAVAILABLE, message: message.into() }
     }
 
     /// It is our fault.
@@ -75,7 +83,8 @@ impl IntoResponse for ApiError {
             error: String,
         }
         let body = Envelope { status: "error", error_type: self.kind, error: self.message };
-        (self.status, Json(body)).into_response()
+        let retry_after = (body.error_type == UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
+        (self.status, retry_after, Json(body)).into_response()
     }
 }
 

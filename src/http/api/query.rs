@@ -20,6 +20,9 @@ use crate::query::promql::{self, Engine, Options, QueryResult, Value};
 /// Steps of a range query after its first; asked before the query is parsed, as upstream does.
 const STEPS_MAX: u128 = 11_000;
 
+/// Upper bound of work that waits for the pool; further queries are told to come again.
+const WAITING_MAX: usize = 32;
+
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -99,6 +102,9 @@ async fn run(
     mut options: Options,
     work: impl FnOnce(&Engine, &Options) -> promql::Result<QueryResult> + Send + 'static,
 ) -> Result<QueryResult, ApiError> {
+    if state.tasks.pool().waiting() >= WAITING_MAX {
+        return Err(ApiError::unavailable(format!("{WAITING_MAX} queries wait already")));
+    }
     let guard = CancelOnDrop(Arc::default());
     options.cancelled = Some(guard.0.clone());
     let engine = state.engine.clone();
