@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::throttle::Throttle;
 
 /// Addresses that are remembered; beyond it those with nothing against them are forgotten.
 const ADDRESSES_MAX: usize = 4096;
+
+/// Requests of one address that may stand in line while it has too many failures against it.
+const IN_LINE_MAX: usize = 8;
 
 /// Why a socket is turned away before it may authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,13 +48,7 @@ pub(super) struct Bounds {
 
 /// Stands at the door; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Porter(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    inside: Mutex<Inside>,
-    left: Notify,
-}
+pub(super) struct Porter(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -65,7 +60,16 @@ struct Inside {
 #[derive(Debug)]
 struct Address {
     waiting: usize,
+    /// Requests that stand in line until wrong tokens are forgotten.
+    in_line: usize,
     failures: Throttle,
+}
+
+/// A request's place in the line of an address; given back when dropped.
+#[derive(Debug)]
+pub(super) struct InLine {
+    porter: Porter,
+    address: IpAddr,
 }
 
 /// A socket's place; given back when dropped.
@@ -84,18 +88,22 @@ impl Porter {
             return Err(TurnedAway::Full);
         }
         if inside.addresses.len() >= ADDRESSES_MAX {
-            inside.addresses.retain(|_, a| a.waiting > 0 || !a.failures.is_full(now));
+            inside.addresses.retain(|_, a| a.waiting + a.in_line > 0 || !a.failures.is_full(now));
         }
         let burst = f64::from(bounds.failures_max);
-        let entry = inside
-            .addresses
-            .entry(address)
-            .or_insert_with(|| Address { waiting: 0, failures: Throttle::new(burst / 10.0, burst, now) });
-        if entry.failures.remaining(now) < 1.0 {
-            return Err(TurnedAway::Failures);
-        }
+        let entry = inside.addresses.entry(address).or_insert_with(|| Address {
+            waiting: 0,
+            in_line: 0,
+            failures: Throttle::new(burst / 10.0, burst, now),
+        });
         if entry.waiting >= bounds.waiting_per_address_max {
             return Err(TurnedAway::Crowd);
+        }
+        // Each stranger inside may be one more failure, so after failures only as many come in as may fail.
+        #[expect(clippy::cast_precision_loss, reason = "a count of sockets is far below 2^53")]
+        let failures_to_come = entry.waiting as f64 + 1.0;
+        if !entry.failures.is_full(now) && entry.failures.remaining(now) < failures_to_come {
+            return Err(TurnedAway::Failures);
         }
         entry.waiting += 1;
         inside.waiting += 1;
@@ -103,9 +111,12 @@ impl Porter {
         Ok(Place { porter: self.clone(), address, is_waiting: true })
     }
 
-    /// Waits until some socket has shown who it is, or left.
-    pub(super) async fn left(&self) {
-        self.0.left.notified().await;
+    /// Gives a place in the line of an address that was turned away for failures; nothing if the line is long.
+    pub(super) fn stand_in_line(&self, address: IpAddr) -> Option<InLine> {
+        let mut inside = self.lock();
+        let entry = inside.addresses.get_mut(&address).filter(|entry| entry.in_line < IN_LINE_MAX)?;
+        entry.in_line += 1;
+        Some(InLine { porter: self.clone(), address })
     }
 
     /// Returns how many sockets have not shown who they are.
@@ -114,7 +125,7 @@ impl Porter {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,8 +143,6 @@ impl Place {
             if let Some(address) = inside.addresses.get_mut(&self.address) {
                 address.waiting -= 1;
             }
-            drop(inside);
-            self.porter.0.left.notify_one();
         }
     }
 
@@ -149,6 +158,14 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.authenticated();
         self.porter.lock().connections -= 1;
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        if let Some(address) = self.porter.lock().addresses.get_mut(&self.address) {
+            address.in_line -= 1;
+        }
     }
 }
 
@@ -185,6 +202,21 @@ mod tests {
         assert_eq!(porter.admit(address(1), BOUNDS, START).unwrap_err(), TurnedAway::Failures);
         assert!(porter.admit(address(2), BOUNDS, START).is_ok());
         assert!(porter.admit(address(1), BOUNDS, Duration::from_secs(1)).is_ok());
+    }
+
+    #[test]
+    fn after_failures_only_as_many_come_in_as_may_fail() {
+        let porter = Porter::default();
+        let bounds = Bounds { connections_max: 100, waiting_per_address_max: 100, ..BOUNDS };
+        for _ in 0..8 {
+            porter.admit(address(1), bounds, START).unwrap().failed(START);
+        }
+        let _inside = [(); 2].map(|()| porter.admit(address(1), bounds, START).unwrap());
+        assert_eq!(porter.admit(address(1), bounds, START).unwrap_err(), TurnedAway::Failures);
+        let mut line: Vec<_> = std::iter::from_fn(|| porter.stand_in_line(address(1))).collect();
+        assert_eq!(line.len(), IN_LINE_MAX);
+        line.pop();
+        assert!(porter.stand_in_line(address(1)).is_some());
     }
 
     #[test]

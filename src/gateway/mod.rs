@@ -57,8 +57,11 @@ use protocol::Claim;
 use registry::Registry;
 use session::Now;
 
-/// How long a socket may wait for its turn while too many of its address have not authenticated.
+/// How long a socket may wait for its turn while too many of its address have not authenticated, or failed to.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a waiting socket asks whether it is its turn.
+const TURN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the gateway needs from the house.
 #[derive(Debug, Clone)]
@@ -163,7 +166,8 @@ impl Gateway {
         Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
     }
 
-    /// Decides whether a socket may come in; waits a little for its turn if its address is crowded.
+    /// Decides whether a socket may come in; waits a little for its turn if its address is crowded or has
+    /// failures against it.
     ///
     /// `authorization` is the value of the request's header, if it has one.
     ///
@@ -172,6 +176,7 @@ impl Gateway {
     pub async fn admit(&self, address: IpAddr, authorization: Option<&str>) -> std::result::Result<Admission, Refused> {
         let shared = &self.shared;
         let turn = async {
+            let mut line = None;
             loop {
                 let config = shared.config.borrow().clone();
                 let bounds = Bounds {
@@ -180,9 +185,15 @@ impl Gateway {
                     failures_max: config.auth_failures_max,
                 };
                 match shared.porter.admit(address, bounds, shared.clock.elapsed()) {
-                    Err(TurnedAway::Crowd) => shared.porter.left().await,
+                    Err(TurnedAway::Crowd) => {}
+                    Err(TurnedAway::Failures) if line.is_some() => {}
+                    Err(TurnedAway::Failures) => match shared.porter.stand_in_line(address) {
+                        Some(place) => line = Some(place),
+                        None => return Err(TurnedAway::Failures),
+                    },
                     other => return other,
                 }
+                tokio::time::sleep(TURN_PAUSE).await;
             }
         };
         let turn = tokio::time::timeout(TURN_TIMEOUT, turn).await.unwrap_or(Err(TurnedAway::Crowd));
