@@ -213,7 +213,7 @@ fn over_the_rate_frames_are_refused_and_a_flood_is_cut_off() {
     assert_eq!([send(), send()].concat(), [published, published]);
     let refused = refusal("factory.line1.a", Some("c"), "RATE_LIMIT", "Rate limit exceeded");
     for _ in 0..20 {
-        assert_eq!(send(), [refused.clone()]);
+        assert_eq!(send(), std::slice::from_ref(&refused));
     }
     assert_eq!(send(), [refused, "close 1008 Rate limit exceeded rate_limit".to_owned()]);
     assert!(send().is_empty(), "nothing more after the end");

@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<AppState> {
 async fn upgrade(State(state): State<AppState>, Extension(peer): Extension<Peer>, mut request: Request) -> Response {
     let key = match handshake_key(request.version(), request.headers()) {
         Ok(key) => key.to_owned(),
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
     let admission = match state.gateway.admit(peer.0.ip(), authorization).await {
@@ -47,22 +47,25 @@ async fn upgrade(State(state): State<AppState>, Extension(peer): Extension<Peer>
 }
 
 /// Checks the request's headers; returns the key that proves to the client that it was understood.
-fn handshake_key(version: Version, headers: &HeaderMap) -> Result<String, Response> {
+fn handshake_key(version: Version, headers: &HeaderMap) -> Result<String, Box<Response>> {
     let has_token = |name: HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
     };
-    let refuse = |text: &'static str| (StatusCode::BAD_REQUEST, text).into_response();
+    let refuse = |text: &'static str| Box::new((StatusCode::BAD_REQUEST, text).into_response());
     if !has_token(header::CONNECTION, "upgrade") || !has_token(header::UPGRADE, "websocket") {
         let how = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
-        return Err((StatusCode::UPGRADE_REQUIRED, how, "devices connect here by WebSocket\n").into_response());
+        return Err(Box::new(
+            (StatusCode::UPGRADE_REQUIRED, how, "devices connect here by WebSocket\n").into_response(),
+        ));
     }
     if version != Version::HTTP_11 {
         return Err(refuse("a WebSocket upgrade needs HTTP/1.1\n"));
     }
     if !has_token(header::SEC_WEBSOCKET_VERSION, "13") {
         let known = [(header::SEC_WEBSOCKET_VERSION, "13")];
-        return Err((StatusCode::UPGRADE_REQUIRED, known, "only WebSocket version 13 is spoken\n").into_response());
+        let text = "only WebSocket version 13 is spoken\n";
+        return Err(Box::new((StatusCode::UPGRADE_REQUIRED, known, text).into_response()));
     }
     match headers.get(header::SEC_WEBSOCKET_KEY) {
         Some(key) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),

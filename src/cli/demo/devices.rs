@@ -120,6 +120,9 @@ impl Running {
     }
 }
 
+/// A command that reached the conveyor of a line.
+type Heard = (usize, Command);
+
 struct Plant {
     lines: Vec<Line>,
     waiting: std::vec::IntoIter<Device>,
@@ -129,7 +132,7 @@ struct Plant {
     clock: Clock,
     /// Commands that reached a conveyor; the sender is for the conveyors' readers. Full: the command is lost
     /// and given again.
-    commands: (mpsc::Sender<(usize, Command)>, mpsc::Receiver<(usize, Command)>),
+    commands: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
 }
 
 impl Plant {
@@ -219,12 +222,7 @@ impl Plant {
 }
 
 /// Takes in what a device hears; a conveyor does what it is told.
-async fn read(
-    mut messages: mpsc::Receiver<Message>,
-    line: usize,
-    kind: Kind,
-    commands: mpsc::Sender<(usize, Command)>,
-) {
+async fn read(mut messages: mpsc::Receiver<Message>, line: usize, kind: Kind, commands: mpsc::Sender<Heard>) {
     while let Some(message) = messages.recv().await {
         if let (Kind::Conveyor, Some(command)) = (kind, Command::parse(&message.payload)) {
             let _ = commands.try_send((line, command));
