@@ -170,7 +170,8 @@ impl Replayed {
     }
 }
 
-fn encode(transition: &Transition) -> (u8, Vec<u8>) {
+/// Returns a transition's kind and payload.
+pub(super) fn encode(transition: &Transition) -> (u8, Vec<u8>) {
     let alarm = &transition.alarm;
     let mut writer = ByteWriter::default();
     writer.i64(transition.at.as_millis());
@@ -195,7 +196,8 @@ fn encode(transition: &Transition) -> (u8, Vec<u8>) {
     (kind, writer.into_bytes())
 }
 
-fn encode_standing(alarm: &Alarm, now: Timestamp) -> Vec<u8> {
+/// Returns the payload that repeats an active alarm.
+pub(super) fn encode_standing(alarm: &Alarm, now: Timestamp) -> Vec<u8> {
     let mut writer = ByteWriter::default();
     writer.i64(now.as_millis());
     encode_alarm(&mut writer, alarm);

@@ -21,6 +21,8 @@ mod error;
 mod history;
 mod instruments;
 mod journal;
+#[cfg(test)]
+mod journal_test;
 mod lifecycle;
 mod snapshot;
 

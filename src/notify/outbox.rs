@@ -167,6 +167,34 @@ mod tests {
     }
 
     #[test]
+    fn an_outbox_of_version_1() {
+        let dump = include_str!("../../tests/formats/notify_outbox_1.hex");
+        let lines = dump.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
+        let (mut kinds, mut payloads) = (Vec::new(), Vec::<Vec<u8>>::new());
+        for line in lines {
+            match line.strip_prefix("kind ") {
+                Some(kind) => {
+                    kinds.push(kind.parse::<u8>().unwrap());
+                    payloads.push(Vec::new());
+                }
+                None => {
+                    let bytes = line.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap());
+                    payloads.last_mut().unwrap().extend(bytes);
+                }
+            }
+        }
+        assert_eq!(kinds, [NOTICE, DONE]);
+        let read = decode(&mut ByteReader::new(&payloads[0])).unwrap();
+        assert_eq!(encode(&read), payloads[0]);
+        assert_eq!(payloads[1], read.id.to_le_bytes());
+        assert_eq!((read.id, read.receiver.as_str(), read.integration.as_str()), (7, "shift", "webhook[0]"));
+        assert_eq!(read.group_key, "{}:{alertname=\"Hot\"}");
+        let ends: Vec<_> = read.alarms.iter().map(|a| a.ends_at.map(Timestamp::as_millis)).collect();
+        assert_eq!(ends, [None, Some(1_700_000_090_000)]);
+        assert_eq!(read.alarms[0].expression, "temp > 80");
+    }
+
+    #[test]
     fn what_is_not_done_waits_after_a_restart() {
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
         let folder = Path::new("/outbox");

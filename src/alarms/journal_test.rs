@@ -1,0 +1,127 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal::{Journal, encode, encode_standing};
+use super::snapshot::{Event, Transition};
+use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
+use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions};
+
+const RAISED_AT: i64 = 1_700_000_000_000;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(RAISED_AT + ms)
+}
+
+fn alarm() -> Alarm {
+    Alarm {
+        fingerprint: 0x1122_3344_5566_7788,
+        labels: Labels::from_pairs([("alertname", "Hot"), ("severity", "critical")]),
+        annotations: Labels::from_pairs([("summary", "81.5 °F")]),
+        state: AlarmState::Active,
+        raised_at: at(0),
+        cleared_at: None,
+        acknowledgement: None,
+        value: 81.5,
+        expression: "temp > 80".to_owned(),
+        changed_at: at(0),
+    }
+}
+
+fn acknowledged() -> Alarm {
+    let acknowledgement = Acknowledgement { by: "Eva".to_owned(), note: "on it".to_owned(), at: at(60_000) };
+    Alarm { acknowledgement: Some(acknowledgement), changed_at: at(60_000), ..alarm() }
+}
+
+fn cleared() -> Alarm {
+    let cleared_at = Some(at(90_000));
+    Alarm { state: AlarmState::Cleared, cleared_at, changed_at: at(90_000), value: 79.0, ..acknowledged() }
+}
+
+/// Reads a dump: records of a kind and the bytes of the lines below, comments taken away.
+fn records(dump: &str) -> Vec<(u8, Vec<u8>)> {
+    let mut records: Vec<(u8, Vec<u8>)> = Vec::new();
+    for line in dump.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty()) {
+        match line.strip_prefix("kind ") {
+            Some(kind) => records.push((kind.parse().unwrap(), Vec::new())),
+            None => {
+                let bytes = line.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap());
+                records.last_mut().unwrap().1.extend(bytes);
+            }
+        }
+    }
+    records
+}
+
+fn event(event: Event, alarm: Alarm) -> Transition {
+    Transition { event, at: alarm.changed_at, alarm: Arc::new(alarm) }
+}
+
+#[test]
+fn a_journal_of_version_1() {
+    let records = records(include_str!("../../tests/formats/alarms_journal_1.hex"));
+    let written = [
+        encode(&event(Event::Raised, alarm())),
+        encode(&event(Event::Acknowledged, acknowledged())),
+        (4, encode_standing(&acknowledged(), at(61_000))),
+        encode(&event(Event::Cleared, cleared())),
+    ];
+    assert_eq!(records, written);
+
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let folder = Path::new("/journal");
+    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+    let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
+    for (kind, payload) in &records {
+        segments.append(*kind, payload).unwrap();
+    }
+    let (_, replayed) = Journal::open(disk, folder).unwrap();
+    assert_eq!(replayed.damages, 0);
+    assert_eq!(replayed.alarms.into_values().collect::<Vec<_>>(), [cleared()]);
+    let told: Vec<(Event, Alarm)> = replayed.history.iter().map(|t| (t.event, (*t.alarm).clone())).collect();
+    let expected = [(Event::Raised, alarm()), (Event::Acknowledged, acknowledged()), (Event::Cleared, cleared())];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn damage_costs_a_record_and_never_the_start() {
+    for seed in 0..200_u64 {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(seed));
+        let folder = Path::new("/journal");
+        let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+        let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
+        let (kind, payload) = encode(&event(Event::Raised, alarm()));
+        // The payload cut, or one byte of it changed: the record checks out, its content does not.
+        let mut broken = payload.clone();
+        let place = usize::try_from(seed).unwrap() % payload.len();
+        if seed % 2 == 0 {
+            broken.truncate(place)
+        } else {
+            broken[place] ^= 0xff
+        }
+        segments.append(kind, &broken).unwrap();
+        segments.append(kind, &payload).unwrap();
+        let (_, replayed) = Journal::open(disk, folder).unwrap();
+        assert!(replayed.alarms.contains_key(&alarm().fingerprint), "seed {seed}");
+    }
+}
+
+#[test]
+fn old_segments_go_and_what_stands_stays() {
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let folder = Path::new("/journal");
+    let (mut journal, _) = Journal::open(disk.clone(), folder).unwrap();
+    journal.write(&[event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged())]).unwrap();
+    let long = Alarm { fingerprint: 9, expression: "x".repeat(300_000), ..alarm() };
+    for i in 0..8_i64 {
+        let changed_at = at(i * 86_400_000);
+        journal.write(&[event(Event::Raised, Alarm { changed_at, ..long.clone() })]).unwrap();
+    }
+    let age = Duration::from_secs(3 * 86_400);
+    assert!(journal.prune(age, at(9 * 86_400_000), [acknowledged()].iter()).unwrap());
+    drop(journal);
+    let (mut journal, replayed) = Journal::open(disk, folder).unwrap();
+    assert_eq!(replayed.alarms.get(&alarm().fingerprint), Some(&acknowledged()));
+    assert!(replayed.history.len() < 9, "old transitions are gone: {}", replayed.history.len());
+    assert!(!journal.prune(age, at(9 * 86_400_000), std::iter::empty()).unwrap());
+}
