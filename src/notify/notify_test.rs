@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::{Config, Deps, GroupBy, InhibitRule, NamedInterval, Notifier, Receiver, Route, TimeInterval, Webhook};
@@ -22,19 +22,45 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 struct Sink {
     bodies: Arc<Mutex<Vec<serde_json::Value>>>,
-    /// Answers to give before it takes anything.
-    refusals: Arc<Mutex<VecDeque<StatusCode>>>,
+    /// Statuses to answer before it takes anything.
+    refusals: Arc<Mutex<VecDeque<u16>>>,
 }
 
 impl Sink {
     async fn start(&self, tasks: &Tasks) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = axum::Router::new().route("/", axum::routing::post(take)).with_state(self.clone());
+        let sink = self.clone();
         tasks.spawn("sink", crate::task::OnPanic::EndTask, async move {
-            axum::serve(listener, app).await.unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                sink.answer(stream).await;
+            }
         });
         format!("http://{address}/")
+    }
+
+    /// Reads one request and answers it.
+    async fn answer(&self, stream: TcpStream) {
+        let mut stream = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap_or(0) <= 2 {
+                break;
+            }
+            if let Some(text) = line.to_lowercase().strip_prefix("content-length:") {
+                length = text.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let refusal = self.refusals.lock().unwrap().pop_front();
+        if refusal.is_none() {
+            self.bodies.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+        }
+        let head = format!("HTTP/1.1 {} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", refusal.unwrap_or(200));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
     }
 
     /// Returns what came, each notice as `status: name=state ..`.
@@ -68,14 +94,6 @@ impl Sink {
 
 fn text(value: &serde_json::Value) -> &str {
     value.as_str().unwrap_or("?")
-}
-
-async fn take(Shared(sink): Shared<Sink>, axum::Json(body): axum::Json<serde_json::Value>) -> StatusCode {
-    if let Some(refusal) = sink.refusals.lock().unwrap().pop_front() {
-        return refusal;
-    }
-    sink.bodies.lock().unwrap().push(body);
-    StatusCode::OK
 }
 
 /// A room whose board is set by hand; disk and state outlive it.
@@ -228,7 +246,7 @@ async fn a_restart_tells_nothing_again_and_loses_no_end() {
 #[tokio::test]
 async fn a_notice_is_tried_again_until_it_is_taken() {
     let (sink, config) = sink().await;
-    sink.refusals.lock().unwrap().extend([StatusCode::INTERNAL_SERVER_ERROR, StatusCode::TOO_MANY_REQUESTS]);
+    sink.refusals.lock().unwrap().extend([500, 429]);
     let mut room = Room::new(config);
     room.raise("A", "critical");
     sink.expect(&["firing: A=firing"]).await;

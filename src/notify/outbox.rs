@@ -160,7 +160,7 @@ mod tests {
                 labels: Labels::from_pairs([("alertname", "Hot")]),
                 annotations: Labels::empty(),
                 starts_at: Timestamp::from_millis(1),
-                ends_at: (id % 2 == 0).then_some(Timestamp::from_millis(2)),
+                ends_at: id.is_multiple_of(2).then_some(Timestamp::from_millis(2)),
                 expression: "x".repeat(100_000),
             }],
         }

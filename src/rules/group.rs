@@ -25,6 +25,9 @@ pub(super) struct Running {
     pub(super) snapshot: watch::Receiver<Arc<GroupSnapshot>>,
 }
 
+/// A rule and what it remembers.
+pub(super) type WithState = (Rule, Arc<Mutex<RuleState>>);
+
 /// What a group's task owns besides.
 pub(super) struct Task {
     pub(super) running: Running,
@@ -174,13 +177,9 @@ fn due(next: Timestamp, now: Timestamp, interval: Duration) -> (Timestamp, u64) 
 }
 
 /// Returns for each rule of a new group the state of the same rule of the old one, and what is left of those.
-#[expect(clippy::type_complexity, reason = "said in one place, used in one place")]
-pub(super) fn hand_over(
-    new: &Group,
-    old: Option<&Running>,
-) -> (Vec<Arc<Mutex<RuleState>>>, Vec<(Rule, Arc<Mutex<RuleState>>)>) {
+pub(super) fn hand_over(new: &Group, old: Option<&Running>) -> (Vec<Arc<Mutex<RuleState>>>, Vec<WithState>) {
     let old = old.map(|o| o.group.rules.iter().cloned().zip(o.states.iter().cloned()));
-    let mut left: Vec<(Rule, Arc<Mutex<RuleState>>)> = old.into_iter().flatten().collect();
+    let mut left: Vec<WithState> = old.into_iter().flatten().collect();
     let states = new.rules.iter().map(|rule| {
         let is_same = |old: &Rule| {
             let same_kind = std::mem::discriminant(&old.kind) == std::mem::discriminant(&rule.kind);

@@ -10,7 +10,7 @@ use super::Deps;
 use super::config::{Config, FILES_MAX, RuleSource};
 use super::evaluate::{Environment, RuleState};
 use super::file::{Group, read};
-use super::group::{Figures, Running, Task, hand_over, lock};
+use super::group::{Figures, Running, Task, WithState, hand_over, lock};
 use super::instruments::Instruments;
 use super::restore::Past;
 use super::snapshot::{FileSnapshot, Mistake, Snapshot};
@@ -186,7 +186,7 @@ impl Groups {
     }
 
     /// Ends rules that no group has any more: off the caller's thread, since it may wait for an evaluation.
-    fn retire(&self, retired: Vec<(Running, Vec<(super::file::Rule, Arc<Mutex<RuleState>>)>)>) {
+    fn retire(&self, retired: Vec<(Running, Vec<WithState>)>) {
         if retired.iter().all(|(_, rules)| rules.is_empty()) {
             return;
         }
