@@ -101,7 +101,14 @@ fn mistakes_are_told_with_their_place() {
     assert_eq!(post(JSON, r#"{"streams":[{"stream":{},"values":[["1","x"]]}]}"#), 400);
     assert_eq!(post(JSON, r#"{"streams":[{"stream":{"a-b":"c"},"values":[["1","x"]]}]}"#), 400);
     assert_eq!(post(JSON, r#"{"streams":[{"stream":{"a":"b"},"values":[["soon","x"]]}]}"#), 400);
-    assert_eq!(post("application/x-protobuf", "x"), 415);
+    assert_eq!(post("text/plain", "x"), 415);
+    assert_eq!(post("application/x-protobuf", "x"), 400);
+    // Promtail's form: two lines of 2023 in {job="a"}; the bytes are those of `wire/loki_push.rs`.
+    let message = b"\x0a\x29\x0a\x09{job=\"a\"}\x12\x0f\x0a\x08\x08\x80\xe2\xcf\xaa\x06\x10\x05\x12\x03one\
+        \x12\x0b\x0a\x06\x08\x81\xe2\xcf\xaa\x06\x12\x01b";
+    let packed = snap::raw::Encoder::new().compress_vec(message).unwrap();
+    let answer = program.request("POST", "/loki/api/v1/push", "application/x-protobuf", &packed).unwrap();
+    assert!(answer.body.contains("0 lines taken; refused: 2 older than retention"), "{}", answer.body);
     // Older than retention: refused alone.
     let now = minute_ago_ns();
     let answer = push(&program, "a", &[(1, "old".to_owned()), (now, "new".to_owned())]);

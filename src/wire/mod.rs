@@ -1,13 +1,15 @@
 //! Formats spoken with other programs: bytes in, words of the model out, and back.
 //!
 //! [`exposition`] is the text that programs show at `/metrics`; [`remote_write`] is how Prometheus and its kin
-//! push samples. Nothing here does input or output, and nothing takes memory that the input has not paid for:
+//! push samples; [`loki_push`] is how Promtail and its kin push log lines. Nothing here does input or output, and nothing takes memory that the input has not paid for:
 //! every size is checked against a cap before it is believed.
 
 #![deny(clippy::indexing_slicing)]
 
 mod error;
 pub mod exposition;
+pub mod loki_push;
+mod protobuf;
 pub mod remote_write;
 
 pub use error::{Error, Result};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /loki/api/v1/query_range`, `query` | lines of a query, grouped by stream; `query` is of the last hour |
 //! | `GET /loki/api/v1/labels`, `label/{name}/values`, `series` | what there is to select |
-//! | `POST /loki/api/v1/push` | lines in, as JSON, plain or gzip |
+//! | `POST /loki/api/v1/push` | lines in, as JSON (plain or gzip) or protobuf in snappy |
 //! | `GET /api/v1/logs/tail?query=` | lines as they come, as server-sent events |
 //!
 //! Source: Loki 3's HTTP API, <https://grafana.com/docs/loki/latest/reference/loki-http-api/>.
@@ -31,10 +31,11 @@ use tracing::error;
 use super::format::{ApiError, LabelsObject, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
-use crate::model::{Labels, LogEntry, Matcher, Timestamp, is_label_name};
+use crate::model::{Labels, LogEntry, MatchOp, Matcher, Timestamp, is_label_name};
 use crate::query::logql::{self, Answer, Filter, LogLine, Request};
 use crate::storage::logs::{self, AppendOutcome, Direction};
 use crate::task::Phase;
+use crate::wire;
 
 /// Lines of an answer if nothing is said; as in Loki.
 const LINES_DEFAULT: usize = 100;
@@ -47,7 +48,7 @@ const LABELS_RANGE_DEFAULT: Duration = Duration::from_secs(6 * 3600);
 /// Bytes of a push after unpacking.
 const PUSH_BYTES_MAX: u64 = 32 << 20;
 /// Lines of one push.
-const PUSH_LINES_MAX: usize = 100_000;
+const PUSH_LINES_MAX: usize = wire::loki_push::LINES_MAX;
 /// Something is sent so often, so that a dead connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -282,31 +283,76 @@ enum PushValue {
     WithMetadata(String, String, IgnoredAny),
 }
 
+/// How a push is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PushForm {
+    Json,
+    GzipJson,
+    /// Protobuf in snappy: Promtail, Alloy, Vector.
+    Protobuf,
+}
+
 async fn push(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Refusal> {
-    let content = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
-    if !content.starts_with("application/json") {
-        let message = format!("{content} is not supported: push JSON (promtail and Alloy send protobuf)");
-        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-    }
-    let is_gzip = match headers.get(header::CONTENT_ENCODING).map(|v| v.as_bytes()) {
-        None | Some(b"" | b"identity") => false,
-        Some(b"gzip") => true,
-        Some(_) => {
-            return Err(Refusal(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content encoding must be gzip or none".to_owned(),
-            ));
-        }
-    };
+    let form = push_form(&headers)?;
     let logs = state.logs.clone();
     let work = move || -> Result<AppendOutcome, Refusal> {
-        let entries = if is_gzip { entries(&unpack(&body)?)? } else { entries(&body)? };
+        let entries = match form {
+            PushForm::Json => entries(&body)?,
+            PushForm::GzipJson => entries(&unpack(&body)?)?,
+            PushForm::Protobuf => protobuf_entries(&body)?,
+        };
         Ok(logs.append(entries)?)
     };
     let outcome = state.tasks.pool().run(work).await.map_err(|_| Refusal::inside())??;
     match refusal_of(&outcome) {
         None => Ok(StatusCode::NO_CONTENT),
         Some(message) => Err(Refusal::bad(message)),
+    }
+}
+
+fn push_form(headers: &HeaderMap) -> Result<PushForm, Refusal> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").trim().to_ascii_lowercase();
+    let (content, encoding) = (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
+    let content = content.split(';').next().unwrap_or("").trim();
+    match (content, encoding.as_str()) {
+        ("" | "application/json", "" | "identity") => Ok(PushForm::Json),
+        ("" | "application/json", "gzip") => Ok(PushForm::GzipJson),
+        ("application/x-protobuf", "" | "snappy") => Ok(PushForm::Protobuf),
+        _ => Err(Refusal(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("{content} {encoding} is not supported: push JSON, plain or gzip, or protobuf in snappy"),
+        )),
+    }
+}
+
+fn protobuf_entries(body: &[u8]) -> Result<Vec<LogEntry>, Refusal> {
+    let refuse = |error: wire::Error| match error {
+        wire::Error::TooLarge { .. } | wire::Error::TooMany { .. } => {
+            Refusal(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
+        error => Refusal::bad(error.to_string()),
+    };
+    let mut plain = Vec::new();
+    wire::remote_write::unpack(body, &mut plain).map_err(refuse)?;
+    let mut entries = Vec::new();
+    for stream in wire::loki_push::decode(&plain).map_err(refuse)? {
+        let labels = written_labels(&stream.labels)?;
+        entries.extend(stream.lines.into_iter().map(|(timestamp_ns, line)| LogEntry {
+            stream: labels.clone(),
+            timestamp_ns,
+            line: line.into_owned(),
+        }));
+    }
+    Ok(entries)
+}
+
+/// Reads a label set as text, which looks like a selector of it.
+fn written_labels(text: &str) -> Result<Labels, Refusal> {
+    let filter = Filter::new(text)?;
+    let pairs = filter.matchers().iter().map(|m| (m.op() == MatchOp::Equal).then(|| (m.name(), m.value())));
+    match pairs.collect::<Option<Vec<_>>>() {
+        Some(pairs) if !pairs.is_empty() => Ok(Labels::from_pairs(pairs)),
+        Some(_) | None => Err(Refusal::bad(format!("not the labels of a stream: {text}"))),
     }
 }
 

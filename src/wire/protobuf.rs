@@ -1,0 +1,112 @@
+//! Walks the fields of a protobuf message without building it.
+//!
+//! Source: Protocol Buffers, "Encoding"; groups (wire types 3 and 4) are not taken.
+
+use super::{Error, Result};
+
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+pub(super) const BYTES: u8 = 2;
+pub(super) const FIXED32: u8 = 5;
+
+/// One field of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field<'a> {
+    /// Its number.
+    pub(super) number: u64,
+    /// What it holds.
+    pub(super) value: Value<'a>,
+}
+
+/// A field's value with its offset.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    /// Length-delimited.
+    Bytes(&'a [u8], usize),
+    /// Varint or fixed width, as bits.
+    Number(u64, usize),
+}
+
+/// Walks the fields of one message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a> {
+    bytes: &'a [u8],
+    pub(super) at: usize,
+    /// Where `bytes` starts in the whole body, for messages.
+    base: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8], base: usize) -> Self {
+        Fields { bytes, at: 0, base }
+    }
+
+    pub(super) fn fail<T>(&self, what: &'static str) -> Result<T> {
+        Err(Error::Protobuf { what, offset: self.base + self.at })
+    }
+
+    fn varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let Some(byte) = self.bytes.get(self.at) else { return self.fail("a number is cut off") };
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                if shift == 63 && *byte > 1 {
+                    return self.fail("a number over 64 bits");
+                }
+                return Ok(value);
+            }
+        }
+        self.fail("a number over 64 bits")
+    }
+
+    fn take(&mut self, len: u64) -> Result<&'a [u8]> {
+        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
+        let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
+            return self.fail("a field is longer than its frame");
+        };
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = tag >> 3;
+        let value = match u8::try_from(tag & 7).unwrap_or(u8::MAX) {
+            _ if number == 0 => return self.fail("field number 0"),
+            VARINT => {
+                let at = self.base + self.at;
+                Value::Number(self.varint()?, at)
+            }
+            FIXED64 => {
+                let at = self.base + self.at;
+                Value::Number(little_endian(self.take(8)?), at)
+            }
+            BYTES => {
+                let len = self.varint()?;
+                let at = self.base + self.at;
+                Value::Bytes(self.take(len)?, at)
+            }
+            FIXED32 => {
+                let at = self.base + self.at;
+                Value::Number(little_endian(self.take(4)?), at)
+            }
+            _ => return self.fail("an unknown wire type"),
+        };
+        Ok(Some(Field { number, value }))
+    }
+}
+
+/// Walks fields that have been checked before; ends where they are not sound.
+pub(super) fn sound_fields(bytes: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let mut fields = Fields::new(bytes, 0);
+    std::iter::from_fn(move || fields.next().ok().flatten())
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte))
+}
