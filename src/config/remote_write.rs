@@ -7,6 +7,7 @@ use super::folder::Folder;
 use super::global::Global;
 use super::{http_client, relabel, upstream};
 use crate::forward::{Config, Destination, without_secrets};
+use crate::storage::tsdb::LATE_AFTER;
 use crate::yaml::{Fields, Item};
 
 const KEYS: &[&str] = &[
@@ -109,7 +110,11 @@ fn destination(item: &Item<'_>, folder: &Folder) -> Option<Destination> {
     let headers = headers(&fields);
     let write_relabel = relabel::read(&fields, "write_relabel_configs");
     let timeout = fields.positive_duration("remote_timeout").unwrap_or(Duration::from_secs(30));
-    let settle = fields.duration("settle").unwrap_or(Duration::from_secs(10));
+    let settle = match fields.get("settle").and_then(|item| Some((item.duration()?, item))) {
+        Some((settle, item)) if settle < LATE_AFTER => item.mistake("must be at least 5s"),
+        Some((settle, _)) => Some(settle),
+        None => None,
+    };
     let queue = queue(&fields);
     let url = http_client::url(&fields, "url")?;
     let name = fields.string("name").filter(|n| !n.is_empty()).unwrap_or_else(|| without_secrets(&url));
@@ -122,7 +127,7 @@ fn destination(item: &Item<'_>, folder: &Folder) -> Option<Destination> {
         write_relabel,
         samples_per_request_max: queue.samples_per_request_max,
         send_interval: queue.send_interval,
-        settle,
+        settle: settle.unwrap_or(Duration::from_secs(10)),
         backoff_min: queue.backoff_min,
         backoff_max: queue.backoff_max,
     })

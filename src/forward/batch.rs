@@ -1,5 +1,8 @@
 //! A window of the store as remote-write requests: read, relabelled, cut, encoded.
 
+use std::collections::BTreeMap;
+
+use super::late::{self, Counts};
 use crate::model::{Labels, RelabelRule, Timestamp, relabel};
 use crate::storage::tsdb::{self, Db};
 use crate::wire::remote_write::Encoder;
@@ -21,7 +24,24 @@ pub(super) enum Window {
         samples: usize,
         /// Samples of series that relabelling dropped.
         dropped: usize,
+        /// How many samples of each series the window held, by minute.
+        counted: BTreeMap<i64, Counts>,
     },
+}
+
+/// What is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// First moment.
+    pub(super) start: Timestamp,
+    /// First moment after the last.
+    pub(super) end: Timestamp,
+    /// Samples of a request, at most.
+    pub(super) request_samples_max: usize,
+    /// Samples of the window, at most.
+    pub(super) samples_max: usize,
+    /// How many samples of each series were sent before: series that have no more are left out.
+    pub(super) sent: Option<Counts>,
 }
 
 /// How series change on their way.
@@ -44,38 +64,41 @@ impl Shape<'_> {
     }
 }
 
-/// Reads `[start, end)` and cuts it into requests of at most `samples_max`. Blocking: reads the store.
+/// Reads a window and cuts it into requests. Blocking: reads the store.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(super) fn read(
-    db: &Db,
-    start: Timestamp,
-    end: Timestamp,
-    samples_max: usize,
-    shape: Shape<'_>,
-) -> tsdb::Result<Window> {
-    let last = Timestamp::from_millis(end.as_millis() - 1);
-    let budget = if start == last { SAMPLES_MAX_IN_ONE_MS } else { samples_max };
-    let series = match db.querier().select(&[], start, last, budget) {
+pub(super) fn read(db: &Db, wanted: &Wanted, shape: Shape<'_>) -> tsdb::Result<Window> {
+    let last = Timestamp::from_millis(wanted.end.as_millis() - 1);
+    let budget = if wanted.start == last { SAMPLES_MAX_IN_ONE_MS } else { wanted.samples_max };
+    let series = match db.querier().select(&[], wanted.start, last, budget) {
         Ok(series) => series,
         Err(tsdb::Error::TooManySamples { .. }) => return Ok(Window::TooMany),
         Err(error) => return Err(error),
     };
-    let (mut cut, mut samples, mut dropped) = (Cut::new(samples_max), 0, 0);
+    let mut cut = Cut::new(wanted.request_samples_max);
+    let (mut samples, mut dropped, mut counted) = (0, 0, BTreeMap::<i64, Counts>::new());
     for one in series {
         let one = match one {
             Ok(one) => one,
             Err(tsdb::Error::TooManySamples { .. }) => return Ok(Window::TooMany),
             Err(error) => return Err(error),
         };
-        samples += one.timestamps.len();
+        let hash = one.labels.stable_hash();
+        for t in &one.timestamps {
+            *counted.entry(late::minute(*t)).or_default().entry(hash).or_default() += 1;
+        }
+        let count = one.timestamps.len();
+        if wanted.sent.as_ref().and_then(|sent| sent.get(&hash)).is_some_and(|sent| *sent as usize >= count) {
+            continue;
+        }
+        samples += count;
         match shape.apply(&one.labels) {
             Some(labels) => cut.push(Part { labels, samples: one.timestamps.into_iter().zip(one.values).collect() }),
-            None => dropped += one.timestamps.len(),
+            None => dropped += count,
         }
     }
-    Ok(Window::Read { requests: cut.finish(), samples, dropped })
+    Ok(Window::Read { requests: cut.finish(), samples, dropped, counted })
 }
 
 /// Some samples of one series, oldest first.
@@ -189,7 +212,8 @@ mod tests {
     fn check(db: &Db, start: i64, end: i64, samples_max: usize, expected: &str) {
         let shape = Shape { external_labels: &Labels::empty(), relabel: &[] };
         let (start, end) = (Timestamp::from_millis(start), Timestamp::from_millis(end));
-        let text = match read(db, start, end, samples_max, shape).unwrap() {
+        let wanted = Wanted { start, end, request_samples_max: samples_max, samples_max, sent: None };
+        let text = match read(db, &wanted, shape).unwrap() {
             Window::TooMany => "too many".to_owned(),
             Window::Read { requests, .. } => {
                 let part = |p: &Part| {
@@ -217,6 +241,21 @@ mod tests {
         let db = store(&[("a", &[base]), ("b", &[base]), ("c", &[base])]);
         check(&db, base, base + 2, 2, "too many");
         check(&db, base, base + 1, 2, &format!("a@{base} b@{base} | c@{base}"));
+    }
+
+    #[test]
+    fn series_that_have_no_more_than_was_sent_are_left_out() {
+        let base = 1_700_000_000_000;
+        let db = store(&[("a", &[base, base + 1]), ("b", &[base])]);
+        let (start, end) = (Timestamp::from_millis(base), Timestamp::from_millis(base + 10));
+        let mut wanted = Wanted { start, end, request_samples_max: 10, samples_max: 10, sent: None };
+        let shape = Shape { external_labels: &Labels::empty(), relabel: &[] };
+        let Window::Read { counted, samples: 3, .. } = read(&db, &wanted, shape).unwrap() else { panic!() };
+        let mut sent = counted[&late::minute(base)].clone();
+        *sent.get_mut(&Labels::from_pairs([("__name__", "a")]).stable_hash()).unwrap() -= 1;
+        wanted.sent = Some(sent);
+        let Window::Read { requests, samples: 2, .. } = read(&db, &wanted, shape).unwrap() else { panic!() };
+        assert_eq!((requests.len(), requests[0].samples()), (1, 2));
     }
 
     #[test]

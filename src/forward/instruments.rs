@@ -6,6 +6,7 @@ use crate::instrument::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, H
 #[derive(Debug, Clone)]
 pub(super) struct Instruments {
     sent: CounterFamily,
+    late: CounterFamily,
     refused: CounterFamily,
     dropped: CounterFamily,
     requests: CounterFamily,
@@ -23,6 +24,11 @@ impl Instruments {
         let by_reason = ["destination", "reason"];
         Instruments {
             sent: registry.counters("andon_forward_samples_total", "Samples that a destination took.", &one),
+            late: registry.counters(
+                "andon_forward_late_samples_total",
+                "Samples, among all, that were sent because their minute received some late.",
+                &one,
+            ),
             refused: registry.counters(
                 "andon_forward_refused_samples_total",
                 "Samples that a destination refused for good.",
@@ -63,6 +69,7 @@ impl Instruments {
     pub(super) fn of(&self, destination: &str) -> OfDestination {
         OfDestination {
             sent: self.sent.with(&[destination]),
+            late: self.late.with(&[destination]),
             requests: self.requests.with(&[destination]),
             bytes: self.bytes.with(&[destination]),
             skipped_seconds: self.skipped_seconds.with(&[destination]),
@@ -78,6 +85,7 @@ impl Instruments {
 #[derive(Debug)]
 pub(super) struct OfDestination {
     pub(super) sent: Counter,
+    pub(super) late: Counter,
     pub(super) requests: Counter,
     pub(super) bytes: Counter,
     pub(super) skipped_seconds: Counter,

@@ -7,8 +7,9 @@
 //!
 //! Promise: at least once, in time order per series. A window is sent again only after a crash or a lost
 //! answer (same time, same value: harmless). What central refuses for good (400) is split until the refused
-//! samples are alone, counted, and left out; whatever else it answers, the window is tried again. Nothing
-//! here ever slows down what fills the store.
+//! samples are alone, counted, and left out; whatever else it answers, the window is tried again. Samples that
+//! reach the store behind the cursor are sent after the newer ones. Nothing here ever slows down what fills
+//! the store.
 //!
 //! In: the store, the cursors. Out: requests, a [`Snapshot`], `andon_forward_*`.
 
@@ -17,6 +18,7 @@ mod batch;
 mod client;
 mod config;
 mod instruments;
+mod late;
 mod pace;
 mod snapshot;
 mod worker;

@@ -1,7 +1,6 @@
 //! Health, readiness, reload, own metrics, and what the box is.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,7 +13,7 @@ use tokio::sync::oneshot;
 use super::format::{ApiError, success};
 use super::parameters::Parameters;
 use crate::http::{AppState, ReloadRequest};
-use crate::model::{LABEL_NAME, Labels, Timestamp};
+use crate::model::Timestamp;
 use crate::wire::exposition;
 
 /// The version of Prometheus whose API and PromQL this is; clients choose their features by it. What follows
@@ -23,9 +22,6 @@ const COMPATIBLE_VERSION: &str = concat!("3.5.0+andon.", env!("CARGO_PKG_VERSION
 
 /// Names that each list of `status/tsdb` has, unless `limit` says otherwise.
 const LIMIT_DEFAULT: usize = 10;
-
-/// Series that `status/tsdb` looks at, from this long ago until now.
-const RECENT_MS: i64 = 3_600_000;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -119,7 +115,7 @@ async fn config(State(app): State<AppState>) -> Response {
 }
 
 /// A name and how much there is of it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Serialize)]
 struct Count {
     name: String,
     value: u64,
@@ -130,7 +126,7 @@ async fn tsdb(State(app): State<AppState>, parameters: Parameters) -> Result<Res
     #[serde(rename_all = "camelCase")]
     struct HeadStats {
         num_series: u64,
-        num_label_pairs: usize,
+        num_label_pairs: u64,
         min_time: i64,
         max_time: i64,
     }
@@ -144,90 +140,20 @@ async fn tsdb(State(app): State<AppState>, parameters: Parameters) -> Result<Res
         series_count_by_label_value_pair: Vec<Count>,
     }
     let limit = parameters.limit()?.unwrap_or(LIMIT_DEFAULT);
-    let now = app.clock.now();
     let db = app.db.clone();
-    let read = move || {
-        let (stats, start) = (db.stats(), Timestamp::from_millis(now.as_millis() - RECENT_MS));
-        Ok((stats, Cardinality::of(&db.querier().series(&[], start, now)?)))
-    };
-    let read: crate::storage::tsdb::Result<_> =
-        app.tasks.pool().run(read).await.map_err(|panicked| ApiError::internal(panicked.to_string()))?;
-    let (stats, cardinality) = read?;
+    let read = app.tasks.pool().run(move || (db.stats(), db.cardinality(limit))).await;
+    let (stats, cardinality) = read.map_err(|panicked| ApiError::internal(panicked.to_string()))?;
+    let counts = |list: Vec<(String, u64)>| list.into_iter().map(|(name, value)| Count { name, value }).collect();
     Ok(success(Answer {
         head_stats: HeadStats {
             num_series: stats.head_series,
-            num_label_pairs: cardinality.pairs.len(),
-            min_time: stats.min_time.map_or(i64::MAX, Timestamp::as_millis),
-            max_time: stats.max_time.map_or(i64::MIN, Timestamp::as_millis),
+            num_label_pairs: cardinality.label_pairs,
+            min_time: stats.head_min_time.map_or(i64::MAX, Timestamp::as_millis),
+            max_time: stats.head_max_time.map_or(i64::MIN, Timestamp::as_millis),
         },
-        label_value_count_by_label_name: largest(values_by_name(&cardinality.pairs), limit),
-        series_count_by_metric_name: largest(cardinality.metrics, limit),
-        memory_in_bytes_by_label_name: largest(cardinality.bytes, limit),
-        series_count_by_label_value_pair: largest(
-            cardinality.pairs.into_iter().map(|((name, value), n)| (format!("{name}={value}"), n)).collect(),
-            limit,
-        ),
+        series_count_by_metric_name: counts(cardinality.series_by_metric),
+        label_value_count_by_label_name: counts(cardinality.values_by_label),
+        memory_in_bytes_by_label_name: counts(cardinality.bytes_by_label),
+        series_count_by_label_value_pair: counts(cardinality.series_by_pair),
     }))
-}
-
-/// Series counted by what names them.
-#[derive(Debug, Default)]
-struct Cardinality {
-    /// By metric name.
-    metrics: HashMap<String, u64>,
-    /// By label and value.
-    pairs: HashMap<(String, String), u64>,
-    /// Bytes of values by label.
-    bytes: HashMap<String, u64>,
-}
-
-impl Cardinality {
-    fn of(series: &[Labels]) -> Self {
-        let mut counted = Cardinality::default();
-        for labels in series {
-            for (name, value) in labels.iter() {
-                if name == LABEL_NAME {
-                    *counted.metrics.entry(value.to_owned()).or_default() += 1;
-                }
-                let before = counted.pairs.entry((name.to_owned(), value.to_owned())).or_default();
-                *before += 1;
-                if *before == 1 {
-                    *counted.bytes.entry(name.to_owned()).or_default() += value.len() as u64;
-                }
-            }
-        }
-        counted
-    }
-}
-
-fn values_by_name(pairs: &HashMap<(String, String), u64>) -> HashMap<String, u64> {
-    let mut values: HashMap<String, u64> = HashMap::new();
-    for (name, _) in pairs.keys() {
-        *values.entry(name.clone()).or_default() += 1;
-    }
-    values
-}
-
-/// Returns the largest counts, largest first; equal ones by name.
-fn largest<K: Hash + Eq + Into<String>>(counts: HashMap<K, u64>, limit: usize) -> Vec<Count> {
-    let mut counts: Vec<Count> = counts.into_iter().map(|(name, value)| Count { name: name.into(), value }).collect();
-    counts.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
-    counts.truncate(limit);
-    counts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn series_are_counted_by_what_names_them() {
-        let series = |name: &str, job: &str| Labels::from_pairs([("__name__", name), ("job", job)]);
-        let counted = Cardinality::of(&[series("up", "a"), series("up", "bcd"), series("down", "a")]);
-        let text =
-            |counts: Vec<Count>| counts.iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>().join(" ");
-        assert_eq!(text(largest(values_by_name(&counted.pairs), 10)), "__name__=2 job=2");
-        assert_eq!(text(largest(counted.metrics, 1)), "up=2");
-        assert_eq!(text(largest(counted.bytes, 10)), "__name__=6 job=4");
-    }
 }

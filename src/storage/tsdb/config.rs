@@ -11,6 +11,9 @@ pub const AHEAD_MAX_DEFAULT: Duration = Duration::from_secs(600);
 /// How many series the head may hold when nothing is said.
 pub const SERIES_MAX_DEFAULT: usize = 1_000_000;
 
+/// A sample that comes this long after its time, or after newer data, is late, see `Db::late_since`.
+pub const LATE_AFTER: Duration = Duration::from_secs(5);
+
 /// When what was appended is made safe against a power cut. The end of the process alone loses nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalSync {

@@ -159,8 +159,8 @@ impl Db {
         self.0.bytes_max.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Returns the stretches of time, whole minutes, that received samples older than the newest data by more
-    /// than a minute since `sequence` was returned (0: since ever, as far as known), and the sequence to ask
+    /// Returns the stretches of time, whole minutes, that received samples older than the clock or the newest
+    /// data by more than [`super::LATE_AFTER`] since `sequence` was returned (0: since ever, as far as known), and the sequence to ask
     /// with next time. A reader that follows the newest data with a cursor reads these stretches again.
     ///
     /// Shape: sorted, not overlapping, at most some twenty thousand; when there were more, neighbours are
@@ -196,6 +196,7 @@ impl Db {
         let mut sequence = state.sequence;
         if !samples.is_empty() {
             sequence = shared.log(&mut state, &samples)?;
+            state.head.late.begin_at(shared.clock.now().as_millis());
             for sample in samples {
                 match state.head.add(sample, sequence) {
                     Some(Added::InOrder) => outcome.appended += 1,

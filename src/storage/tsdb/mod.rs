@@ -50,7 +50,7 @@ mod stats;
 mod wal;
 
 pub use batch::{AppendOutcome, Batch, SeriesRef};
-pub use config::{AHEAD_MAX_DEFAULT, Config, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
+pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
 pub use db::Db;
 pub use error::{Error, Result};
 pub use querier::{Querier, SeriesSamples, SeriesSet};

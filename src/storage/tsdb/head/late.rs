@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 
 use crate::model::{TimeRange, Timestamp};
+use crate::storage::tsdb::config::LATE_AFTER;
 use crate::storage::tsdb::wal::LoggedLate;
 
 /// A sample older than the newest by more than this is late.
-const SETTLE_MS: i64 = 60_000;
+const SETTLE_MS: i64 = LATE_AFTER.as_secs().cast_signed() * 1000;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -71,7 +72,7 @@ impl Late {
         self.sequence
     }
 
-    /// Starts from the newest time of the blocks.
+    /// Counts lateness from here on from this time at least: the newest time of the blocks, or the clock.
     pub(crate) fn begin_at(&mut self, newest: i64) {
         self.newest = self.newest.max(newest);
     }
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn only_what_comes_after_its_time_is_late() {
         let mut late = Late::default();
-        assert!(!late.note(600_000, 1));
+        assert!(!late.note(545_000, 1));
         assert!(!late.note(540_000, 2));
         assert!(late.note(539_999, 3));
         assert!(late.note(0, 4));
