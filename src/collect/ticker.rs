@@ -10,6 +10,9 @@ use crate::model::Timestamp;
 /// How far a sample's time may be moved to its place: aligned times cost the store almost nothing.
 const ALIGN_MS_MAX: i64 = 2;
 
+/// More missed ticks than this are a clock that was set, not a slow reading.
+const MISSED_TICKS_BELIEVED: u64 = 100;
+
 /// Gives ticks at `offset + n * interval`.
 #[derive(Debug)]
 pub(super) struct Ticker {
@@ -67,9 +70,6 @@ impl Ticker {
         Timestamp::from_millis(after.saturating_add(self.interval_ms - past))
     }
 }
-
-/// More missed ticks than this are a clock that was set, not a slow reading.
-const MISSED_TICKS_BELIEVED: u64 = 100;
 
 #[cfg(test)]
 mod tests {

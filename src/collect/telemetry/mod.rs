@@ -36,20 +36,14 @@ use crate::model::{DeviceMessage, DevicePresence, LogEntry, Metadata, Origin, Ti
 use crate::storage::logs::LogStore;
 use crate::storage::tsdb::{Batch, Db};
 
-/// Returns a message's own time if there is one that can be believed, else the time of receipt.
-pub(super) fn believable_time(own: Option<&Value>, received_at: Timestamp) -> Timestamp {
-    mapping::believable(own.and_then(mapping::time), received_at)
-}
-
 /// Most messages that make one batch.
 const BATCH_MESSAGES_MAX: usize = 256;
 
 /// Most metric names whose help and kind are kept.
 const METADATA_MAX: usize = 10_000;
 
-/// Subjects of the built-in rules on the bus.
+/// Subjects of the built-in rule for telemetry, on the bus.
 const TELEMETRY_PATTERN: &str = "telemetry.>";
-const FACTORY_PATTERN: &str = "factory.>";
 
 /// What the task works with.
 pub(super) struct Sinks {
@@ -132,6 +126,11 @@ impl Telemetry {
     pub(super) fn reader(&self, presence: watch::Receiver<Arc<Vec<DevicePresence>>>) -> DevicesReader {
         DevicesReader { shared: self.shared.clone(), presence }
     }
+}
+
+/// Returns a message's own time if there is one that can be believed, else the time of receipt.
+pub(super) fn believable_time(own: Option<&Value>, received_at: Timestamp) -> Timestamp {
+    mapping::believable(own.and_then(mapping::time), received_at)
 }
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
@@ -225,9 +224,6 @@ impl Rules {
         let mut patterns: Vec<String> = self.mapped.iter().map(|rule| rule.subject.bus_pattern()).collect();
         patterns.extend(self.has_telemetry.then(|| TELEMETRY_PATTERN.to_owned()));
         patterns.extend(self.logs.bus_patterns());
-        if patterns.iter().any(|pattern| pattern.starts_with("factory.")) {
-            patterns.push(FACTORY_PATTERN.to_owned());
-        }
         patterns.sort();
         patterns.dedup();
         patterns
