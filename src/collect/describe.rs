@@ -17,5 +17,11 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
     } else {
         innermost.to_string()
     };
+    if text.contains("CaUsedAsEndEntity") {
+        // The TLS library's own words help nobody; `openssl req -x509` makes such certificates.
+        return "the server's certificate is that of an authority (CA:TRUE), which is not taken as a server's own; \
+                make one with basicConstraints=CA:FALSE"
+            .to_owned();
+    }
     text.chars().take(CHARS_MAX).collect()
 }
