@@ -74,11 +74,18 @@ impl Alarm {
     /// Returns the priority that pages show: 1 critical, 2 high or warning, 3 everything else, 4 info.
     #[must_use]
     pub fn priority(&self) -> u8 {
-        match self.severity() {
-            "critical" | "page" | "emergency" => 1,
-            "warning" | "high" | "error" | "major" => 2,
-            "info" | "none" | "low" => 4,
-            _ => 3,
-        }
+        priority_of(self.severity())
+    }
+}
+
+/// Returns the priority that pages show for a `severity` label: 1 critical, 2 high or warning, 3 everything else,
+/// 4 info.
+#[must_use]
+pub fn priority_of(severity: &str) -> u8 {
+    match severity {
+        "critical" | "page" | "emergency" => 1,
+        "warning" | "high" | "error" | "major" => 2,
+        "info" | "none" | "low" => 4,
+        _ => 3,
     }
 }

@@ -24,7 +24,7 @@ mod sample;
 mod secret;
 mod time;
 
-pub use alarm::{Acknowledgement, Alarm, AlarmState};
+pub use alarm::{Acknowledgement, Alarm, AlarmState, priority_of};
 pub use alert::{Alert, AlertState};
 pub use device_message::{DeviceMessage, Origin};
 pub use device_presence::DevicePresence;

@@ -112,8 +112,9 @@ fn panels(asker: &Asker, window: &Window) -> Vec<Panel> {
         },
         Question {
             title: "Rejects per minute by defect",
-            expression: "topk(4, sum by (defect_type) (rate(factory_defect_count_total[5m])) * 60)",
+            expression: "sum by (defect_type) (rate(factory_defect_count_total[5m])) * 60",
             label: "defect_type",
+            lines_max: 4,
             ..Question::default()
         },
         Question {

@@ -9,7 +9,7 @@ use super::number::{Unit, ago, span};
 use super::page;
 use super::visit::{Visit, encode};
 use crate::http::AppState;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, priority_of};
 use crate::rules::{GroupSnapshot, Health, RuleKind, RuleSnapshot, Snapshot};
 
 /// How often the page is fetched again, in seconds.
@@ -119,7 +119,11 @@ fn row(rule: &RuleSnapshot, now: Timestamp) -> Row {
     let (shape, class, state) = match (rule.health, rule.state()) {
         (Health::Err, _) => ("p2", "p2", "fails".to_owned()),
         (Health::Unknown, _) => ("off", "", "not evaluated yet".to_owned()),
-        (Health::Ok, "firing") => ("p3", "p3", format!("firing ({alerts})")),
+        (Health::Ok, "firing") => {
+            let mark =
+                ["p1", "p2", "p3", "p4"][usize::from(priority_of(rule.labels.get("severity").unwrap_or("")) - 1) % 4];
+            (mark, mark, format!("firing ({alerts})"))
+        }
         (Health::Ok, "pending") => ("off", "", format!("pending ({alerts})")),
         (Health::Ok, _) => ("ok", "", if kind == "alerting" { "inactive".to_owned() } else { "ok".to_owned() }),
     };

@@ -16,7 +16,7 @@ use std::fmt;
 
 pub(super) use columns::Columns;
 pub(super) use meter::{Meter, Pointer};
-pub(super) use plot::{Chart, Limit, Line};
+pub(super) use plot::{Chart, DIRECT_TEXTS_MAX, Limit, Line};
 pub(super) use spark::spark;
 pub(super) use strip::{Cell, Strip};
 

@@ -19,7 +19,7 @@ const BOTTOM: f64 = 20.0;
 /// Pixels that two texts at the lines' ends keep between them.
 const TEXT_HEIGHT: f64 = 15.0;
 /// Lines that get their text at the end; more have a table below.
-const DIRECT_TEXTS_MAX: usize = 4;
+pub(in crate::http::pages) const DIRECT_TEXTS_MAX: usize = 4;
 
 /// One line of a chart.
 #[derive(Debug, Clone, Default)]
