@@ -129,7 +129,6 @@ impl Db {
         }
         let took = shared.clock.elapsed().saturating_sub(started);
         instruments.replay_seconds.set(took.as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats")]
         instruments.replay_orphans.set(replayed.orphans as f64);
         let (series, samples) = (shared.read().head.series_count(), replayed.samples);
         info!(series, samples, orphans = replayed.orphans, ?took, "metric store opened");

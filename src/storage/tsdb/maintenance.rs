@@ -36,8 +36,12 @@ const LATE_SAMPLES_MAX: u64 = 2_000_000;
 /// The last day is kept whatever the size limit says.
 const FLOOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Wall time and time since start may part by so much; more is a clock that was set, and nothing is retired.
-const CLOCK_STEP_MAX: Duration = Duration::from_secs(3600);
+/// Wall time and time since start may part by so much; more is a clock that was set, and nothing is retired
+/// by age.
+const CLOCK_STEP_MAX_MS: u64 = 3_600_000;
+
+/// A clock that was set is believed when it has gone on steadily for so long.
+const BELIEVED_AFTER: Duration = Duration::from_secs(3600);
 
 /// Tells threads to stop.
 #[derive(Debug, Default)]
@@ -71,12 +75,14 @@ impl Stop {
 pub(super) struct Memory {
     /// Up to where windows have been cut.
     cut_until: Option<i64>,
-    /// Wall time less time since start, when first looked at.
+    /// Wall time less time since start, as last believed.
     clock_offset_ms: i64,
+    /// Since when the wall clock has gone differently, in time since start.
+    stepped_at: Option<Duration>,
     /// No writing before this, in time since start.
     paused_until: Duration,
     /// Blocks whose index has been checked up to this number.
-    pub(super) checked_until: u64,
+    checked_until: u64,
 }
 
 impl Memory {
@@ -84,14 +90,26 @@ impl Memory {
         Memory {
             cut_until: None,
             clock_offset_ms: clock_offset_ms(clock),
+            stepped_at: None,
             paused_until: Duration::ZERO,
             checked_until: 0,
         }
     }
 
-    /// Tells whether the wall clock goes as the other does; after a step, from the next hour on again.
-    fn is_clock_steady(&self, clock: &Clock) -> bool {
-        clock_offset_ms(clock).abs_diff(self.clock_offset_ms) <= CLOCK_STEP_MAX.as_millis() as u64
+    /// Tells whether wall time may be believed: it goes with the time since start, or was set and has stayed
+    /// so for an hour.
+    fn is_clock_steady(&mut self, clock: &Clock) -> bool {
+        let offset_ms = clock_offset_ms(clock);
+        if offset_ms.abs_diff(self.clock_offset_ms) <= CLOCK_STEP_MAX_MS {
+            self.stepped_at = None;
+            return true;
+        }
+        let stepped_at = *self.stepped_at.get_or_insert_with(|| clock.elapsed());
+        if clock.elapsed().saturating_sub(stepped_at) > BELIEVED_AFTER {
+            self.clock_offset_ms = offset_ms;
+            self.stepped_at = None;
+        }
+        self.stepped_at.is_none()
     }
 }
 
@@ -176,7 +194,7 @@ impl Shared {
             return;
         }
         let now = self.clock.now().as_millis();
-        self.retire(&memory, now);
+        self.retire(&mut memory, now);
         if self.clock.elapsed() >= memory.paused_until {
             let done = self.cut_if_due(&mut memory, now).and_then(|()| self.merge_if_due(now));
             if let Err(error) = done {
@@ -219,7 +237,7 @@ impl Shared {
     }
 
     /// Removes blocks that are too old or too many.
-    fn retire(&self, memory: &Memory, now: i64) {
+    fn retire(&self, memory: &mut Memory, now: i64) {
         let bytes_max = Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX);
         let oldest = if memory.is_clock_steady(&self.clock) { self.oldest_ms(now) } else { i64::MIN };
         let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
@@ -262,7 +280,6 @@ impl Shared {
     }
 
     /// Updates the gauges.
-    #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats")]
     fn show(&self) {
         let state = self.read();
         let i = &self.instruments;

@@ -18,13 +18,12 @@
 //! Growth: kinds above 16 are refused.
 
 use super::COLUMN_SAMPLES_MAX;
-use super::decimal::{exponent, scale, unscale};
+use super::decimal::{EXPONENT_MAX, exponent, scale, unscale};
 use super::integers::{self, Effort};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
 
 const KIND_BITS: u8 = 0;
 const KIND_DECIMAL: u8 = 1;
-const EXPONENT_MAX: u8 = 15;
 
 /// Appends a column of values.
 pub(crate) fn encode_values(values: &[f64], effort: Effort, out: &mut ByteWriter) {

@@ -50,7 +50,7 @@ proptest! {
         } else {
             let cut = series.forget_detached();
             let kept: Vec<_> = model.range(cutoff..).map(|(t, v)| (*t, *v)).collect();
-            prop_assert_eq!(cut as usize + kept.len(), all.len());
+            prop_assert_eq!(usize::try_from(cut).unwrap() + kept.len(), all.len());
             prop_assert_eq!(read(&series, i64::MIN, i64::MAX), kept);
         }
     }
