@@ -316,6 +316,26 @@ fn a_damaged_chunk_costs_that_chunk_only() {
     assert_eq!(read(&db).keys().map(ToString::to_string).collect::<Vec<_>>(), ["up{instance=\"a\"}"]);
 }
 
+#[test]
+fn a_block_whose_chunks_are_all_damaged_does_not_stop_the_merging_of_its_day() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    for hours in [0, 2] {
+        append(&db, &labels("up", "a"), &[(START_MS + hours * HOUR_MS, 1.0)]);
+        clock.advance(Duration::from_secs(2 * 3600));
+        db.flush().unwrap();
+    }
+    for block in disk.list(Path::new("/data/tsdb/blocks")).unwrap() {
+        let chunks = Path::new("/data/tsdb/blocks").join(block.name).join("chunks");
+        let size = usize::try_from(disk.open(&chunks).unwrap().size().unwrap()).unwrap();
+        (8..size).for_each(|at| disk.flip(&chunks, at, 0xff));
+    }
+    clock.advance(Duration::from_secs(30 * 3600));
+    db.maintain();
+    assert_eq!(db.stats().blocks, 0);
+    assert_eq!(disk.list(Path::new("/data/quarantine")).unwrap().len(), 2);
+}
+
 /// Pseudo-random numbers that never change. Source: Steele et al., SplitMix64.
 struct Random(u64);
 
@@ -496,7 +516,7 @@ fn simulate(seed: u64) {
 #[test]
 fn the_store_keeps_its_promises_through_random_lives() {
     let first = std::env::var("ANDON_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0_u64);
-    let count = std::env::var("ANDON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(30_u64);
+    let count = std::env::var("ANDON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20_u64);
     for seed in first..first + count {
         simulate(seed);
     }

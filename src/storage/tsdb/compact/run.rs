@@ -24,7 +24,8 @@ impl Shared {
         let inputs: Vec<Arc<Block>> = blocks.iter().filter(|b| plan.inputs.contains(&b.meta.number)).cloned().collect();
         let merged = self.write_merged(stored, plan, &inputs);
         self.instruments.compactions.with(&[if merged.is_ok() { "ok" } else { "failed" }]).inc();
-        let (block, damaged) = merged?;
+        // A source that did not check out has been put aside: planned anew without it.
+        let Some((block, damaged)) = merged? else { return Ok(()) };
         let bytes_before: u64 = inputs.iter().map(|b| b.meta.bytes).sum();
         let bytes = block.as_ref().map_or(0, |b| b.meta.bytes);
         self.replace(&inputs, block, &damaged);
@@ -34,13 +35,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the merged block; returns it and the names of the sources in which chunks did not check out.
+    /// Writes the merged block; returns it (`None` if no sample was left) and the names of the sources in which
+    /// chunks did not check out. Returns nothing if a source had to be put aside.
     fn write_merged(
         &self,
         stored: &Stored,
         plan: &Plan,
         inputs: &[Arc<Block>],
-    ) -> Result<(Option<Arc<Block>>, Vec<String>)> {
+    ) -> Result<Option<(Option<Arc<Block>>, Vec<String>)>> {
         let mut sources = Vec::with_capacity(inputs.len());
         for block in inputs {
             let opened = block.load_index().and_then(|index| {
@@ -50,9 +52,8 @@ impl Shared {
             match opened {
                 Ok(source) => sources.push(Source::Block(Box::new(source))),
                 Err(disk::Error::Corruption(damage)) => {
-                    // Merged without it next time.
                     repair::put_aside(self, block, &damage);
-                    return Ok((None, Vec::new()));
+                    return Ok(None);
                 }
                 Err(other) => return Err(other.into()),
             }
@@ -82,15 +83,14 @@ impl Shared {
             rank: inputs.iter().map(|b| b.meta.rank).min().unwrap_or(number),
             merged: inputs.iter().map(|b| b.name()).collect(),
         };
-        Ok((self.finish_block(stored, writer, origin, "compaction")?, damaged))
+        Ok(Some((self.finish_block(stored, writer, origin, "compaction")?, damaged)))
     }
 
     /// Shows the merged block instead of its sources, in one step.
     fn replace(&self, inputs: &[Arc<Block>], block: Option<Arc<Block>>, damaged: &[String]) {
-        let Some(block) = block else { return };
         let is_input = |b: &Arc<Block>| inputs.iter().any(|i| i.meta.number == b.meta.number);
         let mut state = self.write();
-        let mut all: Vec<Arc<Block>> = state.blocks.iter().filter(|b| !is_input(b)).cloned().chain([block]).collect();
+        let mut all: Vec<Arc<Block>> = state.blocks.iter().filter(|b| !is_input(b)).cloned().chain(block).collect();
         all.sort_by_key(|b| b.meta.rank);
         state.blocks = Arc::new(all);
         drop(state);
