@@ -69,14 +69,13 @@ impl Question {
     }
 }
 
-/// Runs a question on the pool.
+/// Asks the store on the pool.
 async fn on_pool<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&Querier) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let db = state.db.clone();
-    let result = state.tasks.pool().run(move || work(&db.querier())).await;
-    result.map_err(|_| ApiError::internal("the query failed inside; the log has more"))?
+    super::query::on_pool(state, move || work(&db.querier())).await?
 }
 
 async fn series(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {

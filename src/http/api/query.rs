@@ -102,15 +102,24 @@ async fn run(
     mut options: Options,
     work: impl FnOnce(&Engine, &Options) -> promql::Result<QueryResult> + Send + 'static,
 ) -> Result<QueryResult, ApiError> {
-    if state.tasks.pool().waiting() >= WAITING_MAX {
-        return Err(ApiError::unavailable(format!("{WAITING_MAX} queries wait already")));
-    }
     let guard = CancelOnDrop(Arc::default());
     options.cancelled = Some(guard.0.clone());
     let engine = state.engine.clone();
-    let result = state.tasks.pool().run(move || work(&engine, &options)).await;
+    let result = on_pool(state, move || work(&engine, &options)).await;
     drop(guard);
-    Ok(result.map_err(|_| ApiError::internal("the query failed inside; the log has more"))??)
+    Ok(result??)
+}
+
+/// Runs work on the pool, unless too many wait for it.
+pub(super) async fn on_pool<T: Send + 'static>(
+    state: &AppState,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let pool = state.tasks.pool();
+    if pool.waiting() >= WAITING_MAX {
+        return Err(ApiError::unavailable(format!("{WAITING_MAX} queries wait already")));
+    }
+    pool.run(work).await.map_err(|_| ApiError::internal("the query failed inside; the log has more"))
 }
 
 fn respond(mut result: QueryResult, limit: Option<usize>, with_stats: bool, took: Duration) -> Response {

@@ -223,8 +223,8 @@ fn seconds(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::words;
     use super::*;
+    use crate::query::promql::parse::words;
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::columns::{Grid, is_present};
 use super::durations::Spans;
 use super::eval::Evaluation;
-use super::parse::parse;
+use super::parse::{parse, placed};
 use super::plan::{Planner, selector_matchers};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
@@ -163,7 +163,7 @@ impl Engine {
         let planner = Planner { start: grid.start, end, step_ms, default_step_ms };
         let range = (end - grid.start) as f64 / 1000.0;
         let spans = Spans { step: step_ms as f64 / 1000.0, range };
-        let plan = planner.plan(&parse(expression, spans)?)?;
+        let plan = planner.plan(&parse(expression, spans)?).map_err(|e| placed(expression, e))?;
         deadline.check()?;
         let querier = self.db.querier();
         let evaluation = Evaluation {
@@ -215,7 +215,7 @@ fn millis(duration: Duration) -> i64 {
 /// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
     let planner = Planner { start: 0, end: 0, step_ms: 1, default_step_ms: 60_000 };
-    planner.plan(&parse(expression, ANY_SPANS)?).map(|_| ())
+    planner.plan(&parse(expression, ANY_SPANS)?).map(|_| ()).map_err(|e| placed(expression, e))
 }
 
 /// Reads a series selector (`match[]` of the API).
@@ -224,7 +224,7 @@ pub fn check(expression: &str) -> Result<()> {
 /// [`Error::Parse`] if it is not a plain selector.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     let not_plain = || Error::Parse { line: 1, column: 1, message: "expected a series selector".to_owned() };
-    selector_matchers(&parse(text, ANY_SPANS)?).ok_or_else(not_plain)?
+    selector_matchers(&parse(text, ANY_SPANS)?).ok_or_else(not_plain)?.map_err(|e| placed(text, e))
 }
 
 /// Returns the expression written in the usual way, over several lines if it is long.

@@ -2,7 +2,7 @@
 //! character, sums are compensated, operations drop the metric name at once. Native histograms are not stored here;
 //! functions that only they answer give nothing.
 //!
-//! A query goes through four rooms, each testable alone: `parse` (text to the parser crate's tree), `plan` (to our own
+//! A query goes through four rooms, each testable alone: `parse` (text to the parser crate's tree, with `durations`), `plan` (to our own
 //! `tree`: types checked, functions looked up, regexes compiled), `eval` (one node at a time over all steps; an
 //! instant query is a range of one step) which reads each selector once from the store, and `engine` (bounds, and the
 //! answer's shape). Only `parse` and `plan` know the parser crate.

@@ -283,6 +283,14 @@ fn is_zero_duration(text: &str) -> bool {
     unit.len() < text.len() && matches!(unit, "ms" | "s" | "m" | "h" | "d" | "w" | "y")
 }
 
+/// Gives an error of the planner, whose tree has no places, the place of the word that it names.
+pub(super) fn placed(text: &str, error: Error) -> Error {
+    match (error, words(text)) {
+        (Error::Parse { line: 0, message, .. }, Ok(words)) => located(text, &words, message),
+        (other, _) => other,
+    }
+}
+
 /// Finds the place of the crate's message in the text: it names what is wrong, but not where.
 fn located(text: &str, words: &[Word<'_>], message: String) -> Error {
     let message = message.trim().to_owned();
@@ -346,6 +354,11 @@ mod tests {
         check_error("up)", "1:3: parse error: unexpected \")\"");
         check_error("up{job=\"a}", "1:8: parse error: unterminated quoted string");
         check_error("up +\n nosuch(up)", "2:2: parse error: unknown function with name 'nosuch'");
+        let planned = placed(
+            "up{a=~\"b\"} +\n x{c=~\"(\"}",
+            Error::Parse { line: 0, column: 0, message: "invalid regular expression \"(\": unclosed group".to_owned() },
+        );
+        assert!(planned.to_string().starts_with("2:7: parse error: invalid regular"), "{planned}");
         check_error("", "1:1: parse error: no expression found in input");
     }
 
