@@ -92,26 +92,36 @@ impl Task {
         let mut figures = Figures::default();
         let mut next = next_tick(clock.now(), running.interval, offset);
         loop {
-            let wait = next.since(clock.now());
+            let slept_from = clock.elapsed();
             tokio::select! {
                 () = running.stop.cancelled() => return,
                 () = intake.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(next.since(clock.now())) => {}
             }
             let now = clock.now();
-            // The timer may be early by its granularity, and the clock may have been set back meanwhile.
-            if now < next && next.since(now) < running.interval {
+            if now < next {
+                // The timer was early by its granularity, or the clock was set back meanwhile.
+                next = next.min(next_tick(now, running.interval, offset));
                 continue;
             }
-            let (at, missed) = due(next, now, running.interval);
+            let (at, missed) = due(next, now, clock.elapsed().saturating_sub(slept_from), running.interval);
             figures.missed += missed;
             running.environment.instruments.missed.with(&[&running.key()]).add(missed);
             self.evaluate(at, &mut figures).await;
-            next = next_tick(clock.now().max(at), running.interval, offset);
-            if clock.now() < at {
-                next = next_tick(clock.now(), running.interval, offset);
-            }
+            next = self.after(at, clock.now(), offset, &mut figures);
         }
+    }
+
+    /// Returns the tick after the one at `at`; those that passed during its evaluation are left out.
+    fn after(&self, at: Timestamp, now: Timestamp, offset: i64, figures: &mut Figures) -> Timestamp {
+        let running = &self.running;
+        let next = next_tick(now, running.interval, offset);
+        let passed = next.since(at).as_millis() / running.interval.as_millis().max(1);
+        let took = figures.duration.as_millis() / running.interval.as_millis().max(1);
+        let missed = u64::try_from(passed.saturating_sub(1).min(took)).unwrap_or(0);
+        figures.missed += missed;
+        running.environment.instruments.missed.with(&[&running.key()]).add(missed);
+        next
     }
 
     /// Evaluates all rules in order.
@@ -169,11 +179,13 @@ fn next_tick(now: Timestamp, interval: Duration, offset: i64) -> Timestamp {
     Timestamp::from_millis(now.as_millis() - since + interval)
 }
 
-/// Returns the tick to be evaluated now, the latest one that is due, and how many were left out before it.
-fn due(next: Timestamp, now: Timestamp, interval: Duration) -> (Timestamp, u64) {
-    let interval = millis(interval);
-    let missed = (now.as_millis() - next.as_millis()).max(0) / interval;
-    (Timestamp::from_millis(next.as_millis() + missed * interval), missed.unsigned_abs())
+/// Returns the tick to be evaluated now, the latest one that is due, and how many were left out before it. A
+/// clock that was set forward leaves none out: only time that passed (`slept`) counts.
+fn due(next: Timestamp, now: Timestamp, slept: Duration, interval: Duration) -> (Timestamp, u64) {
+    let interval_ms = millis(interval);
+    let behind = (now.as_millis() - next.as_millis()).max(0) / interval_ms;
+    let passed = i64::try_from(slept.as_millis()).unwrap_or(i64::MAX) / interval_ms;
+    (Timestamp::from_millis(next.as_millis() + behind * interval_ms), behind.min(passed).unsigned_abs())
 }
 
 /// Returns for each rule of a new group the state of the same rule of the old one, and what is left of those.
@@ -212,8 +224,10 @@ mod tests {
     #[test]
     fn late_ticks_are_left_out_and_counted() {
         let interval = Duration::from_millis(1000);
-        assert_eq!(due(at(5000), at(5001), interval), (at(5000), 0));
-        assert_eq!(due(at(5000), at(5999), interval), (at(5000), 0));
-        assert_eq!(due(at(5000), at(8100), interval), (at(8000), 3));
+        let long = Duration::from_secs(60);
+        assert_eq!(due(at(5000), at(5001), long, interval), (at(5000), 0));
+        assert_eq!(due(at(5000), at(5999), long, interval), (at(5000), 0));
+        assert_eq!(due(at(5000), at(8100), long, interval), (at(8000), 3));
+        assert_eq!(due(at(5000), at(3_605_000), Duration::from_millis(900), interval), (at(3_605_000), 0));
     }
 }
