@@ -36,7 +36,7 @@ pub use log_entry::LogEntry;
 pub use matcher::{MatchOp, Matcher};
 pub use metric::{FamilySample, Metadata, MetricFamily, MetricKind};
 pub use name::{is_label_name, is_metric_name};
-pub use regex::AnchoredRegex;
+pub use regex::{AnchoredRegex, search_regex};
 pub use relabel::{RelabelAction, RelabelRule, relabel};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use secret::Secret;

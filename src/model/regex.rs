@@ -1,4 +1,5 @@
-//! Anchored regular expressions with Go's meaning, as Prometheus uses them in matchers and relabelling.
+//! Regular expressions with Go's meaning: anchored as Prometheus uses them in matchers and relabelling, and free as
+//! log filters use them.
 
 use regex::{Captures, Regex, RegexBuilder};
 
@@ -23,20 +24,7 @@ impl AnchoredRegex {
     /// # Errors
     /// [`Error::Regex`] if the pattern does not compile or is too large.
     pub fn new(pattern: &str) -> Result<Self> {
-        let fail = |reason: String| Error::Regex { pattern: pattern.chars().take(200).collect(), reason };
-        if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(fail(format!("longer than {PATTERN_BYTES_MAX} bytes")));
-        }
-        let translated = super::re2::translate(pattern).map_err(fail)?;
-        let compiled = RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(COMPILED_BYTES_MAX)
-            .dfa_size_limit(COMPILED_BYTES_MAX)
-            .nest_limit(250)
-            .build()
-            .map_err(|e| {
-                let text = e.to_string();
-                fail(text.lines().last().unwrap_or("does not compile").trim().trim_start_matches("error: ").to_owned())
-            })?;
+        let compiled = compile(pattern, |translated| format!("^(?s:{translated})$"))?;
         Ok(AnchoredRegex { pattern: pattern.to_owned(), compiled })
     }
 
@@ -59,6 +47,31 @@ impl AnchoredRegex {
     }
 }
 
+/// Compiles an expression that may match anywhere in a text.
+///
+/// # Errors
+/// [`Error::Regex`] if the pattern does not compile or is too large.
+pub fn search_regex(pattern: &str) -> Result<Regex> {
+    compile(pattern, str::to_owned)
+}
+
+fn compile(pattern: &str, wrap: impl FnOnce(&str) -> String) -> Result<Regex> {
+    let fail = |reason: String| Error::Regex { pattern: pattern.chars().take(200).collect(), reason };
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(fail(format!("longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    let translated = super::re2::translate(pattern).map_err(fail)?;
+    RegexBuilder::new(&wrap(&translated))
+        .size_limit(COMPILED_BYTES_MAX)
+        .dfa_size_limit(COMPILED_BYTES_MAX)
+        .nest_limit(250)
+        .build()
+        .map_err(|e| {
+            let text = e.to_string();
+            fail(text.lines().last().unwrap_or("does not compile").trim().trim_start_matches("error: ").to_owned())
+        })
+}
+
 impl PartialEq for AnchoredRegex {
     fn eq(&self, other: &Self) -> bool {
         self.pattern == other.pattern
@@ -78,6 +91,14 @@ mod tests {
         assert!(re.is_match("d"));
         assert!(!re.is_match("xd"));
         assert!(!re.is_match("dx"));
+    }
+
+    #[test]
+    fn a_free_expression_matches_anywhere() {
+        let re = search_regex(r"j.m|\d+$").unwrap();
+        assert!(re.is_match("paper jam in zone"));
+        assert!(re.is_match("zone 3"));
+        assert!(!re.is_match("zone \u{0663}"));
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! The text of a query to a [`Filter`].
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::filter::{Comparison, LabelFilter, LineFilter, LineText, Unit};
 use super::lex::Cursor;
 use super::plan::{Filter, Parser, Stage};
 use super::{Result, unit};
-use crate::model::{MatchOp, Matcher};
+use crate::model::{MatchOp, Matcher, search_regex};
 
 /// Upper bound of a query's text, bytes.
 const QUERY_BYTES_MAX: usize = 64 << 10;
-/// Upper bound of one compiled expression, bytes: keeps a hostile pattern from taking the memory.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 /// How deep parentheses may nest.
 const DEPTH_MAX: usize = 64;
 /// How many filters and stages a query may have.
@@ -124,16 +122,7 @@ fn line_filter(cursor: &mut Cursor<'_>, is_wanted: bool, is_regex: bool) -> Resu
 }
 
 fn regex(cursor: &Cursor<'_>, mark: usize, pattern: &str) -> Result<Regex> {
-    let compiled =
-        RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).nest_limit(50).build();
-    match compiled {
-        Ok(regex) => Ok(regex),
-        Err(error) => {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or("does not compile").trim().trim_start_matches("error: ");
-            cursor.error_at(mark, format!("invalid regular expression {pattern:?}: {reason}"))
-        }
-    }
+    search_regex(pattern).or_else(|error| cursor.error_at(mark, error.to_string()))
 }
 
 fn stage(cursor: &mut Cursor<'_>) -> Result<Stage> {

@@ -95,8 +95,11 @@ fn a_mistake_has_its_column() {
     check_error("{ü=\"\"}", "1:2: parse error: expected a label name, found \"ü=\\\"\\\"}\"");
     check_error("{job=\"ü\" x", "1:10: parse error: expected \",\" or \"}\", found \"x\"");
     check_error("{job=\"a}", "1:6: parse error: the string does not end");
-    check_error("{job=~\"(\"}", "1:7: parse error: invalid regular expression \"(\": unclosed group");
-    check_error("{} |~ \"(\"", "1:7: parse error: invalid regular expression \"(\": unclosed group");
+    check_error(
+        "{job=~\"(\"}",
+        "1:7: parse error: invalid regular expression \"(\": missing closing ): unclosed group",
+    );
+    check_error("{} |~ \"(\"", "1:7: parse error: invalid regular expression \"(\": missing closing ): unclosed group");
     check_error("{} |= jam", "1:7: parse error: expected a string in double quotes or backquotes, found \"jam\"");
     check_error(
         "{} |= \"\\d\"",
