@@ -193,8 +193,8 @@ async fn a_newer_connection_takes_the_place_of_the_older() {
     let pattern: bus::Subject = "factory.a".parse().unwrap();
     door.bus.publish(bus::Message::new(pattern, "1")).await.unwrap();
     assert_eq!(hear(&mut newer).await.unwrap()["payload"], 1);
-    let snapshot = door.gateway.snapshot();
-    assert!(snapshot.device("press").unwrap().connection.is_some());
+    let is_connected = || door.gateway.snapshot().device("press").is_some_and(|device| device.connection.is_some());
+    eventually("the newer is shown", is_connected).await;
 }
 
 #[tokio::test]
@@ -326,4 +326,50 @@ async fn at_the_end_devices_are_told_and_no_task_is_left() {
     door.tasks.token(Phase::Work).cancel();
     let left = door.tasks.ended(SOON, |name| name != "listener").await;
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Through the program's own front doors: the command line, the listener, the API, the metrics.
+#[tokio::test]
+async fn a_device_added_on_the_command_line_connects_publishes_and_is_removed() {
+    use crate::support::program::{Program, say as run};
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), "{}");
+    let url = format!("http://{}", program.address);
+    let added = run(&["device", "add", "press-1", "--type", "press", "--url", &url]);
+    assert_eq!(added.code, Some(0), "{}", added.err);
+    let token = added.out.lines().find(|line| line.starts_with("andon_device_")).unwrap();
+    assert_eq!(run(&["device", "add", "press-1", "--url", &url]).code, Some(1), "a name is taken once");
+    let bad = run(&["device", "add", "press 2", "--url", &url]);
+    assert!(bad.err.contains("id: needs"), "{}", bad.err);
+
+    let request = |value: &str| {
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+        let mut request = format!("ws://{}/ws", program.address).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", value.parse().unwrap());
+        request
+    };
+    let refused = tokio_tungstenite::connect_async(request("Bearer wrong")).await.unwrap_err();
+    assert!(refused.to_string().contains("401"), "{refused}");
+    let bearer = format!("Bearer {token}");
+    let (mut socket, _) = tokio_tungstenite::connect_async(request(&bearer)).await.unwrap();
+    let welcome = hear(&mut socket).await.unwrap();
+    assert_eq!(welcome["payload"]["clientId"], "press-1");
+    let subject = "telemetry.press-1.oil.temp";
+    say(&mut socket, &json!({ "type": 0, "subject": subject, "payload": { "value": 71.5, "unit": "celsius" } })).await;
+    eventually("the sample is in the store", || {
+        let answer = program.get("/api/v1/query?query=telemetry_oil_temp").unwrap();
+        answer.body.contains("\"71.5\"")
+    })
+    .await;
+    assert!(run(&["device", "list", "--url", &url]).out.contains("press-1"));
+    let metrics = program.get("/metrics").unwrap().body;
+    assert!(metrics.contains(r#"gateway_auth_attempts_total{status="success_header"} 1"#));
+
+    assert_eq!(run(&["device", "remove", "press-1", "--url", &url]).code, Some(0));
+    assert_eq!(hear(&mut socket).await, Err(1008));
+    let data = folder.path().join("data");
+    program.stop();
+    let added = run(&["device", "add", "press-1", "--data", data.to_str().unwrap()]);
+    assert_eq!(added.code, Some(0), "the folder of a stopped box: {}", added.err);
+    assert!(run(&["device", "list", "--url", &url]).err.contains("no box answers"));
 }

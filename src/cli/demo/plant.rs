@@ -409,13 +409,13 @@ impl Line {
             Mode::Fault if !self.is_troubled(Trouble::Jam) => Some(("reset", None)),
             Mode::EmergencyStop if !self.is_troubled(Trouble::EmergencyStop) => Some(("reset", None)),
             Mode::Stopped => Some(("start", None)),
-            Mode::Running if self.temperature >= TEMPERATURE_CRITICAL && !self.orders.is_slowed => {
+            Mode::Running if self.temperature >= TEMPERATURE_CRITICAL && self.target_speed > SPEED_NOMINAL / 2.0 => {
                 self.orders.is_slowed = true;
                 Some(("setSpeed", Some(SPEED_NOMINAL / 2.0)))
             }
-            Mode::Running if self.temperature < TEMPERATURE_WARNING && self.target_speed < SPEED_NOMINAL => {
-                self.orders.is_slowed = false;
-                Some(("setSpeed", Some(SPEED_NOMINAL)))
+            Mode::Running if self.temperature < TEMPERATURE_WARNING && self.orders.is_slowed => {
+                self.orders.is_slowed = self.target_speed < SPEED_NOMINAL;
+                self.orders.is_slowed.then_some(("setSpeed", Some(SPEED_NOMINAL)))
             }
             Mode::Running | Mode::Fault | Mode::EmergencyStop => None,
         };
