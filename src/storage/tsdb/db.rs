@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) bytes_max: AtomicU64,
     /// When the WAL was last synced, or had nothing to sync; milliseconds since the start.
     pub(super) synced_at_ms: AtomicU64,
+    /// About how much memory the head takes, as last worked out.
+    pub(super) head_bytes: AtomicU64,
     damages: Mutex<VecDeque<String>>,
 }
 
@@ -265,6 +267,7 @@ impl Shared {
             clock,
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),
+            head_bytes: AtomicU64::new(0),
             damages: Mutex::default(),
         }
     }

@@ -285,6 +285,9 @@ impl Shared {
         let i = &self.instruments;
         i.head_series.set(state.head.series_count() as f64);
         i.head_samples.set(state.head.samples as f64);
+        let head_bytes = state.head.memory_bytes() as u64;
+        self.head_bytes.store(head_bytes, Ordering::Relaxed);
+        i.head_bytes.set(head_bytes as f64);
         i.blocks.set(state.blocks.len() as f64);
         i.block_bytes.set(state.blocks.iter().map(|b| b.meta.bytes).sum::<u64>() as f64);
         drop(state);

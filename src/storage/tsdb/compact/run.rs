@@ -14,6 +14,15 @@ use crate::storage::tsdb::merge::{BlockSource, Merged, Source};
 use crate::storage::tsdb::postings::Postings;
 use crate::storage::tsdb::{Error, Result, files, repair};
 
+/// What came of a merge.
+#[derive(Debug)]
+struct Outcome {
+    /// `None` if no sample was left.
+    block: Option<Arc<Block>>,
+    /// Names of the sources in which chunks did not check out.
+    damaged: Vec<String>,
+}
+
 impl Shared {
     /// Merges blocks into one and gives them up. Damaged ones are put aside instead. On failure all stays as
     /// it was.
@@ -25,7 +34,7 @@ impl Shared {
         let merged = self.write_merged(stored, plan, &inputs);
         self.instruments.compactions.with(&[if merged.is_ok() { "ok" } else { "failed" }]).inc();
         // A source that did not check out has been put aside: planned anew without it.
-        let Some((block, damaged)) = merged? else { return Ok(()) };
+        let Some(Outcome { block, damaged }) = merged? else { return Ok(()) };
         let bytes_before: u64 = inputs.iter().map(|b| b.meta.bytes).sum();
         let bytes = block.as_ref().map_or(0, |b| b.meta.bytes);
         self.replace(&inputs, block, &damaged);
@@ -35,14 +44,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the merged block; returns it (`None` if no sample was left) and the names of the sources in which
-    /// chunks did not check out. Returns nothing if a source had to be put aside.
-    fn write_merged(
-        &self,
-        stored: &Stored,
-        plan: &Plan,
-        inputs: &[Arc<Block>],
-    ) -> Result<Option<(Option<Arc<Block>>, Vec<String>)>> {
+    /// Writes the merged block. Returns nothing if a source had to be put aside.
+    fn write_merged(&self, stored: &Stored, plan: &Plan, inputs: &[Arc<Block>]) -> Result<Option<Outcome>> {
         let mut sources = Vec::with_capacity(inputs.len());
         for block in inputs {
             let opened = block.load_index().and_then(|index| {
@@ -83,7 +86,8 @@ impl Shared {
             rank: inputs.iter().map(|b| b.meta.rank).min().unwrap_or(number),
             merged: inputs.iter().map(|b| b.name()).collect(),
         };
-        Ok(Some((self.finish_block(stored, writer, origin, "compaction")?, damaged)))
+        let block = self.finish_block(stored, writer, origin, "compaction")?;
+        Ok(Some(Outcome { block, damaged }))
     }
 
     /// Shows the merged block instead of its sources, in one step.
