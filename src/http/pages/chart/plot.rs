@@ -312,9 +312,14 @@ impl Chart<'_> {
     }
 }
 
-/// Cuts a name to what fits beside a chart; the whole name is in the line's title.
+/// Cuts a name to what fits beside a chart; the whole name is in the line's title. Of a subject the end tells more.
 fn shorten(name: &str) -> String {
-    if name.chars().count() <= 13 { name.to_owned() } else { name.chars().take(12).chain(['…']).collect() }
+    let count = name.chars().count();
+    match count {
+        0..=13 => name.to_owned(),
+        _ if name.contains('.') => ['…'].into_iter().chain(name.chars().skip(count - 12)).collect(),
+        _ => name.chars().take(12).chain(['…']).collect(),
+    }
 }
 
 fn unit_y(scale: &Scale, value: f64) -> i64 {

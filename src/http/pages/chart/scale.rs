@@ -25,12 +25,13 @@ impl Scale {
         if low > 0.0 && low < high * 0.6 {
             low = 0.0;
         }
+        // A value that does not move stands against zero.
         if high - low < f64::EPSILON * high.abs().max(1.0) {
-            let pad = if high == 0.0 { 1.0 } else { high.abs() * 0.1 };
-            if high != 0.0 {
-                low -= pad;
+            match high {
+                0.0 => high = 1.0,
+                h if h > 0.0 => low = 0.0,
+                _ => high = 0.0,
             }
-            high += pad;
         }
         let base = unit.round_to(high.abs().max(low.abs()));
         let step = round_step((high - low) / base / 3.0) * base;
@@ -124,6 +125,8 @@ mod tests {
         check(3.0, 97.0, Unit::Percent, &[0.0, 50.0, 100.0]);
         check(71.0, 76.5, Unit::Plain, &[70.0, 72.0, 74.0, 76.0, 78.0]);
         check(0.0, 0.0, Unit::Plain, &[0.0, 0.5, 1.0]);
+        check(1.0, 1.0, Unit::Plain, &[0.0, 0.5, 1.0]);
+        check(-4.0, -4.0, Unit::Plain, &[-4.0, -2.0, 0.0]);
         check(0.0, 3.0 * 1_048_576.0, Unit::Bytes, &[0.0, 1_048_576.0, 2_097_152.0, 3_145_728.0]);
         check(f64::NAN, 1.0, Unit::Plain, &[0.0, 0.5, 1.0]);
     }
