@@ -17,7 +17,10 @@ fn now_ms() -> i64 {
     andon::clock::Clock::system().now().as_millis()
 }
 
-fn body(series: &[(&[(&str, &str)], &[(i64, f64)])]) -> Vec<u8> {
+/// Labels and samples of a series.
+type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+fn body(series: &[Series<'_>]) -> Vec<u8> {
     let mut encoder = Encoder::new();
     for (labels, samples) in series {
         encoder.push(&Labels::from_pairs(labels.iter().copied()), samples.iter().copied());

@@ -145,7 +145,7 @@ fn queue(fields: &Fields<'_>) -> Queue {
         samples_per_request_max: 5_000,
         send_interval: Duration::from_secs(5),
         backoff_min: Duration::from_secs(1),
-        backoff_max: Duration::from_secs(30),
+        backoff_max: Duration::from_secs(5),
     };
     let Some(fields) = fields.fields("queue_config", QUEUE_KEYS) else { return queue };
     upstream::note(

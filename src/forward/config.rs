@@ -39,6 +39,6 @@ pub struct Destination {
     pub settle: Duration,
     /// Wait after a first failure; doubles with each further one. Default 1 s.
     pub backoff_min: Duration,
-    /// Longest wait of our own between attempts; a longer `Retry-After` is obeyed up to 5 minutes. Default 30 s.
+    /// Longest wait of our own between attempts; a longer `Retry-After` is obeyed up to 5 minutes. Default 5 s.
     pub backoff_max: Duration,
 }
