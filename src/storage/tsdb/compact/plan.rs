@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::block::BlockMeta;
 use crate::model::{TimeRange, Timestamp};
+use crate::storage::tsdb::block::BlockMeta;
 
 /// Windows that blocks are cut for, aligned to UTC.
 pub(crate) const WINDOW_MS: i64 = 2 * 3600 * 1000;
