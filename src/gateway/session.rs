@@ -30,12 +30,10 @@ const REPLIES_OPEN_MAX: usize = 64;
 const ECHO_BYTES_MAX: usize = 256;
 
 /// Close codes of RFC 6455 that the gateway uses.
-pub(super) mod close {
-    pub(in super::super) const NORMAL: u16 = 1000;
-    pub(in super::super) const GOING_AWAY: u16 = 1001;
-    pub(in super::super) const POLICY: u16 = 1008;
-    pub(in super::super) const TOO_BIG: u16 = 1009;
-}
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
+const TOO_BIG: u16 = 1009;
 
 /// The moment at which something happens.
 #[derive(Debug, Clone, Copy)]
@@ -88,18 +86,17 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) const NORMAL: End = End { code: close::NORMAL, text: "", reason: "normal" };
-    pub(super) const SOCKET: End = End { code: close::NORMAL, text: "", reason: "websocket_error" };
-    pub(super) const TOO_BIG: End = End { code: close::TOO_BIG, text: "Message too big", reason: "too_big" };
-    pub(super) const SLOW: End = End { code: close::POLICY, text: "Slow consumer", reason: "slow_consumer" };
-    pub(super) const STOPPING: End = End { code: close::GOING_AWAY, text: "Going away", reason: "shutdown" };
-    pub(super) const REPLACED: End =
-        End { code: close::POLICY, text: "Replaced by a newer connection", reason: "replaced" };
-    pub(super) const REVOKED: End = End { code: close::POLICY, text: "Device removed", reason: "revoked" };
-    const AUTH_FAILED: End = End { code: close::POLICY, text: "Authentication failed", reason: "auth_failed" };
-    const AUTH_TIMEOUT: End = End { code: close::POLICY, text: "Authentication timeout", reason: "auth_timeout" };
-    const FLOOD: End = End { code: close::POLICY, text: "Rate limit exceeded", reason: "rate_limit" };
-    const DEAD: End = End { code: close::GOING_AWAY, text: "No sign of life", reason: "timeout" };
+    pub(super) const NORMAL: End = End { code: NORMAL, text: "", reason: "normal" };
+    pub(super) const SOCKET: End = End { code: NORMAL, text: "", reason: "websocket_error" };
+    pub(super) const TOO_BIG: End = End { code: TOO_BIG, text: "Message too big", reason: "too_big" };
+    pub(super) const SLOW: End = End { code: POLICY, text: "Slow consumer", reason: "slow_consumer" };
+    pub(super) const STOPPING: End = End { code: GOING_AWAY, text: "Going away", reason: "shutdown" };
+    pub(super) const REPLACED: End = End { code: POLICY, text: "Replaced by a newer connection", reason: "replaced" };
+    pub(super) const REVOKED: End = End { code: POLICY, text: "Device removed", reason: "revoked" };
+    const AUTH_FAILED: End = End { code: POLICY, text: "Authentication failed", reason: "auth_failed" };
+    const AUTH_TIMEOUT: End = End { code: POLICY, text: "Authentication timeout", reason: "auth_timeout" };
+    const FLOOD: End = End { code: POLICY, text: "Rate limit exceeded", reason: "rate_limit" };
+    const DEAD: End = End { code: GOING_AWAY, text: "No sign of life", reason: "timeout" };
 }
 
 /// The state machine.
