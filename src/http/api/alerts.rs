@@ -1,18 +1,20 @@
-//! `alerts`: what is pending and what fires, in the shape of Prometheus.
+//! `alerts`: what is pending and what fires, in the shape of Prometheus; and `/graph`, where links of notices and
+//! templates lead, as they do there.
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use serde::Serialize;
 
 use super::format::{LabelsObject, success};
+use super::parameters::Parameters;
 use crate::http::AppState;
 use crate::model::Alert;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/api/v1/alerts", get(alerts))
+    Router::new().route("/api/v1/alerts", get(alerts)).route("/graph", get(graph))
 }
 
 /// One alert as upstream shows it.
@@ -45,6 +47,16 @@ async fn alerts(State(app): State<AppState>) -> Response {
     }
     let snapshot = app.rules.snapshot();
     success(Alerts { alerts: snapshot.alerts().map(AlertObject::of).collect() })
+}
+
+/// Sends `/graph?g0.expr=up&g0.tab=1` to the page for questions.
+async fn graph(parameters: Parameters) -> Redirect {
+    let expression = parameters.get("g0.expr").unwrap_or("");
+    let encode = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    Redirect::to(&format!("/explore?q={}", expression.bytes().map(encode).collect::<String>()))
 }
 
 /// Writes a value as upstream does here, and only here: the shortest digits with an exponent, `1e+00`.
