@@ -28,7 +28,7 @@ impl Reloader {
         let fresh = match config::load(&self.source) {
             Ok(fresh) => fresh,
             Err(error) => {
-                let text = format!("{error:#}");
+                let text = error.to_string();
                 error!(error = %text, "settings were not reloaded");
                 return Err(text);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::task::{Phase, Tasks};
 
@@ -23,7 +23,7 @@ pub(super) async fn stop(tasks: &Tasks) -> Vec<String> {
     for (phase, name, deadline) in DEADLINES {
         tasks.token(phase).cancel();
         left = wait(tasks, deadline, phase).await;
-        info!(phase = name, running = left.len(), "stopping");
+        debug!(phase = name, running = left.len(), "stopping");
     }
     for name in &left {
         warn!(task = %name, "task is stuck");

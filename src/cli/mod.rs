@@ -53,6 +53,33 @@ pub fn main(arguments: Arguments) -> ExitCode {
 /// Tells what went wrong, with its causes, and returns the exit code for it.
 #[expect(clippy::print_stderr, reason = "the one place that tells the user of a failed command")]
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("andon: {error:#}");
+    eprintln!("andon: {}", told(error));
     ExitCode::FAILURE
+}
+
+/// Joins an error and its causes; many of our errors already say their cause, which is then not said again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.contains(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || Err::<(), _>(anyhow::anyhow!("disk full"));
+        assert_eq!(told(&cause().context("cannot write").unwrap_err()), "cannot write: disk full");
+        assert_eq!(told(&cause().context("cannot write: disk full").unwrap_err()), "cannot write: disk full");
+    }
 }
