@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Returns the program that was built with the tests.
-pub fn andon() -> Command {
+pub(crate) fn andon() -> Command {
     Command::new(env!("CARGO_BIN_EXE_andon"))
 }
 
 /// What a finished command said.
 #[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs a command to its end.
-pub fn say(arguments: &[&str]) -> Said {
+pub(crate) fn say(arguments: &[&str]) -> Said {
     let output = andon().args(arguments).stdin(Stdio::null()).output().unwrap();
     Said {
         code: output.status.code(),
@@ -35,23 +35,23 @@ pub fn say(arguments: &[&str]) -> Said {
 
 /// A running box.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: PathBuf,
 }
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Program {
     /// Starts `andon run` on a port of the system's choice and waits until it is ready.
-    pub fn start(folder: &Path, settings: &str) -> Program {
+    pub(crate) fn start(folder: &Path, settings: &str) -> Program {
         let file = folder.join("andon.yml");
         std::fs::write(&file, settings).unwrap();
         let mut child = andon()
@@ -79,7 +79,10 @@ impl Program {
                     seen.push('\n');
                 }
                 let _ = found.try_send(None);
-                print!("{seen}");
+                #[expect(clippy::print_stdout, reason = "shown by the runner where a test fails")]
+                {
+                    print!("{seen}");
+                }
             })
             .unwrap();
         let address = address.recv_timeout(READY_WITHIN).unwrap().expect("the program ended before it listened");
@@ -93,17 +96,17 @@ impl Program {
     }
 
     /// Asks for a path; `None` if nobody answers.
-    pub fn get(&self, path: &str) -> Option<Answer> {
+    pub(crate) fn get(&self, path: &str) -> Option<Answer> {
         self.request("GET", path, "", &[])
     }
 
     /// Sends a request with a body.
-    pub fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Option<Answer> {
+    pub(crate) fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Option<Answer> {
         Program::request_to(self.address, method, path, content_type, body)
     }
 
     /// As [`Program::request`], for a thread that goes on while the program is killed.
-    pub fn request_to(
+    pub(crate) fn request_to(
         address: SocketAddr,
         method: &str,
         path: &str,
@@ -130,14 +133,14 @@ impl Program {
     }
 
     /// Kills the program as a power switch would, but for the disk's cache.
-    pub fn kill(mut self) -> PathBuf {
+    pub(crate) fn kill(mut self) -> PathBuf {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.folder.clone()
     }
 
     /// Asks the program to stop and waits for it.
-    pub fn stop(mut self) -> (ExitStatus, Duration) {
+    pub(crate) fn stop(mut self) -> (ExitStatus, Duration) {
         let asked = Instant::now();
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -247,7 +247,7 @@ mod tests {
         check(Unit::Plain, 9999.0, "9999");
         check(Unit::Plain, 12_345.0, "12.3 k");
         check(Unit::Plain, 1_234_567.0, "1.23 M");
-        check(Unit::Plain, 3.14159, "3.14");
+        check(Unit::Plain, 3.24159, "3.24");
         check(Unit::Plain, -0.25, "−0.25");
         check(Unit::Plain, 0.000_012, "1.2e-5");
         check(Unit::Plain, f64::NAN, "–");
