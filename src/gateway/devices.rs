@@ -172,13 +172,18 @@ impl Devices {
                 is_let_in
             }
             Command::Disconnected { entry, reason } => self.disconnect(&entry, reason),
+            // Told before it is answered: who adds a device and asks for the list finds it there.
             Command::Add { device, answer } => {
-                let _ = answer.send(self.add(device).await);
-                true
+                let added = self.add(device).await;
+                self.tell();
+                let _ = answer.send(added);
+                false
             }
             Command::Remove { id, answer } => {
-                let _ = answer.send(self.remove(id).await);
-                true
+                let removed = self.remove(id).await;
+                self.tell();
+                let _ = answer.send(removed);
+                false
             }
         }
     }
