@@ -112,6 +112,8 @@ impl Chart<'_> {
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         match self.bounds {
             Some((floor, ceiling)) => Scale::around(low.min(floor), high.max(ceiling), self.unit),
+            // An area stands for an amount, so it begins at zero.
+            None if self.filled => Scale::around(low.min(0.0), high.max(0.0), self.unit),
             None => Scale::around(low, high, self.unit),
         }
     }
