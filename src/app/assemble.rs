@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use crate::alarms::{self, Alarms};
@@ -68,6 +68,7 @@ pub(super) fn join(
     tools: Tools,
     address: SocketAddr,
     reload: mpsc::Sender<ReloadRequest>,
+    settings: watch::Receiver<String>,
 ) -> AppState {
     let Storage { db, logs, state, last, .. } = storage.clone();
     let engine = Engine::new(db.clone(), config.query.clone());
@@ -92,7 +93,6 @@ pub(super) fn join(
         started_at: clock.now(),
         time_zone: config.time_zone.clone(),
         data_dir: config.storage.folder.display().to_string(),
-        settings: config.text.clone(),
     });
     let log_engine = LogEngine::new(logs.clone(), clock.clone());
     AppState {
@@ -113,6 +113,7 @@ pub(super) fn join(
         clock,
         tasks,
         info,
+        settings,
         reload,
     }
 }

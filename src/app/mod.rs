@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 pub use logging::{Logging, OwnLines, start as start_logging};
@@ -68,8 +68,9 @@ impl App {
             own_log::store(lines, &storage.logs, &tools.registry, &tasks);
         }
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
-        let state = assemble::join(&config, &storage, tools, address, reload);
-        let reloader = Reloader::new(source, config, state.clone());
+        let (settings, shown) = watch::channel(config.text.clone());
+        let state = assemble::join(&config, &storage, tools, address, reload, shown);
+        let reloader = Reloader::new(source, config, state.clone(), settings);
         door.open(state);
         systemd::watchdog(&tasks);
         systemd::ready(&format!("pages at http://{address}"));
@@ -155,6 +156,8 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores().clamp(2, 4))
         .thread_name("andon")
+        // Queries are walked recursively; their depth is bounded, this is the room for it in unoptimised builds.
+        .thread_stack_size(4 << 20)
         .enable_all()
         .build()
         .context("cannot start the runtime")

@@ -1,5 +1,6 @@
 //! What may change without a restart: read, check all, then hand each room its new settings.
 
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
@@ -11,11 +12,18 @@ pub(super) struct Reloader {
     source: config::Source,
     current: Config,
     state: AppState,
+    /// What the page about the box shows.
+    settings: watch::Sender<String>,
 }
 
 impl Reloader {
-    pub(super) fn new(source: config::Source, current: Config, state: AppState) -> Self {
-        Reloader { source, current, state }
+    pub(super) fn new(
+        source: config::Source,
+        current: Config,
+        state: AppState,
+        settings: watch::Sender<String>,
+    ) -> Self {
+        Reloader { source, current, state, settings }
     }
 
     /// Returns the handles of all rooms.
@@ -45,6 +53,7 @@ impl Reloader {
         self.state.alarms.reload(fresh.alarms.clone());
         self.state.notifier.reload(fresh.notify.clone());
         self.state.forwarder.reload(fresh.forward.clone());
+        self.settings.send_replace(fresh.text.clone());
         self.current = fresh;
         info!("settings reloaded");
         Ok(())

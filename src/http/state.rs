@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alarms::Alarms;
 use crate::bus::Bus;
@@ -59,6 +59,8 @@ pub struct AppState {
     pub tasks: Tasks,
     /// What this box is.
     pub info: Arc<Info>,
+    /// The settings in force as YAML text without secrets, for the page about the box; changes with a reload.
+    pub settings: watch::Receiver<String>,
     /// Asks the program to read its settings again; bounded, one waiting request is enough.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -78,8 +80,6 @@ pub struct Info {
     pub time_zone: jiff::tz::TimeZone,
     /// The data folder, for the page about the box.
     pub data_dir: String,
-    /// The settings in force as YAML text without secrets, for the page about the box.
-    pub settings: String,
 }
 
 /// A wish to read the settings again.

@@ -111,7 +111,8 @@ async fn config(State(app): State<AppState>) -> Response {
     struct Settings<'a> {
         yaml: &'a str,
     }
-    success(Settings { yaml: &app.info.settings })
+    let yaml = app.settings.borrow().clone();
+    success(Settings { yaml: &yaml })
 }
 
 /// A name and how much there is of it.

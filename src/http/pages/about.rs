@@ -45,7 +45,7 @@ pub(super) async fn about(State(state): State<AppState>, visit: Visit) -> Respon
         box_facts: box_facts(&state, &visit),
         store_facts: store_facts(&state, &visit),
         damage,
-        settings: state.info.settings.clone(),
+        settings: state.settings.borrow().clone(),
         tasks: tasks(&state),
         frame,
     })
