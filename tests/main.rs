@@ -5,6 +5,7 @@
 mod alarms;
 mod api;
 mod architecture;
+mod browser;
 mod bus;
 mod cli;
 mod collect;

@@ -30,7 +30,7 @@ const PAGES: [&str; 12] = [
 ];
 
 /// A box that has worked for an hour.
-struct Plant {
+pub(crate) struct Plant {
     app: App,
     _folder: tempfile::TempDir,
 }
@@ -43,7 +43,7 @@ struct Answer {
 }
 
 impl Plant {
-    async fn start() -> Plant {
+    pub(crate) async fn start() -> Plant {
         let folder = tempfile::tempdir().unwrap();
         let settings = folder.path().join("andon.yml");
         std::fs::write(
@@ -73,7 +73,7 @@ impl Plant {
         Plant { app, _folder: folder }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.app.local_addr())
     }
 
