@@ -1,7 +1,7 @@
 //! Scraping: metrics fetched from other programs, as Prometheus does it.
 //!
 //! One task (here) keeps the list of targets: jobs from the configuration, groups from it and from files,
-//! relabelled. Each target has a task of its own ([`scrape_loop`]) that ticks at its own place within the
+//! relabelled. Each target has a task of its own (`scrape_loop.rs`) that ticks at its own place within the
 //! interval, so that not all are fetched at once. What a target needs between scrapes is in `cache`.
 //!
 //! In: HTTP. Out: one batch per scrape, with the `up` and `scrape_*` series and the staleness markers.

@@ -20,7 +20,7 @@ use crate::storage::tsdb::Batch;
 /// Most metric names of one target whose help and kind are kept.
 const METADATA_MAX: usize = 20_000;
 
-/// Names of the series that report on a scrape, in the order of [`Report::values`].
+/// Names of the series that report on a scrape, in the order in which `report` is handed their values.
 const REPORT_NAMES: [&str; 5] = [
     "up",
     "scrape_duration_seconds",

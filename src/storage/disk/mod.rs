@@ -6,7 +6,7 @@
 //! full disks in a plain unit test.
 //!
 //! Above the seam stand the parts that all stores share: records in numbered segments ([`Segments`]), whole
-//! files replaced in one step ([`replace`]), the lock on a folder ([`lock`]), free space ([`SpaceWatch`]),
+//! files replaced in one step ([`replace`]), the lock on a folder ([`lock()`]), free space ([`SpaceWatch`]),
 //! and the byte coding of formats ([`ByteReader`], [`ByteWriter`]).
 //!
 //! What lasts when: bytes of a file after [`DiskFile::sync`]; a file's name after [`Disk::sync_folder`] of the
