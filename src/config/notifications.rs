@@ -95,22 +95,6 @@ const RECEIVER_KEYS: &[&str] = &[
     "wechat_configs",
 ];
 
-const HTTP_KEYS: &[&str] = &[
-    "basic_auth",
-    "authorization",
-    "bearer_token",
-    "bearer_token_file",
-    "oauth2",
-    "tls_config",
-    "proxy_url",
-    "no_proxy",
-    "proxy_from_environment",
-    "proxy_connect_header",
-    "http_headers",
-    "follow_redirects",
-    "enable_http2",
-];
-
 const INHIBIT_KEYS: &[&str] = &[
     "name",
     "source_matchers",
@@ -155,7 +139,7 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external
         if let Some(timeout) = global.positive_duration("resolve_timeout") {
             read.resolve_timeout = timeout;
         }
-        if let Some(client) = global.fields("http_config", HTTP_KEYS) {
+        if let Some(client) = global.fields("http_config", http_client::KEYS) {
             http = http_client::read(&client, folder);
         }
         for key in GLOBAL_KEYS.iter().skip(2) {
@@ -198,7 +182,7 @@ fn webhook(item: &Item<'_>, http: &HttpClient, folder: &Folder) -> Option<Webhoo
         Some(timeout) if !timeout.is_zero() => timeout,
         _ => Duration::from_secs(10),
     };
-    let own = fields.fields("http_config", HTTP_KEYS).map(|client| http_client::read(&client, folder));
+    let own = fields.fields("http_config", http_client::KEYS).map(|client| http_client::read(&client, folder));
     let url = match folder.secret(&fields, "url", "url_file") {
         Some(url) => url,
         None if fields.get("url").is_none() && fields.get("url_file").is_none() => {
