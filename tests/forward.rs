@@ -237,7 +237,21 @@ async fn after_a_crash_only_the_last_second_is_sent_twice() {
 }
 
 #[tokio::test]
-async fn what_comes_late_is_sent_after_the_newer_samples() {
+async fn a_device_that_was_away_is_sent_in_order() {
+    let rig = Rig::new().await;
+    rig.add("a", 0, 540);
+    rig.add("device", 0, 440);
+    let running = rig.forward();
+    running.live().await;
+    // What it kept, up to now, behind the cursor and before it.
+    rig.add("device", 440, 150);
+    running.until("sent late", |s| s.destinations[0].samples_sent >= 980 + 110).await;
+    assert_eq!((rig.central.backwards(), rig.central.twice()), (0, 0), "{}", rig.central.text());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_late_is_sent_once_if_that_is_known() {
     let rig = Rig::new().await;
     rig.add("a", 0, 540);
     rig.add("b", 0, 540);

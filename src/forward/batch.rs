@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::late::{self, Counts};
+use super::late::{self, Count, Counts};
 use crate::model::{Labels, RelabelRule, Timestamp, relabel};
 use crate::storage::tsdb::{self, Db};
 use crate::wire::remote_write::Encoder;
@@ -40,7 +40,7 @@ pub(super) struct Wanted {
     pub(super) request_samples_max: usize,
     /// Samples of the window, at most.
     pub(super) samples_max: usize,
-    /// How many samples of each series were sent before: series that have no more are left out.
+    /// What was sent before: only what came since is read.
     pub(super) sent: Option<Counts>,
 }
 
@@ -86,19 +86,35 @@ pub(super) fn read(db: &Db, wanted: &Wanted, shape: Shape<'_>) -> tsdb::Result<W
         };
         let hash = one.labels.stable_hash();
         for t in &one.timestamps {
-            *counted.entry(late::minute(*t)).or_default().entry(hash).or_default() += 1;
+            let known = counted.entry(late::minute(*t)).or_default().entry(hash).or_insert(Count::NONE);
+            *known = known.with(Count { samples: 1, newest_ms: *t });
         }
-        let count = one.timestamps.len();
-        if wanted.sent.as_ref().and_then(|sent| sent.get(&hash)).is_some_and(|sent| *sent as usize >= count) {
+        let sent = wanted.sent.as_ref().and_then(|sent| sent.get(&hash)).copied().unwrap_or(Count::NONE);
+        let first = first_unsent(&one.timestamps, sent);
+        let count = one.timestamps.len() - first;
+        if count == 0 {
             continue;
         }
         samples += count;
         match shape.apply(&one.labels) {
-            Some(labels) => cut.push(Part { labels, samples: one.timestamps.into_iter().zip(one.values).collect() }),
+            Some(labels) => {
+                cut.push(Part { labels, samples: one.timestamps.into_iter().zip(one.values).skip(first).collect() })
+            }
             None => dropped += count,
         }
     }
     Ok(Window::Read { requests: cut.finish(), samples, dropped, counted })
+}
+
+/// Returns the place from which on samples are to be sent. If all that is new lies behind what was sent, that is
+/// where it begins: a central that takes samples only in order takes these. Else it is not known which are new.
+fn first_unsent(times: &[i64], sent: Count) -> usize {
+    let sent_samples = sent.samples as usize;
+    if sent_samples >= times.len() {
+        return times.len();
+    }
+    let behind = times.partition_point(|t| *t <= sent.newest_ms);
+    if behind == sent_samples { behind } else { 0 }
 }
 
 /// Some samples of one series, oldest first.
@@ -252,10 +268,20 @@ mod tests {
         let shape = Shape { external_labels: &Labels::empty(), relabel: &[] };
         let Window::Read { counted, samples: 3, .. } = read(&db, &wanted, shape).unwrap() else { panic!() };
         let mut sent = counted[&late::minute(base)].clone();
-        *sent.get_mut(&Labels::from_pairs([("__name__", "a")]).stable_hash()).unwrap() -= 1;
+        sent.get_mut(&Labels::from_pairs([("__name__", "a")]).stable_hash()).unwrap().samples -= 1;
         wanted.sent = Some(sent);
         let Window::Read { requests, samples: 2, .. } = read(&db, &wanted, shape).unwrap() else { panic!() };
         assert_eq!((requests.len(), requests[0].samples()), (1, 2));
+    }
+
+    #[test]
+    fn what_lies_behind_what_was_sent_is_sent_alone() {
+        let sent = |samples, newest_ms| Count { samples, newest_ms };
+        assert_eq!(first_unsent(&[1, 2, 3, 4], Count::NONE), 0);
+        assert_eq!(first_unsent(&[1, 2, 3, 4], sent(2, 2)), 2);
+        assert_eq!(first_unsent(&[1, 2, 3, 4], sent(2, 4)), 0);
+        assert_eq!(first_unsent(&[1, 2, 3, 4], sent(4, 4)), 4);
+        assert_eq!(first_unsent(&[], sent(0, 9)), 0);
     }
 
     #[test]

@@ -30,6 +30,9 @@ const LATE_SPLITS_MAX: u32 = 3;
 /// The cursor is saved at most this often while much is sent: after a crash so much is sent again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// So many windows of what came late are sent before each fresh one: a large backfill does not hold up the rest.
+const LATE_WINDOWS_MAX: usize = 8;
+
 /// Samples of a minute that is read again, at most; a minute with more is read in parts.
 const LATE_SAMPLES_MAX: usize = 1_000_000;
 
@@ -97,9 +100,15 @@ impl Worker {
         self.save(&mut progress).await;
     }
 
-    /// Does what is due: the next fresh window, else what came late, else waits.
+    /// Does what is due: what came late, but not for ever, then the next fresh window; else waits.
     async fn turn(&self, client: &Client, progress: &mut Progress) -> Result<(), Ended> {
-        if self.step(client, progress).await? || self.step_late(client, progress).await? {
+        self.find_start(progress);
+        self.find_late(progress);
+        let mut late_windows = 0;
+        while late_windows < LATE_WINDOWS_MAX && self.step_late(client, progress).await? {
+            late_windows += 1;
+        }
+        if self.step(client, progress).await? || late_windows == LATE_WINDOWS_MAX {
             return Ok(());
         }
         self.save(progress).await;
@@ -204,8 +213,6 @@ impl Worker {
 
     /// Sends the next window. `false` if there is none yet.
     async fn step(&self, client: &Client, progress: &mut Progress) -> Result<bool, Ended> {
-        self.find_start(progress);
-        self.find_late(progress);
         let (start, settled) = (progress.cursor, self.settled());
         let Some(end) = progress.pace.window_end(start, settled) else {
             self.show(start, settled, Stage::Live);
