@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -13,22 +12,18 @@ pub const LABEL_NAME: &str = "__name__";
 /// A sorted set of label pairs; cheap to clone.
 ///
 /// Shape: names are unique and in byte order; a pair with an empty value does not exist (it is the same
-/// as no label). Kept as one text with the ends of its parts, so a set costs two allocations.
-#[derive(Clone)]
-pub struct Labels(Arc<Inner>);
-
-struct Inner {
-    /// All names and values, one after the other.
-    text: Box<str>,
-    /// Where each part ends in `text`: name, value, name, value, ...
-    ends: Box<[u32]>,
-}
+/// as no label). One allocation: name, value, name, value, ..., each behind its length.
+///
+/// A length is written as characters below 128, six bits each, lowest first, all but the last with bit 6 set,
+/// so that the whole is one text and equal sets are equal texts.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<str>);
 
 impl Labels {
     /// Returns the empty set.
     #[must_use]
     pub fn empty() -> Self {
-        Labels::from_sorted(std::iter::empty::<(&str, &str)>())
+        Labels(Arc::from(""))
     }
 
     /// Builds a set from pairs in any order; the last of a repeated name wins, empty values fall away.
@@ -41,43 +36,40 @@ impl Labels {
     }
 
     /// Builds a set from pairs that are already in byte order of unique names, with no empty value.
-    fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut text = String::new();
-        let mut ends = Vec::new();
-        let end = |text: &String| u32::try_from(text.len()).unwrap_or(u32::MAX);
+    pub(crate) fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        Labels::from_sorted_in(&mut String::new(), pairs)
+    }
+
+    /// Does so by way of a text that many sets can be built in, one after the other.
+    pub(crate) fn from_sorted_in<'a>(text: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        text.clear();
         for (name, value) in pairs {
-            text.push_str(name);
-            ends.push(end(&text));
-            text.push_str(value);
-            ends.push(end(&text));
+            push_part(text, name);
+            push_part(text, value);
         }
-        Labels(Arc::new(Inner { text: text.into_boxed_str(), ends: ends.into_boxed_slice() }))
+        Labels(Arc::from(text.as_str()))
     }
 
     /// Returns how many pairs the set has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.ends.len() / 2
+        self.iter().count()
     }
 
     /// Tells whether the set has no pair.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.ends.is_empty()
+        self.0.is_empty()
     }
 
     /// Returns the pairs in byte order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut start = 0;
-        self.0.ends.chunks_exact(2).map(move |pair| {
-            let (name_end, value_end) = match *pair {
-                [n, v] => (n as usize, v as usize),
-                _ => (start, start),
-            };
-            let name = self.0.text.get(start..name_end).unwrap_or("");
-            let value = self.0.text.get(name_end..value_end).unwrap_or("");
-            start = value_end;
-            (name, value)
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (name, behind) = split_part(rest)?;
+            let (value, behind) = split_part(behind)?;
+            rest = behind;
+            Some((name, value))
         })
     }
 
@@ -136,28 +128,13 @@ impl Labels {
     /// Returns how many bytes of memory the set holds.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.0.text.len() + self.0.ends.len() * 4 + 48
+        self.0.len() + 2 * size_of::<usize>()
     }
 }
 
 impl Default for Labels {
     fn default() -> Self {
         Labels::empty()
-    }
-}
-
-impl PartialEq for Labels {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.ends == other.0.ends && self.0.text == other.0.text)
-    }
-}
-
-impl Eq for Labels {}
-
-impl Hash for Labels {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.ends.hash(state);
-        self.0.text.hash(state);
     }
 }
 
@@ -201,6 +178,33 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(iter: T) -> Self {
         Labels::from_pairs(iter)
     }
+}
+
+fn push_part(text: &mut String, part: &str) {
+    let mut length = part.len();
+    while length >= 64 {
+        text.push(char::from(64 | low_six_bits(length)));
+        length >>= 6;
+    }
+    text.push(char::from(low_six_bits(length)));
+    text.push_str(part);
+}
+
+fn low_six_bits(length: usize) -> u8 {
+    u8::try_from(length & 63).unwrap_or(0)
+}
+
+/// Returns the first part and what is behind it; `None` at the end.
+fn split_part(text: &str) -> Option<(&str, &str)> {
+    let (mut length, mut shift) = (0, 0);
+    for (i, byte) in text.bytes().enumerate() {
+        length |= usize::from(byte & 63) << shift;
+        if byte & 64 == 0 {
+            return text.get(i + 1..)?.split_at_checked(length);
+        }
+        shift += 6;
+    }
+    None
 }
 
 /// A label set in the making.
@@ -263,6 +267,15 @@ mod tests {
         let two = Labels::from_pairs([("a", "bc")]);
         assert_ne!(one, two);
         assert_ne!(one.stable_hash(), two.stable_hash());
+    }
+
+    #[test]
+    fn parts_of_any_length_come_back() {
+        for length in [0, 1, 63, 64, 65, 4095, 4096, 300_000] {
+            let value = "ä".repeat(length) + "x";
+            let set = Labels::from_pairs([("a\0", value.as_str()), ("b", "\0")]);
+            assert_eq!(set.iter().collect::<Vec<_>>(), [("a\0", value.as_str()), ("b", "\0")]);
+        }
     }
 
     #[test]

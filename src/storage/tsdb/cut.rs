@@ -50,7 +50,7 @@ impl Shared {
         let mut state = self.write();
         state.head.begin_cut();
         let number = stored.wal.rotate();
-        let mut series: Vec<(Labels, u32)> = state.head.iter().map(|(r, s)| (s.labels.clone(), r)).collect();
+        let mut series: Vec<(Labels, u32)> = state.head.iter().map(|(r, _)| (state.head.labels(r), r)).collect();
         drop(state);
         series.sort_unstable();
         (number, series)
@@ -186,7 +186,7 @@ impl Shared {
             let live: Vec<_> = {
                 let state = self.read();
                 let series = slice.iter().filter_map(|r| Some((*r, state.head.get(*r)?)));
-                series.map(|(r, s)| (r, s.labels.clone(), s.parts(i64::MIN, i64::MAX))).collect()
+                series.map(|(r, s)| (r, state.head.labels(r), s.parts(i64::MIN, i64::MAX))).collect()
             };
             for (reference, labels, parts) in live {
                 let loose = parts.loose.iter().filter_map(|w| Chunk::seal(w, Into::into));
@@ -209,6 +209,7 @@ impl Shared {
         let bytes = writer.finish()?;
         self.instruments.written.with(&["checkpoint"]).add(bytes);
         let removed = stored.wal.remove_before(number)?;
+        self.write().head.forget_ended();
         info!(bytes, segments_removed = removed, "checkpoint written");
         if let Err(error) = remove_old(&*stored.disk, &stored.folder, number) {
             warn!(%error, "cannot remove an old checkpoint; tried again at the next start");

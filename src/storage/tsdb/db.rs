@@ -16,7 +16,7 @@ use super::head::{Added, Head};
 use super::instruments::Instruments;
 use super::maintenance::{self, Stop};
 use super::querier::Querier;
-use super::wal::{Logged, LoggedSample, Wal};
+use super::wal::{Logged, LoggedSample, NewSeries, Wal};
 use super::{Config, Error, Result, repair};
 use crate::clock::Clock;
 use crate::instrument::Registry;
@@ -70,6 +70,13 @@ pub(super) struct State {
     pub(super) blocks: Arc<Vec<Arc<Block>>>,
     /// Batches so far, for a store in memory.
     sequence: u64,
+}
+
+/// What of a batch is to be logged and added.
+struct Sorted {
+    samples: Vec<LoggedSample>,
+    /// Slots of series among them that the WAL does not know yet; may repeat.
+    unlogged: Vec<u32>,
 }
 
 impl Default for Db {
@@ -175,8 +182,14 @@ impl Db {
     /// refuses it.
     #[must_use]
     pub fn series_ref(&self, labels: &Labels) -> Option<SeriesRef> {
-        let reference = self.0.write().head.reference(labels, self.0.config.series_max)?;
-        Some(SeriesRef(u64::from(reference)))
+        let state = self.0.read();
+        if let Some(slot) = state.head.find(labels) {
+            return state.head.reference(slot);
+        }
+        drop(state);
+        let mut state = self.0.write();
+        let slot = state.head.slot(labels, self.0.config.series_max)?;
+        state.head.reference(slot)
     }
 
     /// Appends a batch: one WAL record, then memory. Cost: under half a millisecond for a scrape; with
@@ -193,12 +206,12 @@ impl Db {
         let started = shared.clock.elapsed();
         let mut outcome = AppendOutcome::default();
         let mut state = shared.write();
-        let samples = shared.sort_out(&mut state.head, batch, &mut outcome);
+        let mut sorted = shared.sort_out(&mut state.head, batch, &mut outcome);
         let mut sequence = state.sequence;
-        if !samples.is_empty() {
-            sequence = shared.log(&mut state, &samples)?;
+        if !sorted.samples.is_empty() {
+            sequence = shared.log(&mut state, &mut sorted)?;
             state.head.late.begin_at(shared.clock.now().as_millis());
-            for sample in samples {
+            for sample in sorted.samples {
                 match state.head.add(sample, sequence) {
                     Some(Added::InOrder) => outcome.appended += 1,
                     Some(Added::OutOfOrder) => {
@@ -286,10 +299,10 @@ impl Shared {
     }
 
     /// Resolves series and leaves out what is refused or there already.
-    fn sort_out(&self, head: &mut Head, batch: &Batch, outcome: &mut AppendOutcome) -> Vec<LoggedSample> {
+    fn sort_out(&self, head: &mut Head, batch: &Batch, outcome: &mut AppendOutcome) -> Sorted {
         let now = self.clock.now();
         let (oldest, newest) = (self.oldest_ms(now.as_millis()), (now + self.config.ahead_max).as_millis());
-        let mut samples = Vec::with_capacity(batch.samples.len());
+        let mut sorted = Sorted { samples: Vec::with_capacity(batch.samples.len()), unlogged: Vec::new() };
         for (i, (key, timestamp, value)) in batch.samples.iter().enumerate() {
             let time = timestamp.as_millis();
             if time < oldest {
@@ -300,17 +313,17 @@ impl Shared {
                 outcome.too_new += 1;
                 continue;
             }
-            let reference = match key {
-                Key::Ref(SeriesRef(r)) => u32::try_from(*r).ok(),
-                Key::Labels(labels) => match head.reference(labels, self.config.series_max) {
+            let found = match key {
+                Key::Ref(reference) => head.resolve(*reference),
+                Key::Labels(labels) => match head.slot(labels, self.config.series_max) {
                     None => {
                         outcome.over_series_limit += 1;
                         continue;
                     }
-                    known => known,
+                    Some(slot) => head.get(slot).map(|series| (slot, series)),
                 },
             };
-            let Some((reference, series)) = reference.and_then(|r| Some((r, head.get(r)?))) else {
+            let Some((slot, series)) = found else {
                 outcome.unknown_ref += 1;
                 outcome.unknown.push(i);
                 continue;
@@ -318,14 +331,19 @@ impl Shared {
             match if series.is_in_order(time) { None } else { series.find(time) } {
                 Some(there) if there.to_bits() == value.to_bits() => outcome.duplicate += 1,
                 Some(_) => outcome.conflicting += 1,
-                None => samples.push(LoggedSample { series: reference, time, value: *value }),
+                None => {
+                    if !series.is_logged {
+                        sorted.unlogged.push(slot);
+                    }
+                    sorted.samples.push(LoggedSample { series: slot, time, value: *value });
+                }
             }
         }
-        samples
+        sorted
     }
 
     /// Writes a batch to the WAL; returns its sequence.
-    fn log(&self, state: &mut State, samples: &[LoggedSample]) -> Result<u64> {
+    fn log(&self, state: &mut State, sorted: &mut Sorted) -> Result<u64> {
         let Some(stored) = &self.stored else {
             state.sequence += 1;
             return Ok(state.sequence);
@@ -333,8 +351,10 @@ impl Shared {
         if self.lock_space().is_read_only() && !self.measure_space() {
             return Err(self.read_only());
         }
-        let new = state.head.unlogged(samples);
-        match stored.wal.append_batch(&new, samples) {
+        sorted.unlogged.sort_unstable();
+        sorted.unlogged.dedup();
+        let new: Vec<NewSeries> = sorted.unlogged.iter().map(|slot| (*slot, state.head.labels(*slot))).collect();
+        match stored.wal.append_batch(&new, &sorted.samples) {
             Ok((sequence, bytes)) => {
                 self.instruments.written.with(&["wal"]).add(bytes as u64);
                 Ok(sequence)

@@ -242,6 +242,46 @@ fn a_series_that_ended_leaves_the_head_and_its_reference_is_unknown() {
 }
 
 #[test]
+fn a_slot_that_is_given_out_again_does_not_mix_two_series() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let mut db = open(&disk, &clock);
+    let name = |round: u64, i: u64| labels("up", &format!("{round}.{i}"));
+    let mut stale = Vec::new();
+    for round in 0..12 {
+        for i in 0..3 {
+            append(&db, &name(round, i), &[(clock.now().as_millis(), round as f64)]);
+        }
+        let mut batch = Batch::default();
+        stale.iter().for_each(|r| batch.push_ref(*r, clock.now(), -1.0));
+        assert_eq!(db.append(&batch).unwrap().unknown.len(), stale.len());
+        // An ended series leaves with the second cut after its last sample.
+        if round >= 2 {
+            stale.truncate(30);
+        }
+        let references: Vec<SeriesRef> = (0..3).map(|i| db.series_ref(&name(round, i)).unwrap()).collect();
+        db.flush().unwrap();
+        db.flush().unwrap();
+        assert_eq!(db.stats().head_series, 0);
+        stale.extend(references);
+        clock.advance(Duration::from_secs(3600));
+        if round % 4 == 3 {
+            drop(db);
+            stale.clear();
+            db = open(&disk, &clock);
+        }
+    }
+    assert!(db.series_ref(&name(99, 0)).unwrap().0 & 0xffff_ffff < 12, "slots are given out again");
+    let found = read(&db);
+    assert_eq!(found.len(), 36);
+    for round in 0..12 {
+        for i in 0..3 {
+            let samples = &found[&name(round, i)];
+            assert_eq!(samples.values().copied().collect::<Vec<_>>(), [(round as f64).to_bits()]);
+        }
+    }
+}
+
+#[test]
 fn late_samples_are_found_by_a_reader_with_a_cursor_also_after_a_restart() {
     let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
     let db = open(&disk, &clock);

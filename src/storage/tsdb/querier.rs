@@ -103,8 +103,8 @@ impl Querier {
         let selection = Selection::new(matchers);
         let state = self.db.0.read();
         let ids = selection.select(&state.head).into_iter();
-        let in_head = ids.filter_map(|id| state.head.get(id)).filter(|s| s.overlaps(min, max));
-        let mut found: Vec<Labels> = in_head.map(|s| s.labels.clone()).collect();
+        let in_head = ids.filter(|id| state.head.get(*id).is_some_and(|s| s.overlaps(min, max)));
+        let mut found: Vec<Labels> = in_head.map(|id| state.head.labels(id)).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         self.each_index(&blocks, |index| {
@@ -154,7 +154,7 @@ impl Querier {
         }
         let (min, max) = bounds(min, max);
         let state = self.db.0.read();
-        let mut values: BTreeSet<String> = state.head.index().values(name, "").map(|(v, _)| v.to_string()).collect();
+        let mut values: BTreeSet<String> = state.head.index().values(name, "").map(|(v, _)| v.to_owned()).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         self.each_index(&blocks, |index| values.extend(index.values(name).map(|(v, _)| v.to_owned())))?;
@@ -164,9 +164,10 @@ impl Querier {
     /// Copies what the head has of the selection, and the list of blocks, at one moment.
     fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (Vec<(Labels, Parts)>, Vec<Arc<Block>>) {
         let state = self.db.0.read();
-        let series = selection.select(&state.head).into_iter().filter_map(|id| state.head.get(id));
-        let parts = series.map(|s| (s.labels.clone(), s.parts(min, max))).filter(|(_, parts)| !parts.is_empty());
-        (parts.collect(), self.blocks(&state.blocks, min, max))
+        let slots = selection.select(&state.head).into_iter();
+        let parts = slots.filter_map(|slot| Some((slot, state.head.get(slot)?.parts(min, max))));
+        let parts = parts.filter(|(_, parts)| !parts.is_empty());
+        (parts.map(|(slot, parts)| (state.head.labels(slot), parts)).collect(), self.blocks(&state.blocks, min, max))
     }
 
     fn blocks(&self, blocks: &[Arc<Block>], min: i64, max: i64) -> Vec<Arc<Block>> {

@@ -37,6 +37,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, folder: &Path, sync: WalSync, clock: &C
     let mut visit = |sequence, logged| head.replay(logged, sequence, &mut replayed);
     let (first, checkpoint) = read_checkpoint(disk, folder, &mut visit)?;
     let (wal, found) = Wal::open(disk.clone(), &folder.join(files::WAL), sync, first, &mut visit)?;
+    head.end_replay();
     remove_old(&**disk, folder, first)?;
     wal.skip_to(first, head.late.sequence() + 1);
     damages.extend(findings("checkpoint", &checkpoint));

@@ -128,7 +128,7 @@ fn cardinality(head: &Head, top: usize) -> Cardinality {
             values += 1;
             bytes += value.len() as u64;
             if name == LABEL_NAME {
-                found.series_by_metric.push((value.to_string(), series));
+                found.series_by_metric.push((value.to_owned(), series));
             }
             found.series_by_pair.push((format!("{name}={value}"), series));
         }

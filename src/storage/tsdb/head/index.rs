@@ -1,65 +1,104 @@
-//! The head's inverted index: label pairs to references.
+//! The head's inverted index: label pairs, each text once, and the series that carry them.
+//!
+//! A series is the list of its pairs' numbers: four bytes a label. Its label set is put together when somebody
+//! asks for it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use crate::model::Labels;
 
-/// Label name to value to references, sorted. References are given out rising, so lists only grow at the end.
+/// The pairs of a series, by name.
+pub(crate) type Pairs = Box<[u32]>;
+
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    names: BTreeMap<Box<str>, BTreeMap<Arc<str>, Vec<u32>>>,
-    all: Vec<u32>,
+    pairs: Vec<Pair>,
+    /// Numbers of pairs that no series has any more.
+    free: Vec<u32>,
+    /// Label name to value to pair.
+    names: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u32>>,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    name: Arc<str>,
+    value: Arc<str>,
+    /// The series that have it, sorted.
+    series: Vec<u32>,
 }
 
 impl Index {
-    /// Adds a series.
-    pub(crate) fn add(&mut self, reference: u32, labels: &Labels) {
-        push_sorted(&mut self.all, reference);
-        for (name, value) in labels.iter() {
-            if !self.names.contains_key(name) {
-                self.names.insert(name.into(), BTreeMap::new());
-            }
-            let Some(values) = self.names.get_mut(name) else { continue };
-            match values.get_mut(value) {
-                Some(references) => push_sorted(references, reference),
-                None => {
-                    values.insert(value.into(), vec![reference]);
-                }
+    /// Adds a series; returns its pairs.
+    pub(crate) fn add(&mut self, series: u32, labels: &Labels) -> Pairs {
+        let pairs: Pairs = labels.iter().map(|(name, value)| self.number(name, value)).collect();
+        for number in &pairs {
+            if let Some(pair) = self.pairs.get_mut(*number as usize) {
+                push_sorted(&mut pair.series, series);
             }
         }
+        pairs
     }
 
-    /// Takes series out. `labels` are those of the series that go.
-    pub(crate) fn remove<'a>(&mut self, gone: &HashSet<u32>, labels: impl Iterator<Item = &'a Labels>) {
-        self.all.retain(|r| !gone.contains(r));
-        let mut pairs = HashSet::new();
-        for (name, value) in labels.flat_map(Labels::iter) {
-            if !pairs.insert((name, value)) {
+    fn number(&mut self, name: &str, value: &str) -> u32 {
+        if !self.names.contains_key(name) {
+            self.names.insert(name.into(), BTreeMap::new());
+        }
+        let known = self.names.get_key_value(name).and_then(|(_, values)| values.get(value));
+        if let Some(number) = known {
+            return *number;
+        }
+        let name = self.names.get_key_value(name).map(|(name, _)| name.clone()).unwrap_or_default();
+        let pair = Pair { name: name.clone(), value: value.into(), series: Vec::new() };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.pairs.push(Pair::default());
+            u32::try_from(self.pairs.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(values) = self.names.get_mut(&name) {
+            values.insert(pair.value.clone(), number);
+        }
+        if let Some(place) = self.pairs.get_mut(number as usize) {
+            *place = pair;
+        }
+        number
+    }
+
+    /// Takes series out, each given with its pairs.
+    pub(crate) fn remove(&mut self, gone: &[(u32, Pairs)]) {
+        let mut by_pair: HashMap<u32, Vec<u32>, FixedState> = HashMap::default();
+        for (series, pairs) in gone {
+            pairs.iter().for_each(|number| by_pair.entry(*number).or_default().push(*series));
+        }
+        for (number, mut series) in by_pair {
+            series.sort_unstable();
+            let Some(pair) = self.pairs.get_mut(number as usize) else { continue };
+            pair.series.retain(|s| series.binary_search(s).is_err());
+            pair.series.shrink_to_fit();
+            if !pair.series.is_empty() {
                 continue;
             }
-            let Some(values) = self.names.get_mut(name) else { continue };
-            if let Some(references) = values.get_mut(value) {
-                references.retain(|r| !gone.contains(r));
-                if references.is_empty() {
-                    values.remove(value);
-                }
-            }
+            let pair = std::mem::take(pair);
+            self.free.push(number);
+            let Some(values) = self.names.get_mut(&pair.name) else { continue };
+            values.remove(&pair.value);
             if values.is_empty() {
-                self.names.remove(name);
+                self.names.remove(&pair.name);
             }
         }
     }
 
-    /// Returns all references, sorted.
-    pub(crate) fn all(&self) -> &[u32] {
-        &self.all
+    /// Returns name and value of the pairs of a series.
+    pub(crate) fn texts<'a>(&'a self, pairs: &'a [u32]) -> impl Iterator<Item = (&'a str, &'a str)> {
+        pairs.iter().filter_map(|number| self.pairs.get(*number as usize)).map(|pair| (&*pair.name, &*pair.value))
     }
 
-    /// Returns the references under a label pair, sorted.
+    /// Returns the series with a label pair, sorted.
     pub(crate) fn equal(&self, name: &str, value: &str) -> &[u32] {
-        self.names.get(name).and_then(|values| values.get(value)).map_or(&[], Vec::as_slice)
+        let number = self.names.get(name).and_then(|values| values.get(value));
+        number.map_or(&[], |number| self.series(*number))
     }
 
     /// Returns all label names, sorted.
@@ -67,15 +106,15 @@ impl Index {
         self.names.keys().map(|n| &**n)
     }
 
-    /// Returns the values of a label from `prefix` on while they begin with it, sorted, with their references.
-    pub(crate) fn values<'a>(&'a self, name: &str, prefix: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a [u32])> {
+    /// Returns the values of a label from `prefix` on while they begin with it, sorted, with their series.
+    pub(crate) fn values<'a>(&'a self, name: &str, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a [u32])> {
         let values = self.names.get(name);
         let from = (Bound::Included(prefix), Bound::Unbounded);
         values
             .into_iter()
             .flat_map(move |v| v.range::<str, _>(from))
             .take_while(move |(value, _)| value.starts_with(prefix))
-            .map(|(value, references)| (value, references.as_slice()))
+            .map(|(value, number)| (&**value, self.series(*number)))
     }
 
     /// Returns how many values a label has.
@@ -85,19 +124,24 @@ impl Index {
 
     /// Returns about how many bytes of memory the index holds.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let lists = self.names.values().flatten().map(|(value, refs)| value.len() + 64 + refs.capacity() * 4);
-        lists.sum::<usize>() + self.all.capacity() * 4
+        // Two texts' counts, the entry in the tree and half a free place beside it.
+        const PAIR_BYTES: usize = size_of::<Pair>() + 2 * 16 + 36;
+        self.pairs.iter().map(|pair| PAIR_BYTES + pair.value.len() + pair.series.capacity() * 4).sum()
+    }
+
+    fn series(&self, number: u32) -> &[u32] {
+        self.pairs.get(number as usize).map_or(&[], |pair| &pair.series)
     }
 }
 
-fn push_sorted(references: &mut Vec<u32>, reference: u32) {
-    match references.last() {
-        // Replay may bring a series again, or in another order.
-        Some(last) if *last >= reference => {
-            if let Err(at) = references.binary_search(&reference) {
-                references.insert(at, reference);
+fn push_sorted(list: &mut Vec<u32>, series: u32) {
+    match list.last() {
+        // Slots are given out again, and replay may bring a series again.
+        Some(last) if *last >= series => {
+            if let Err(at) = list.binary_search(&series) {
+                list.insert(at, series);
             }
         }
-        _ => references.push(reference),
+        _ => list.push(series),
     }
 }

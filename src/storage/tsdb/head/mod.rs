@@ -9,15 +9,20 @@ mod late;
 mod series;
 #[cfg(test)]
 mod series_test;
+mod slab;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
-use self::index::Index;
+use self::index::{Index, Pairs};
 pub(crate) use self::late::Late;
 pub(crate) use self::series::{Added, Parts, Series};
+use self::slab::Slab;
+use super::batch::SeriesRef;
 use super::chunk::Chunk;
 use super::postings::Postings;
 use super::wal::{Logged, LoggedChunk, LoggedSample, NewSeries};
@@ -26,12 +31,19 @@ use crate::model::{Labels, Metadata};
 /// What may be in memory at most of what senders say about metric names.
 const METADATA_MAX: usize = 50_000;
 
+/// The head.
+///
+/// A series is known by its slot: in the WAL, in the index, in [`SeriesRef`]s. The slot of a series that has
+/// ended is given out again when no record on disk names it any more, and never twice in one epoch: slot and
+/// epoch of birth together name a series in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
-    series: HashMap<u32, Box<Series>, FixedState>,
-    by_labels: HashMap<Labels, u32, FixedState>,
+    series: Slab,
+    /// Slots by the hash of their labels. Of two series with the same labels, the newer.
+    by_labels: HashTable<u32>,
     index: Index,
-    next_ref: u32,
+    /// Slots of series that have ended, but may stand in the WAL.
+    ended: Vec<u32>,
     columns: Columns,
     pub(crate) late: Late,
     pub(crate) metadata: HashMap<String, Metadata>,
@@ -81,43 +93,72 @@ impl Columns {
 }
 
 impl Head {
-    /// Returns the reference of a series, making it if it is new and there are fewer than `series_max`.
-    pub(crate) fn reference(&mut self, labels: &Labels, series_max: usize) -> Option<u32> {
-        if let Some(reference) = self.by_labels.get(labels) {
-            return Some(*reference);
+    /// Returns the slot of a series, making the series if it is new and there are fewer than `series_max`.
+    pub(crate) fn slot(&mut self, labels: &Labels, series_max: usize) -> Option<u32> {
+        if let Some(slot) = self.find(labels) {
+            return Some(slot);
         }
-        if self.series.len() >= series_max || self.next_ref == u32::MAX {
+        if self.series.len() >= series_max {
             return None;
         }
-        let reference = self.next_ref;
-        self.insert(reference, labels.clone());
-        Some(reference)
+        let slot = self.series.vacant()?;
+        self.insert(slot, labels);
+        Some(slot)
     }
 
-    fn insert(&mut self, reference: u32, labels: Labels) {
-        self.next_ref = self.next_ref.max(reference.saturating_add(1));
-        self.index.add(reference, &labels);
-        self.by_labels.insert(labels.clone(), reference);
-        self.series.insert(reference, Box::new(Series::new(labels, self.epoch)));
+    /// Returns the slot of a series.
+    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
+        self.by_labels.find(hash(labels.iter()), |slot| self.has_labels(*slot, labels)).copied()
     }
 
-    pub(crate) fn get(&self, reference: u32) -> Option<&Series> {
-        self.series.get(&reference).map(|s| &**s)
+    /// Returns what names the series in a slot.
+    pub(crate) fn reference(&self, slot: u32) -> Option<SeriesRef> {
+        self.get(slot).map(|series| SeriesRef(u64::from(series.born) << 32 | u64::from(slot)))
     }
 
-    /// Returns labels and references of the series among these that the WAL does not know yet.
-    pub(crate) fn unlogged(&self, samples: &[LoggedSample]) -> Vec<NewSeries> {
-        let unlogged = |s: &LoggedSample| self.get(s.series).filter(|series| !series.is_logged);
-        let mut new: Vec<NewSeries> =
-            samples.iter().filter_map(|s| unlogged(s).map(|series| (s.series, series.labels.clone()))).collect();
-        new.sort_by_key(|(reference, _)| *reference);
-        new.dedup_by_key(|(reference, _)| *reference);
-        new
+    /// Returns the slot that a reference names and the series there; `None` if it has ended.
+    pub(crate) fn resolve(&self, reference: SeriesRef) -> Option<(u32, &Series)> {
+        let slot = u32::try_from(reference.0 & u64::from(u32::MAX)).ok()?;
+        let series = self.get(slot)?;
+        (u64::from(series.born) == reference.0 >> 32).then_some((slot, series))
+    }
+
+    fn insert(&mut self, slot: u32, labels: &Labels) {
+        let pairs = self.index.add(slot, labels);
+        self.series.insert(slot, Series::new(pairs, self.epoch));
+        self.enter(slot);
+    }
+
+    /// Makes a slot the one that is found by its labels.
+    fn enter(&mut self, slot: u32) {
+        let (series, index) = (&self.series, &self.index);
+        let pairs = |slot: u32| series.get(slot).map_or(&[][..], |s| &s.pairs);
+        let hash_of = |slot: &u32| hash(index.texts(pairs(*slot)));
+        match self.by_labels.entry(hash_of(&slot), |other| pairs(*other) == pairs(slot), hash_of) {
+            hashbrown::hash_table::Entry::Occupied(mut known) => *known.get_mut() = slot,
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                free.insert(slot);
+            }
+        }
+    }
+
+    fn has_labels(&self, slot: u32, labels: &Labels) -> bool {
+        self.get(slot).is_some_and(|series| self.index.texts(&series.pairs).eq(labels.iter()))
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&Series> {
+        self.series.get(slot)
+    }
+
+    /// Returns the labels of the series in a slot. Cost: puts them together.
+    pub(crate) fn labels(&self, slot: u32) -> Labels {
+        let pairs = self.get(slot).map_or(&[][..], |s| &s.pairs);
+        Labels::from_sorted(self.index.texts(pairs))
     }
 
     /// Adds a sample of the batch with this sequence; `None` if the series is not known.
     pub(crate) fn add(&mut self, sample: LoggedSample, sequence: u64) -> Option<Added> {
-        let series = self.series.get_mut(&sample.series)?;
+        let series = self.series.get_mut(sample.series)?;
         let columns = &mut self.columns;
         let added = series.add(sample.time, sample.value, |column| columns.share(column));
         series.is_logged = true;
@@ -136,7 +177,7 @@ impl Head {
             Logged::Batch { new, samples } => {
                 self.replay_series(new);
                 for sample in samples {
-                    self.next_ref = self.next_ref.max(sample.series.saturating_add(1));
+                    self.series.skip(sample.series);
                     match self.add(sample, sequence) {
                         Some(_) => replayed.samples += 1,
                         None => replayed.orphans += 1,
@@ -157,20 +198,51 @@ impl Head {
     }
 
     fn replay_series(&mut self, new: Vec<NewSeries>) {
-        for (reference, labels) in new {
-            if self.series.contains_key(&reference) {
-                continue;
+        for (slot, labels) in new {
+            if self.get(slot).is_some() {
+                if self.has_labels(slot, &labels) {
+                    continue;
+                }
+                // The end of the other series was lost with a record: what it has goes elsewhere.
+                self.move_away(slot);
             }
-            // Two references for one label set would mean a lost record between; the newer one counts.
-            self.insert(reference, labels);
-            if let Some(series) = self.series.get_mut(&reference) {
+            // Two slots for one label set would mean a lost record between; the newer one counts.
+            self.insert(slot, &labels);
+            if let Some(series) = self.series.get_mut(slot) {
                 series.is_logged = true;
             }
         }
     }
 
+    fn move_away(&mut self, slot: u32) {
+        let labels = self.labels(slot);
+        let was_found = self.find(&labels) == Some(slot);
+        let (Some(mut series), Some(vacant)) = (self.take(slot), self.series.vacant()) else { return };
+        self.index.remove(&[(slot, std::mem::take(&mut series.pairs))]);
+        series.pairs = self.index.add(vacant, &labels);
+        series.is_logged = false;
+        self.series.insert(vacant, series);
+        if was_found {
+            self.enter(vacant);
+        }
+    }
+
+    /// Takes a series out of its slot and of what finds it by labels; it stays in the index.
+    fn take(&mut self, slot: u32) -> Option<Series> {
+        let pairs = &self.get(slot)?.pairs;
+        if let Ok(found) = self.by_labels.find_entry(hash(self.index.texts(pairs)), |other| *other == slot) {
+            found.remove();
+        }
+        self.series.take(slot)
+    }
+
+    /// Ends replay: slots that nothing names are free.
+    pub(crate) fn end_replay(&mut self) {
+        self.series.release_all();
+    }
+
     fn replay_chunk(&mut self, logged: LoggedChunk, replayed: &mut Replayed) {
-        let Some(series) = self.series.get_mut(&logged.series) else {
+        let Some(series) = self.series.get_mut(logged.series) else {
             replayed.orphans += 1;
             return;
         };
@@ -209,14 +281,14 @@ impl Head {
         &self.index
     }
 
-    /// Returns all series with their references, in no order.
+    /// Returns all series with their slots, in order of these.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
-        self.series.iter().map(|(reference, series)| (*reference, &**series))
+        self.series.iter()
     }
 
     /// Returns first and last time of all samples.
     pub(crate) fn range(&self) -> Option<(i64, i64)> {
-        self.series.values().filter_map(|s| s.range()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        self.iter().filter_map(|(_, s)| s.range()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Begins a cut: from here on series are touched in a new epoch.
@@ -225,9 +297,9 @@ impl Head {
     }
 
     /// Puts a series' samples before `cutoff` aside; see [`Series::detach`].
-    pub(crate) fn detach(&mut self, reference: u32, cutoff: i64) -> Option<(i64, i64)> {
+    pub(crate) fn detach(&mut self, slot: u32, cutoff: i64) -> Option<(i64, i64)> {
         let columns = &mut self.columns;
-        self.series.get_mut(&reference)?.detach(cutoff, |column| columns.share(column))
+        self.series.get_mut(slot)?.detach(cutoff, |column| columns.share(column))
     }
 
     /// Ends a cut that worked: forgets what blocks have now, and series that have ended.
@@ -237,16 +309,19 @@ impl Head {
         }
         self.late_samples = 0;
         let epoch = self.epoch;
-        let gone: HashSet<u32> =
-            self.iter().filter(|(_, s)| s.is_empty() && s.touched < epoch).map(|(reference, _)| reference).collect();
-        let dropped: Vec<Box<Series>> = gone.iter().filter_map(|r| self.series.remove(r)).collect();
-        for series in &dropped {
-            if self.by_labels.get(&series.labels).is_some_and(|r| gone.contains(r)) {
-                self.by_labels.remove(&series.labels);
-            }
-        }
-        self.index.remove(&gone, dropped.iter().map(|s| &s.labels));
+        let has_ended = |s: &Series| s.is_empty() && s.touched < epoch;
+        let gone: Vec<u32> = self.iter().filter(|(_, s)| has_ended(s)).map(|(slot, _)| slot).collect();
+        let gone: Vec<(u32, Pairs)> =
+            gone.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect();
+        self.index.remove(&gone);
+        self.ended.extend(gone.iter().map(|(slot, _)| *slot));
         self.columns.clean();
+    }
+
+    /// Tells that no record names series any more that had ended when the last cut was finished: what was
+    /// logged before it has been removed.
+    pub(crate) fn forget_ended(&mut self) {
+        self.series.release(self.ended.drain(..));
     }
 
     /// Ends a cut that failed.
@@ -256,15 +331,23 @@ impl Head {
 
     /// Returns about how many bytes of memory the head holds. Cost: touches every series.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let series: usize = self.series.values().map(|s| s.memory_bytes() + 48).sum();
+        let series: usize = self.iter().map(|(_, s)| s.memory_bytes()).sum();
         let columns: usize = self.columns.all.iter().map(|c| c.len() + 48).sum();
-        series + columns + self.index.memory_bytes()
+        let table = self.by_labels.capacity() * 6;
+        series + columns + table + self.series.memory_bytes() + self.index.memory_bytes()
     }
+}
+
+/// Returns the hash of a label set.
+fn hash<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    pairs.for_each(|pair| pair.hash(&mut hasher));
+    hasher.finish()
 }
 
 impl Postings for Head {
     fn all(&self) -> Vec<u32> {
-        self.index.all().to_vec()
+        self.iter().map(|(slot, _)| slot).collect()
     }
 
     fn equal(&self, name: &str, value: &str) -> Vec<u32> {
@@ -284,6 +367,7 @@ impl Postings for Head {
     }
 
     fn label(&self, series: u32, name: &str) -> &str {
-        self.get(series).and_then(|s| s.labels.get(name)).unwrap_or("")
+        let mut labels = self.index.texts(self.get(series).map_or(&[][..], |s| &s.pairs));
+        labels.find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 }

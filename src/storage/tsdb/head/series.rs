@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::Labels;
+use super::index::Pairs;
 use crate::storage::tsdb::chunk::{Chunk, Window};
 
 /// So many samples in order are sealed into a chunk: columns are small from here on.
@@ -27,7 +27,8 @@ pub(crate) enum Added {
 /// One series. Times are unique over all its parts.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(crate) labels: Labels,
+    /// Its labels, see [`Index`](super::index::Index).
+    pub(crate) pairs: Pairs,
     /// Newest samples, in order.
     open: Window,
     /// Older samples; chunks may overlap if some were late.
@@ -38,6 +39,8 @@ pub(crate) struct Series {
     newest: i64,
     /// Whether the WAL knows the reference.
     pub(crate) is_logged: bool,
+    /// The head's epoch when the series was made.
+    pub(crate) born: u32,
     /// The head's epoch at the last append; tells which series have ended.
     pub(crate) touched: u32,
 }
@@ -59,14 +62,15 @@ pub(crate) struct Parts {
 }
 
 impl Series {
-    pub(crate) fn new(labels: Labels, epoch: u32) -> Self {
+    pub(crate) fn new(pairs: Pairs, epoch: u32) -> Self {
         Series {
-            labels,
+            pairs,
             open: Window::default(),
             sealed: Vec::new(),
             aside: None,
             newest: i64::MIN,
             is_logged: false,
+            born: epoch,
             touched: epoch,
         }
     }
@@ -213,12 +217,12 @@ impl Series {
         self.sealed.splice(0..0, cutting);
     }
 
-    /// Returns about how many bytes of memory the series holds.
+    /// Returns about how many bytes of memory the series holds beside its slot.
     pub(crate) fn memory_bytes(&self) -> usize {
         let window = |w: &Window| w.times.capacity() * 16;
         let aside = self.aside.as_deref();
-        size_of::<Series>()
-            + self.labels.memory_bytes()
+        self.pairs.len() * 4
+            + 16
             + window(&self.open)
             + aside.map_or(0, |a| size_of::<Aside>() + window(&a.late))
             + self.sealed.iter().chain(aside.iter().flat_map(|a| &a.cutting)).map(Chunk::memory_bytes).sum::<usize>()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::index::Pairs;
 use super::series::{Added, Series};
-use crate::model::Labels;
 
 fn share(column: Vec<u8>) -> Arc<[u8]> {
     column.into()
@@ -24,7 +24,7 @@ proptest! {
         cutoff in 0..600_i64,
         restored in any::<bool>(),
     ) {
-        let mut series = Series::new(Labels::empty(), 0);
+        let mut series = Series::new(Pairs::default(), 0);
         let mut model = BTreeMap::new();
         for (time, value) in samples {
             let value = f64::from(value);
