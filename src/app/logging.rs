@@ -5,7 +5,7 @@
 //! counted and dropped.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,6 +44,26 @@ pub struct Logging {
 pub struct OwnLines {
     pub(super) received: mpsc::Receiver<LogEntry>,
     pub(super) dropped: Arc<AtomicU64>,
+    /// Bytes written to own log files since somebody last took them away.
+    pub(super) file_bytes: Arc<AtomicU64>,
+}
+
+/// Counts what goes to a file.
+struct Counted<W> {
+    writer: W,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Starts logging for the process. Only the first call of a process has an effect on where lines go.
@@ -52,6 +72,7 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let (console, guard) = tracing_appender::non_blocking(std::io::stderr());
     let mut guards = vec![guard];
+    let file_bytes = Arc::new(AtomicU64::new(0));
     let console = fmt::layer().with_writer(console).with_ansi(std::io::stderr().is_terminal());
     let console = match config.format {
         LogFormat::Text => console.with_target(false).boxed(),
@@ -65,7 +86,7 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
             .max_log_files(FILES_MAX)
             .build(folder)
             .ok()?;
-        let (writer, guard) = tracing_appender::non_blocking(appender);
+        let (writer, guard) = tracing_appender::non_blocking(Counted { writer: appender, bytes: file_bytes.clone() });
         guards.push(guard);
         Some(fmt::layer().json().flatten_event(true).with_writer(writer))
     });
@@ -77,7 +98,7 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
         .with(file.with_filter(filter()))
         .with(store.with_filter(filter()))
         .try_init();
-    Logging { _guards: guards, lines: OwnLines { received, dropped } }
+    Logging { _guards: guards, lines: OwnLines { received, dropped, file_bytes } }
 }
 
 /// Turns events into entries of the stream `{source="andon", level, room}`.

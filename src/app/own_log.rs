@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::OwnLines;
 use crate::instrument::Registry;
+use crate::storage::disk;
 use crate::storage::logs::LogStore;
 use crate::task::{OnPanic, Phase, Tasks};
 
@@ -12,7 +13,8 @@ const BATCH_MAX: usize = 256;
 
 /// Carries lines until the stores close.
 pub(super) fn store(lines: OwnLines, logs: &LogStore, registry: &Registry, tasks: &Tasks) {
-    let OwnLines { mut received, dropped } = lines;
+    let OwnLines { mut received, dropped, file_bytes } = lines;
+    let written = disk::written_bytes(registry).with(&["own_log"]);
     let dropped_total = registry.counters(
         "andon_log_lines_dropped_total",
         "Own log lines that did not get into the log store.",
@@ -30,6 +32,7 @@ pub(super) fn store(lines: OwnLines, logs: &LogStore, registry: &Registry, tasks
                 () = end.cancelled() => return,
             }
             dropped_total.with(&["queue_full"]).add(dropped.swap(0, Ordering::Relaxed));
+            written.add(file_bytes.swap(0, Ordering::Relaxed));
             let lines = batch.len() as u64;
             // The store tells of its own troubles; a line about this one could not be kept either.
             if logs.append(std::mem::take(&mut batch)).is_err() {

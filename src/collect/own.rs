@@ -80,6 +80,12 @@ pub(super) fn process(proc_root: &Path) -> Vec<crate::model::MetricFamily> {
             families.gauge(name, help, &[], value * unit);
         }
     }
+    let io = read("self/io");
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse::<f64>().ok());
+    if let Some(written) = written {
+        let help = "Bytes that the kernel has sent to disks for the process, whole pages, what is synced or not.";
+        families.counter("process_io_storage_written_bytes_total", help, &[], written);
+    }
     if let Ok(entries) = std::fs::read_dir(proc_root.join("self/fd")) {
         #[expect(clippy::cast_precision_loss, reason = "a count of open files is far below 2^53")]
         families.gauge("process_open_fds", "Open files and sockets.", &[], entries.count() as f64);

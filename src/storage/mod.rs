@@ -22,9 +22,11 @@ pub mod tsdb;
 mod budget;
 mod config;
 mod error;
+mod files;
 mod reserve;
 #[cfg(test)]
 mod storage_test;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,15 +76,15 @@ impl Storage {
     /// [`Error::InUse`], [`Error::NotWritable`], or what a store cannot cope with. Damaged files are put aside
     /// and do not fail the opening.
     pub fn open(config: Config, clock: Clock, registry: &Registry) -> Result<Self> {
-        let disk = OsDisk::shared();
         let folder = config.folder.as_path();
+        let disk = written::counted(OsDisk::shared(), folder, registry);
         let lock = own(&*disk, folder)?;
         let reserve = Reserve::new(disk.clone(), folder, config.reserve_bytes);
         reserve.give_up_if_full();
-        let db = tsdb::Db::open(config.tsdb, disk.clone(), &folder.join("tsdb"), clock.clone(), registry)?;
-        let logs = logs::LogStore::open(disk.clone(), &folder.join("logs"), config.logs, clock.clone(), registry)?;
-        let state = state::State::open(&folder.join("state.db"), clock.clone(), registry)?;
-        let last = last::LastKnown::open(last::Config::at(folder.join("last")), clock.now(), registry);
+        let db = tsdb::Db::open(config.tsdb, disk.clone(), &folder.join(files::METRICS), clock.clone(), registry)?;
+        let logs = logs::LogStore::open(disk.clone(), &folder.join(files::LOGS), config.logs, clock.clone(), registry)?;
+        let state = state::State::open(&folder.join(files::STATE), clock.clone(), registry)?;
+        let last = last::LastKnown::open(last::Config::at(folder.join(files::LAST)), clock.now(), registry);
         let inner = Inner { folder: folder.to_owned(), size_limit: config.size_limit, reserve, _lock: lock };
         Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::disk::{Disk, Result};
-
-const NAME: &str = "reserve";
+use super::files;
 
 /// With this many times the reserve free, it is made again.
 const REMADE_FROM: u64 = 8;
@@ -25,7 +24,7 @@ pub(super) struct Reserve {
 
 impl Reserve {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path, bytes: u64) -> Self {
-        Reserve { disk, path: folder.join(NAME), bytes }
+        Reserve { disk, path: folder.join(files::RESERVE), bytes }
     }
 
     /// Gives the space up if the disk is full.

@@ -342,6 +342,17 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
+        let mut inner = self.call("link", source)?;
+        let id = inner.find_or_fail("link", source)?;
+        let (folder, name) = inner.parent("link", target)?;
+        if inner.find_or_fail("link", target).is_ok() {
+            return Err(Error::io("link", target)(io::ErrorKind::AlreadyExists.into()));
+        }
+        inner.name(folder, Naming::Add(name, id));
+        Ok(())
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         let mut inner = self.call("remove", path)?;
         inner.find_or_fail("remove", path)?;

@@ -24,6 +24,7 @@ mod faulty_test;
 #[cfg(test)]
 mod format_test;
 mod lock;
+mod metered;
 mod os;
 mod quarantine;
 mod record;
@@ -43,6 +44,7 @@ pub(crate) use coding::{low_byte, unzigzag, zigzag};
 pub use error::{Corruption, Error, Malformed, Result};
 pub use faulty::{Fault, FaultyDisk};
 pub use lock::{Lock, lock};
+pub use metered::{WRITTEN_CAUSES, WrittenByThreads, metered, thread_written_bytes, written_bytes};
 pub use os::OsDisk;
 pub use quarantine::set_aside;
 pub use record::{RECORD_PAYLOAD_BYTES_MAX, Record};
@@ -68,6 +70,13 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// When `source` does not exist or the disk refuses.
     fn rename(&self, source: &Path, target: &Path) -> Result<()>;
+
+    /// Gives a file a second name, in the same file system; both are the same file from then on. Lasts after
+    /// `sync_folder` of the target's folder.
+    ///
+    /// # Errors
+    /// When `source` does not exist, `target` does, or the disk refuses.
+    fn hard_link(&self, source: &Path, target: &Path) -> Result<()>;
 
     /// Removes a file; open files of it stay readable.
     ///

@@ -51,6 +51,10 @@ impl Disk for OsDisk {
         fs::rename(source, target).map_err(Error::io("rename", source))
     }
 
+    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
+        fs::hard_link(source, target).map_err(Error::io("link", source))
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         fs::remove_file(path).map_err(Error::io("remove", path))
     }

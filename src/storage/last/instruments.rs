@@ -1,6 +1,7 @@
 //! The room's own counters.
 
 use crate::instrument::{Counter, CounterFamily, Registry};
+use crate::storage::disk;
 
 #[derive(Debug)]
 pub(super) struct Instruments {
@@ -8,6 +9,7 @@ pub(super) struct Instruments {
     pub(super) dropped: CounterFamily,
     pub(super) failures: Counter,
     pub(super) quarantined: Counter,
+    pub(super) bytes: Counter,
 }
 
 impl Instruments {
@@ -22,6 +24,7 @@ impl Instruments {
             failures: registry.counter("andon_last_failures_total", "Times the store of last-known state failed."),
             quarantined: registry
                 .counter("andon_last_quarantined_total", "Stores of last-known state that were put aside."),
+            bytes: disk::written_bytes(registry).with(&["last"]),
         }
     }
 }

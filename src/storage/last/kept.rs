@@ -15,8 +15,12 @@ use bytes::Bytes;
 use super::retained::Retained;
 use super::{Config, Error, Result, presence, retained};
 use crate::model::Timestamp;
+use crate::storage::disk::{WrittenByThreads, thread_written_bytes};
 
 const VERSION: u8 = 1;
+
+/// How sled names the threads that write.
+const THREADS_PREFIX: &str = "sled-io-";
 
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -25,6 +29,7 @@ pub(super) struct Kept {
     seen: sled::Tree,
     /// How many subjects each device has in `retained`.
     subjects: HashMap<String, u32>,
+    threads: WrittenByThreads,
 }
 
 /// What became of a write.
@@ -54,7 +59,7 @@ impl Kept {
         for entry in seen.iter() {
             decode_seen(&entry?)?;
         }
-        Ok(Kept { database, retained, seen, subjects })
+        Ok(Kept { database, retained, seen, subjects, threads: WrittenByThreads::default() })
     }
 
     pub(super) fn get(&self, device_id: &str, subject: &str) -> Result<Option<Retained>> {
@@ -118,9 +123,14 @@ impl Kept {
         Ok(written)
     }
 
-    pub(super) fn sync(&self) -> Result<()> {
+    /// Makes what was written last; returns the bytes that sled wrote since the last call, as the kernel has
+    /// counted them for its threads.
+    pub(super) fn sync(&mut self) -> Result<u64> {
+        let before = thread_written_bytes();
+        // Whatever waited is handed to sled's threads, or written by this one, before this returns.
         self.database.flush()?;
-        Ok(())
+        let own = thread_written_bytes().saturating_sub(before);
+        Ok(own + self.threads.since_last(THREADS_PREFIX))
     }
 }
 

@@ -262,7 +262,7 @@ impl Shared {
         drop(memory);
         let written = self.ask_of(&mut held, |kept| {
             let written = kept.write(&writing.retained, &writing.presence, &self.config)?;
-            kept.sync()?;
+            self.instruments.bytes.add(kept.sync()?);
             Ok(written)
         });
         let mut memory = self.memory();

@@ -327,6 +327,16 @@ impl LogStore {
         oldest.map(|day| shared.delete_day(day)).transpose()
     }
 
+    /// Makes `target` a folder of this store as it is now, by hard links: nothing is copied, so it must be in
+    /// the same file system. Lines that come meanwhile may be in it. The last segment of the WAL goes on
+    /// growing under both names; whoever copies it takes what is there.
+    ///
+    /// # Errors
+    /// When the disk refuses; what was made of `target` stays for the caller to remove.
+    pub fn snapshot(&self, target: &Path) -> Result<()> {
+        self.0.shared.snapshot(target)
+    }
+
     /// Deletes days that are older than retention.
     pub fn retain(&self) {
         self.0.shared.retain();

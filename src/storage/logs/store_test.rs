@@ -328,3 +328,26 @@ fn threads_sync_and_end_with_the_last_handle() {
     drop(store);
     assert_eq!(ascending(&open()).len(), 10);
 }
+
+#[test]
+fn a_snapshot_has_what_was_there_and_stays_when_days_go() {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk);
+    let old = NOON_NS - DAY_NS;
+    store.append(vec![entry("a", old, "yesterday"), entry("a", NOON_NS, "in a part")]).unwrap();
+    store.flush().unwrap();
+    store.append(vec![entry("b", NOON_NS + SECOND, "in the log")]).unwrap();
+    store.snapshot(Path::new("/data/copy/logs")).unwrap();
+    store.delete_oldest_day().unwrap().unwrap();
+    store.append(vec![entry("b", NOON_NS + 2 * SECOND, "after")]).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let copy =
+        LogStore::open(disk.shared(), Path::new("/data/copy/logs"), config(), clock(), &Registry::default()).unwrap();
+    let lines = ascending(&copy);
+    assert_eq!(
+        lines.get(..3),
+        Some(["yesterday", "in a part", "in the log"].map(str::to_owned).as_slice()),
+        "{lines:?}"
+    );
+}

@@ -1,7 +1,7 @@
 //! What goes on beside reading and writing: sync, parts, retention, space.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -166,6 +166,28 @@ impl Shared {
             // They are read again at the next start and give no line twice.
             warn!(%error, "cannot remove WAL segments of the logs");
         }
+    }
+
+    /// Links all parts and the WAL into another folder. No part and no segment goes meanwhile.
+    pub(super) fn snapshot(&self, target: &Path) -> Result<()> {
+        let _one = self.upkeep_lock();
+        let paths: Vec<(String, PathBuf)> = {
+            let state = self.read();
+            let parts = state.shelf.days.iter().flat_map(|(day, parts)| parts.iter().map(move |part| (day, part)));
+            parts.map(|(day, part)| (files::day_name(*day), part.path.clone())).collect()
+        };
+        let days = files::days(target);
+        self.disk.create_folder(&days)?;
+        for (day, path) in &paths {
+            self.disk.create_folder(&days.join(day))?;
+            self.disk.hard_link(path, &days.join(day).join(path.file_name().unwrap_or_default()))?;
+        }
+        let (source, wal) = (files::wal(&self.folder), files::wal(target));
+        self.disk.create_folder(&wal)?;
+        for segment in self.disk.list(&source)?.iter().filter(|entry| !entry.is_folder) {
+            self.disk.hard_link(&source.join(&segment.name), &wal.join(&segment.name))?;
+        }
+        Ok(())
     }
 
     pub(super) fn retain(&self) {

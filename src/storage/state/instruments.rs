@@ -1,12 +1,14 @@
 //! The room's own counters.
 
 use crate::instrument::{Counter, CounterFamily, Histogram, Registry};
+use crate::storage::disk;
 
 #[derive(Debug)]
 pub(super) struct Instruments {
     pub(super) call_seconds: Histogram,
     pub(super) failures: CounterFamily,
     pub(super) quarantined: Counter,
+    pub(super) written: Counter,
 }
 
 impl Instruments {
@@ -24,6 +26,7 @@ impl Instruments {
             ),
             quarantined: registry
                 .counter("andon_state_quarantined_total", "State files that did not check out and were put aside."),
+            written: disk::written_bytes(registry).with(&["state"]),
         }
     }
 }

@@ -44,6 +44,7 @@ pub use open::Damage;
 use self::instruments::Instruments;
 use crate::clock::Clock;
 use crate::instrument::Registry;
+use crate::storage::disk::thread_written_bytes;
 
 /// The state of the box; cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,8 +67,10 @@ impl State {
     /// [`Error::NewerSchema`] if a later version of Andon wrote it; [`Error::Sqlite`] or [`Error::Io`] if the
     /// folder cannot be used.
     pub fn open(path: &Path, clock: Clock, registry: &Registry) -> Result<Self> {
+        let written = thread_written_bytes();
         let (connection, damage) = open::open(path, &clock)?;
         let instruments = Instruments::new(registry);
+        instruments.written.add(thread_written_bytes().saturating_sub(written));
         if damage.is_some() {
             instruments.quarantined.inc();
         }
@@ -143,11 +146,12 @@ impl State {
 
     /// Runs `work` on the connection and counts it.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let started = self.0.clock.elapsed();
+        let (started, written) = (self.0.clock.elapsed(), thread_written_bytes());
         // A panic in `work` cannot leave a half-done change: SQLite rolls back what was not committed.
         let mut connection = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut connection).map_err(Error::from);
         drop(connection);
+        self.0.instruments.written.add(thread_written_bytes().saturating_sub(written));
         self.0.instruments.call_seconds.observe_duration(self.0.clock.elapsed().saturating_sub(started));
         if let Err(error) = &result {
             self.0.instruments.failures.with(&[error.reason()]).inc();
