@@ -18,6 +18,7 @@ mod device_logs;
 mod families;
 mod host;
 mod instruments;
+mod known;
 mod nats;
 mod own;
 mod remote_write;

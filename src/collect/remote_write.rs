@@ -1,18 +1,21 @@
-//! A decoded write request into samples.
+//! A write request into samples.
 //!
 //! Bad series are refused alone: the rest of the request is kept, and the answer names the first offender.
-//! A sender sends the same series again and again, so the bytes of its labels are kept with the reference
-//! they led to: a known series costs one look-up, no label is read. Memory: about 150 bytes a series.
+//! A sender sends the same series again and again, so the hash of the bytes of their labels leads to them
+//! (`known.rs`): of a known series no label is read. One pass over the unpacked bytes, with buffers that are
+//! used again; series that are not known yet are looked up after it, when the whole request has shown to be
+//! sound.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::instruments::{Instruments, Way};
+use super::known::{Key, Known};
 use crate::clock::Clock;
 use crate::model::{LABEL_NAME, Labels, Timestamp};
 use crate::storage::tsdb::{self, Batch, SeriesRef};
 use crate::wire;
-use crate::wire::remote_write::{TimeSeries, WriteRequest, unpack};
+use crate::wire::remote_write::{Description, Entry, Part, Reader, SAMPLES_MAX, TimeSeries, unpack};
 
 /// How far ahead of our clock a sample may lie: one bad clock must not shut out everybody else.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
@@ -22,12 +25,12 @@ const LABELS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 256;
 /// Longest label value.
 const VALUE_BYTES_MAX: usize = 4096;
-/// Bytes of labels that are remembered; over it everything is forgotten and learned anew.
-const CACHE_BYTES_MAX: usize = 32 << 20;
-/// What one remembered series takes beside its bytes.
-const CACHE_ENTRY_BYTES: usize = 64;
 /// Most metric names whose metadata one request may bring.
 const METADATA_MAX: usize = 10_000;
+/// Sets of buffers that are kept for the next requests: as many as are worked on at once.
+const BUFFERS_MAX: usize = 2;
+/// A buffer that has grown larger for an unusual request is not kept.
+const BUFFER_BYTES_MAX: usize = 2 << 20;
 
 /// Takes write requests; cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,7 +38,15 @@ pub struct RemoteWrite {
     db: tsdb::Db,
     clock: Clock,
     instruments: Instruments,
-    known: Arc<Mutex<Known>>,
+    known: Arc<RwLock<Known>>,
+    buffers: Arc<Mutex<Vec<Buffers>>>,
+}
+
+/// What a request is unpacked and sorted into.
+#[derive(Debug, Default)]
+struct Buffers {
+    unpacked: Vec<u8>,
+    batch: Batch,
 }
 
 /// What became of a request whose frame was sound.
@@ -63,24 +74,6 @@ pub enum WriteError {
     Store(#[from] tsdb::Error),
 }
 
-/// Series by the bytes of their labels.
-#[derive(Debug, Default)]
-struct Known {
-    by_bytes: HashMap<Box<[u8]>, SeriesRef>,
-    bytes: usize,
-}
-
-impl Known {
-    fn keep(&mut self, bytes: &[u8], series: SeriesRef) {
-        let cost = bytes.len() + CACHE_ENTRY_BYTES;
-        if self.bytes + cost > CACHE_BYTES_MAX {
-            *self = Known::default();
-        }
-        self.bytes += cost;
-        self.by_bytes.insert(bytes.into(), series);
-    }
-}
-
 /// Refusals of one request.
 #[derive(Debug, Default)]
 struct Refusals {
@@ -95,9 +88,21 @@ impl Refusals {
     }
 }
 
+/// What a request holds, sorted out.
+#[derive(Debug, Default)]
+struct Sorted<'a> {
+    /// Samples, those refused included.
+    samples: usize,
+    refusals: Refusals,
+    /// Series that are not known yet.
+    strangers: Vec<(Key, TimeSeries<'a>)>,
+    descriptions: Vec<Description<'a>>,
+}
+
 impl RemoteWrite {
     pub(super) fn new(db: tsdb::Db, clock: Clock, instruments: Instruments) -> Self {
-        RemoteWrite { db, clock, instruments, known: Arc::default() }
+        let known = Arc::new(RwLock::new(Known::new(rand::random())));
+        RemoteWrite { db, clock, instruments, known, buffers: Arc::default() }
     }
 
     /// Keeps the samples of a request body (snappy-packed `prometheus.WriteRequest`). Cost: up to tens of
@@ -106,26 +111,42 @@ impl RemoteWrite {
     /// # Errors
     /// [`WriteError`]; nothing of the request is kept then.
     pub fn write(&self, body: &[u8]) -> Result<WriteOutcome, WriteError> {
-        let mut bytes = Vec::new();
-        unpack(body, &mut bytes)?;
-        let request = WriteRequest::new(&bytes)?;
+        let mut buffers = self.lock_buffers().pop().unwrap_or_default();
+        let outcome = self.write_with(body, &mut buffers);
+        buffers.batch.clear();
+        let mut kept = self.lock_buffers();
+        if kept.len() < BUFFERS_MAX && buffers.unpacked.capacity() <= BUFFER_BYTES_MAX {
+            kept.push(buffers);
+        }
+        outcome
+    }
+
+    fn lock_buffers(&self) -> std::sync::MutexGuard<'_, Vec<Buffers>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_with(&self, body: &[u8], buffers: &mut Buffers) -> Result<WriteOutcome, WriteError> {
+        let Buffers { unpacked, batch } = buffers;
+        unpack(body, unpacked)?;
         let now = self.clock.now();
 
-        let (mut batch, mut refusals) = self.batch(&request, now);
-        let mut outcome = self.db.append(&batch)?;
+        let mut sorted = self.sort(unpacked, now, batch)?;
+        let mut outcome = self.db.append(batch)?;
         if outcome.unknown_ref > 0 {
-            // The store has dropped series from its head that we still knew: look all of them up again.
-            *self.lock() = Known::default();
-            (batch, refusals) = self.batch(&request, now);
-            outcome = self.db.append(&batch)?;
+            // The store has dropped series from its head that we still knew: look them up again.
+            self.forget(batch, &outcome.unknown);
+            batch.clear();
+            sorted = self.sort(unpacked, now, batch)?;
+            outcome = self.db.append(batch)?;
         }
         self.instruments.appended(Way::RemoteWrite, &outcome);
-        for (metric, metadata) in request.metadata().take(METADATA_MAX) {
+        for (metric, metadata) in sorted.descriptions.iter().filter_map(Description::read) {
             self.db.set_metadata(metric, metadata);
         }
 
         let accepted = outcome.appended + outcome.duplicate;
         let by_store = batch.len() as u64 - accepted;
+        let mut refusals = sorted.refusals;
         if by_store > 0 {
             refusals.first.get_or_insert_with(|| refused_by_store(&outcome));
         }
@@ -133,56 +154,100 @@ impl RemoteWrite {
         Ok(WriteOutcome { samples: accepted + refused, accepted, refused, first_offender: refusals.first })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Resolves the series of a request; what is wrong by itself is left out.
-    fn batch(&self, request: &WriteRequest<'_>, now: Timestamp) -> (Batch, Refusals) {
-        let mut batch = Batch::default();
-        let mut refusals = Refusals::default();
-        let newest_ms = now.as_millis().saturating_add(AHEAD_MS_MAX);
-        let mut known = self.lock();
-        for series in request.series() {
-            let label_bytes = series.label_bytes();
-            let remembered = label_bytes.and_then(|bytes| known.by_bytes.get(bytes).copied());
-            let found = match remembered {
-                Some(found) => found,
-                None => match self.look_up(&series) {
-                    Ok(found) => {
-                        if let Some(bytes) = label_bytes {
-                            known.keep(bytes, found);
+    /// Sorts a request out into a batch that is empty; what is wrong by itself is left out.
+    fn sort<'a>(&self, unpacked: &'a [u8], now: Timestamp, batch: &mut Batch) -> Result<Sorted<'a>, wire::Error> {
+        let mut sorted = Sorted::default();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut next = 0;
+        for entry in Reader::new(unpacked) {
+            match entry? {
+                Entry::Series(series) => {
+                    let key = known.key(series.label_bytes());
+                    match known.find(key, &mut next) {
+                        Some(found) => self.take(found, &series, now, batch, &mut sorted)?,
+                        None => {
+                            series.check_labels()?;
+                            sorted.strangers.push((key, series));
                         }
-                        found
                     }
-                    Err((reason, sentence)) => {
-                        let samples = series.samples().count();
-                        self.instruments.refused(Way::RemoteWrite, reason, samples as u64);
-                        refusals.add(samples, || sentence);
-                        continue;
-                    }
-                },
-            };
-            let mut too_new = 0;
-            for (timestamp_ms, value) in series.samples() {
-                if timestamp_ms > newest_ms {
-                    too_new += 1;
-                    refusals.add(1, || {
-                        let at = Timestamp::from_millis(timestamp_ms);
-                        format!("series {}: sample at {at} is more than 10 min ahead of {now}", name_of(&series))
-                    });
-                } else {
-                    batch.push_ref(found, Timestamp::from_millis(timestamp_ms), value);
                 }
-            }
-            self.instruments.refused(Way::RemoteWrite, "too_new", too_new);
-            let histograms = series.native_histograms();
-            if histograms > 0 {
-                self.instruments.refused(Way::RemoteWrite, "native_histogram", histograms as u64);
-                refusals.add(histograms, || format!("series {}: native histograms are not kept", name_of(&series)));
+                Entry::Description(description) if sorted.descriptions.len() < METADATA_MAX => {
+                    sorted.descriptions.push(description);
+                }
+                Entry::Description(_) => {}
             }
         }
-        (batch, refusals)
+        drop(known);
+        if !sorted.strangers.is_empty() {
+            self.take_strangers(now, batch, &mut sorted)?;
+        }
+        Ok(sorted)
+    }
+
+    /// Looks up the series that are not known yet, and takes their samples.
+    fn take_strangers(&self, now: Timestamp, batch: &mut Batch, sorted: &mut Sorted<'_>) -> Result<(), wire::Error> {
+        let strangers = std::mem::take(&mut sorted.strangers);
+        // A mistake in the last one must not leave the others begun.
+        for (_, series) in &strangers {
+            series.parts().try_for_each(|part| part.map(|_| ()))?;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, series) in strangers {
+            match self.look_up(&series) {
+                Ok(found) => {
+                    known.keep(key, found);
+                    self.take(found, &series, now, batch, sorted)?;
+                }
+                Err((reason, sentence)) => {
+                    let samples = series.parts().count();
+                    self.instruments.refused(Way::RemoteWrite, reason, samples as u64);
+                    sorted.refusals.add(samples, || sentence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a series' samples into the batch.
+    fn take(
+        &self,
+        found: SeriesRef,
+        series: &TimeSeries<'_>,
+        now: Timestamp,
+        batch: &mut Batch,
+        sorted: &mut Sorted<'_>,
+    ) -> Result<(), wire::Error> {
+        let newest_ms = now.as_millis().saturating_add(AHEAD_MS_MAX);
+        for part in series.parts() {
+            sorted.samples += 1;
+            if sorted.samples > SAMPLES_MAX {
+                return Err(wire::Error::TooMany { what: "samples", limit: SAMPLES_MAX });
+            }
+            match part? {
+                Part::Sample(timestamp_ms, value) if timestamp_ms <= newest_ms => {
+                    batch.push_ref(found, Timestamp::from_millis(timestamp_ms), value);
+                }
+                Part::Sample(timestamp_ms, _) => {
+                    self.instruments.refused(Way::RemoteWrite, "too_new", 1);
+                    sorted.refusals.add(1, || {
+                        let at = Timestamp::from_millis(timestamp_ms);
+                        format!("series {}: sample at {at} is more than 10 min ahead of {now}", name_of(series))
+                    });
+                }
+                Part::NativeHistogram => {
+                    self.instruments.refused(Way::RemoteWrite, "native_histogram", 1);
+                    let sentence = || format!("series {}: native histograms are not kept", name_of(series));
+                    sorted.refusals.add(1, sentence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the store does not know any more.
+    fn forget(&self, batch: &Batch, unknown: &[usize]) {
+        let gone: HashSet<SeriesRef> = unknown.iter().filter_map(|i| batch.series_ref(*i)).collect();
+        self.known.write().unwrap_or_else(PoisonError::into_inner).forget(&gone);
     }
 
     /// Checks a series' labels and finds or begins it; else the reason for the counter and for the sender.

@@ -45,7 +45,21 @@ impl<'a> Fields<'a> {
         Err(Error::Protobuf { what, offset: self.base + self.at })
     }
 
+    /// Takes a message of less than 128 bytes, with its offset, if one comes next under this tag of one byte;
+    /// else nothing is taken.
+    pub(super) fn short_message(&mut self, tag: u8) -> Option<(&'a [u8], usize)> {
+        let [found, len @ 0..0x80, rest @ ..] = self.bytes.get(self.at..)? else { return None };
+        let message = rest.get(..usize::from(*len)).filter(|_| *found == tag)?;
+        let at = self.base + self.at + 2;
+        self.at += 2 + message.len();
+        Some((message, at))
+    }
+
     fn varint(&mut self) -> Result<u64> {
+        if let Some(short @ 0..0x80) = self.bytes.get(self.at) {
+            self.at += 1;
+            return Ok(u64::from(*short));
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let Some(byte) = self.bytes.get(self.at) else { return self.fail("a number is cut off") };
@@ -99,6 +113,14 @@ impl<'a> Fields<'a> {
         };
         Ok(Some(Field { number, value }))
     }
+}
+
+/// Reads bytes that are one varint and nothing else; `None` if they are not.
+pub(super) fn whole_varint(bytes: &[u8]) -> Option<u64> {
+    let (last, more) = bytes.split_last()?;
+    let fits = bytes.len() < 10 || (bytes.len() == 10 && *last <= 1);
+    let is_whole = *last < 0x80 && more.iter().all(|byte| *byte >= 0x80);
+    (fits && is_whole).then(|| bytes.iter().rev().fold(0, |value, byte| (value << 7) | u64::from(byte & 0x7f)))
 }
 
 /// Walks fields that have been checked before; ends where they are not sound.

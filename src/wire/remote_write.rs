@@ -12,10 +12,10 @@
 //! MetricMetadata { enum type = 1; string metric_family_name = 2; string help = 4; string unit = 5; }
 //! ```
 //!
-//! Cost: two passes over the bytes, no allocation per series or sample.
+//! Cost: one pass over the frames, no allocation per series or sample; labels are looked into only when asked.
 //! Source: Prometheus remote-write specification 1.0, `prompb/remote.proto`, `prompb/types.proto`.
 
-use super::protobuf::{BYTES, FIXED64, Field, Fields, VARINT, Value, sound_fields};
+use super::protobuf::{BYTES, FIXED64, Fields, VARINT, Value, sound_fields, whole_varint};
 use super::{Error, Result};
 use crate::model::{Labels, Metadata, MetricKind};
 
@@ -28,7 +28,7 @@ pub const SERIES_MAX: usize = 100_000;
 /// Most samples in one request.
 pub const SAMPLES_MAX: usize = 1_000_000;
 
-/// Unpacks a body into `buffer`, whose old content is lost.
+/// Unpacks a body into `buffer`, whose old content is lost; a buffer that is used again is not cleared first.
 ///
 /// # Errors
 /// [`Error::TooLarge`] from the preamble alone, before any memory is taken; [`Error::Snappy`].
@@ -42,128 +42,204 @@ pub fn unpack(body: &[u8], buffer: &mut Vec<u8>) -> Result<()> {
     if claimed_bytes > (body.len() as u64).saturating_mul(22).saturating_add(64) {
         return Err(Error::Snappy("claims more than its bytes can hold".to_owned()));
     }
-    buffer.clear();
     buffer.resize(claimed, 0);
     let written = snap::raw::Decoder::new().decompress(body, buffer).map_err(|e| Error::Snappy(e.to_string()))?;
     buffer.truncate(written);
     Ok(())
 }
 
-/// A write request over its unpacked bytes.
+/// What a request holds.
 #[derive(Debug, Clone, Copy)]
-pub struct WriteRequest<'a> {
-    bytes: &'a [u8],
+pub enum Entry<'a> {
+    /// A series with its samples.
+    Series(TimeSeries<'a>),
+    /// What the sender says about a metric name.
+    Description(Description<'a>),
 }
 
-impl<'a> WriteRequest<'a> {
-    /// Checks the message's frame and counts.
-    ///
-    /// # Errors
-    /// [`Error::Protobuf`] where a field does not fit its frame; [`Error::TooMany`] over [`SERIES_MAX`] or
-    /// [`SAMPLES_MAX`].
-    pub fn new(bytes: &'a [u8]) -> Result<Self> {
-        let request = WriteRequest { bytes };
-        let (mut series, mut samples) = (0, 0);
-        let mut fields = Fields::new(bytes, 0);
-        while let Some(field) = fields.next()? {
-            if let (1, Value::Bytes(body, offset)) = (field.number, field.value) {
-                series += 1;
-                samples += TimeSeries::check(body, offset)?;
-            }
-            if series > SERIES_MAX {
-                return Err(Error::TooMany { what: "series", limit: SERIES_MAX });
-            }
-            if samples > SAMPLES_MAX {
-                return Err(Error::TooMany { what: "samples", limit: SAMPLES_MAX });
+/// Reads an unpacked request entry by entry, in the order sent, in one pass.
+///
+/// An error is about the whole request: whoever meets one keeps nothing of it. Errors: [`Error::Protobuf`]
+/// where a field does not fit its frame; [`Error::TooMany`] over [`SERIES_MAX`]. [`SAMPLES_MAX`] is held by who
+/// reads the samples.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    fields: Fields<'a>,
+    series: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first entry.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { fields: Fields::new(bytes, 0), series: 0 }
+    }
+
+    fn next_entry(&mut self) -> Result<Option<Entry<'a>>> {
+        while let Some(field) = self.fields.next()? {
+            match (field.number, field.value) {
+                (1, Value::Bytes(body, at)) => {
+                    self.series += 1;
+                    if self.series > SERIES_MAX {
+                        return Err(Error::TooMany { what: "series", limit: SERIES_MAX });
+                    }
+                    return TimeSeries::new(body, at).map(|series| Some(Entry::Series(series)));
+                }
+                (3, Value::Bytes(body, _)) => return Ok(Some(Entry::Description(Description(body)))),
+                _ => {}
             }
         }
-        Ok(request)
-    }
-
-    /// Returns the series in the order sent.
-    pub fn series(&self) -> impl Iterator<Item = TimeSeries<'a>> {
-        sound_fields(self.bytes).filter_map(|field| match (field.number, field.value) {
-            (1, Value::Bytes(body, _)) => Some(TimeSeries { body }),
-            _ => None,
-        })
-    }
-
-    /// Returns what the sender says about metric names. Entries that do not read as UTF-8 are left out.
-    pub fn metadata(&self) -> impl Iterator<Item = (&'a str, Metadata)> {
-        sound_fields(self.bytes).filter_map(|field| match (field.number, field.value) {
-            (3, Value::Bytes(body, _)) => read_metadata(body),
-            _ => None,
-        })
+        Ok(None)
     }
 }
 
-/// One series of a request, checked, over its bytes.
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<Entry<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_entry().transpose()
+    }
+}
+
+/// What a sender says about one metric name, over its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Description<'a>(&'a [u8]);
+
+impl<'a> Description<'a> {
+    /// Reads name, kind, help and unit; `None` if there is no name or a text is not UTF-8.
+    #[must_use]
+    pub fn read(&self) -> Option<(&'a str, Metadata)> {
+        read_metadata(self.0)
+    }
+}
+
+/// One series of a request, over its bytes. Labels stand before everything else, as each sender writes them.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeSeries<'a> {
-    body: &'a [u8],
+    labels: &'a [u8],
+    labels_at: usize,
+    /// Samples and what else follows the labels.
+    rest: &'a [u8],
+    rest_at: usize,
 }
 
+/// What follows the labels of a series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Part {
+    /// Milliseconds since the epoch, value.
+    Sample(i64, f64),
+    /// A native histogram; we do not keep them.
+    NativeHistogram,
+}
+
+/// Tag of a label in a series.
+const LABEL: u8 = 1 << 3 | BYTES;
+/// Tag of a sample in a series.
+const SAMPLE: u8 = 2 << 3 | BYTES;
+/// Tag of a sample's value.
+const SAMPLE_VALUE: u8 = 1 << 3 | FIXED64;
+/// Tag of a sample's time.
+const SAMPLE_TIME: u8 = 2 << 3 | VARINT;
+
 impl<'a> TimeSeries<'a> {
-    /// Checks all frames and returns how many samples there are.
-    fn check(body: &'a [u8], offset: usize) -> Result<usize> {
-        let mut samples = 0;
-        let mut fields = Fields::new(body, offset);
-        while let Some(field) = fields.next()? {
-            let expects_message = matches!(field.number, 1 | 2);
-            match field.value {
-                Value::Bytes(inner, at) if expects_message => {
-                    samples += usize::from(field.number == 2);
-                    let mut inner = Fields::new(inner, at);
-                    while let Some(part) = inner.next()? {
-                        check_part(field.number, &part)?;
-                    }
+    /// Finds where the labels end; does not look into them.
+    fn new(body: &'a [u8], at: usize) -> Result<Self> {
+        let mut end = 0;
+        loop {
+            let rest = body.get(end..).unwrap_or_default();
+            match rest {
+                // Nearly all labels are short.
+                [LABEL, len @ 0..0x80, label @ ..] if label.len() >= usize::from(*len) => end += 2 + usize::from(*len),
+                [LABEL, ..] => {
+                    let mut label = Fields::new(rest, at + end);
+                    label.next()?;
+                    end += label.at;
                 }
-                Value::Bytes(_, at) | Value::Number(_, at) if expects_message => {
-                    return Err(Error::Protobuf { what: "a label or sample that is no message", offset: at });
+                _ => {
+                    let labels = body.get(..end).unwrap_or_default();
+                    return Ok(TimeSeries { labels, labels_at: at, rest, rest_at: at + end });
                 }
-                Value::Bytes(..) | Value::Number(..) => {}
             }
         }
-        Ok(samples)
     }
 
     /// Returns the bytes that name the series: the same for each request of the same sender, so that a
-    /// receiver may keep what it found for them. `None` if labels do not stand together at the start.
+    /// receiver may keep what it found for them.
     #[must_use]
-    pub fn label_bytes(&self) -> Option<&'a [u8]> {
-        let mut fields = Fields::new(self.body, 0);
-        let mut end = 0;
-        let mut past_labels = false;
-        while let Ok(Some(field)) = fields.next() {
-            match (field.number == 1, past_labels) {
-                (true, false) => end = fields.at,
-                (true, true) => return None,
-                (false, _) => past_labels = true,
+    pub fn label_bytes(&self) -> &'a [u8] {
+        self.labels
+    }
+
+    /// Checks that the labels are sound messages; of bytes that have passed it once, nobody needs to ask again.
+    ///
+    /// # Errors
+    /// [`Error::Protobuf`], with the place.
+    pub fn check_labels(&self) -> Result<()> {
+        let mut labels = Fields::new(self.labels, self.labels_at);
+        while let Some(label) = labels.next()? {
+            let Value::Bytes(label, at) = label.value else { continue };
+            let mut parts = Fields::new(label, at);
+            while let Some(part) = parts.next()? {
+                if let (1 | 2, Value::Number(_, offset)) = (part.number, part.value) {
+                    return Err(Error::Protobuf { what: "a label's name or value that is no text", offset });
+                }
             }
         }
-        self.body.get(..end)
+        Ok(())
     }
 
     /// Returns names and values of the labels in the order sent; `None` for one that is not UTF-8.
     pub fn labels(&self) -> impl Iterator<Item = Option<(&'a str, &'a str)>> {
-        sound_fields(self.body).filter_map(|field| match (field.number, field.value) {
-            (1, Value::Bytes(label, _)) => Some(read_label(label)),
-            _ => None,
+        sound_fields(self.labels).filter_map(|field| match field.value {
+            Value::Bytes(label, _) => Some(read_label(label)),
+            Value::Number(..) => None,
         })
     }
 
-    /// Returns the samples in the order sent: milliseconds since the epoch, value.
-    pub fn samples(&self) -> impl Iterator<Item = (i64, f64)> {
-        sound_fields(self.body).filter_map(|field| match (field.number, field.value) {
-            (2, Value::Bytes(sample, _)) => Some(read_sample(sample)),
-            _ => None,
-        })
-    }
-
-    /// Returns how many native histograms the series carries; we do not keep them.
+    /// Returns samples and histograms in the order sent. An error is about the whole request.
     #[must_use]
-    pub fn native_histograms(&self) -> usize {
-        sound_fields(self.body).filter(|field| field.number == 4).count()
+    pub fn parts(&self) -> Parts<'a> {
+        Parts { fields: Fields::new(self.rest, self.rest_at) }
+    }
+}
+
+/// Reads what follows the labels of a series.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    fields: Fields<'a>,
+}
+
+impl Parts<'_> {
+    fn next_part(&mut self) -> Result<Option<Part>> {
+        // What nearly all parts are.
+        if let Some((sample, at)) = self.fields.short_message(SAMPLE) {
+            let (time, value) = read_plain_sample(sample).map_or_else(|| read_sample(sample, at), Ok)?;
+            return Ok(Some(Part::Sample(time, value)));
+        }
+        while let Some(field) = self.fields.next()? {
+            match (field.number, field.value) {
+                (1, Value::Bytes(_, offset)) => {
+                    return Err(Error::Protobuf { what: "a label that does not stand before the samples", offset });
+                }
+                (1 | 2, Value::Number(_, offset)) => {
+                    return Err(Error::Protobuf { what: "a label or sample that is no message", offset });
+                }
+                (2, Value::Bytes(sample, at)) => {
+                    return read_sample(sample, at).map(|(time, value)| Some(Part::Sample(time, value)));
+                }
+                (4, _) => return Ok(Some(Part::NativeHistogram)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Part>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_part().transpose()
     }
 }
 
@@ -252,19 +328,6 @@ impl Encoder {
     }
 }
 
-/// Checks the kind of a label's or a sample's field.
-fn check_part(parent: u64, part: &Field<'_>) -> Result<()> {
-    match (parent, part.number, part.value) {
-        (1, 1 | 2, Value::Number(_, offset)) => {
-            Err(Error::Protobuf { what: "a label's name or value that is no text", offset })
-        }
-        (2, 1 | 2, Value::Bytes(_, offset)) => {
-            Err(Error::Protobuf { what: "a sample's value or time that is no number", offset })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn read_label(bytes: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value) = (&[][..], &[][..]);
     for field in sound_fields(bytes) {
@@ -277,16 +340,30 @@ fn read_label(bytes: &[u8]) -> Option<(&str, &str)> {
     Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
 }
 
-fn read_sample(bytes: &[u8]) -> (i64, f64) {
+/// Reads a sample that is its value, unless that is 0, and then its time; `None` for any other shape.
+fn read_plain_sample(bytes: &[u8]) -> Option<(i64, f64)> {
+    let (value, rest) = match bytes.split_first_chunk::<9>() {
+        Some(([SAMPLE_VALUE, value @ ..], rest)) => (f64::from_le_bytes(*value), rest),
+        _ => (0.0, bytes),
+    };
+    let (&SAMPLE_TIME, time) = rest.split_first()? else { return None };
+    Some((whole_varint(time)?.cast_signed(), value))
+}
+
+fn read_sample(bytes: &[u8], at: usize) -> Result<(i64, f64)> {
     let (mut timestamp_ms, mut value) = (0, 0.0);
-    for field in sound_fields(bytes) {
+    let mut fields = Fields::new(bytes, at);
+    while let Some(field) = fields.next()? {
         match (field.number, field.value) {
             (1, Value::Number(bits, _)) => value = f64::from_bits(bits),
             (2, Value::Number(bits, _)) => timestamp_ms = bits.cast_signed(),
+            (1 | 2, Value::Bytes(_, offset)) => {
+                return Err(Error::Protobuf { what: "a sample's value or time that is no number", offset });
+            }
             _ => {}
         }
     }
-    (timestamp_ms, value)
+    Ok((timestamp_ms, value))
 }
 
 fn read_metadata(bytes: &[u8]) -> Option<(&str, Metadata)> {
@@ -364,6 +441,31 @@ mod tests {
         buffer
     }
 
+    /// Returns the first series.
+    fn series(bytes: &[u8]) -> TimeSeries<'_> {
+        match Reader::new(bytes).next() {
+            Some(Ok(Entry::Series(series))) => series,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads everything.
+    fn read(bytes: &[u8]) -> Result<()> {
+        for entry in Reader::new(bytes) {
+            match entry? {
+                Entry::Series(series) => {
+                    series.check_labels()?;
+                    let _ = series.labels().count();
+                    series.parts().try_for_each(|part| part.map(|_| ()))?;
+                }
+                Entry::Description(description) => {
+                    let _ = description.read();
+                }
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn what_is_encoded_is_decoded() {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "node")]);
@@ -376,12 +478,16 @@ mod tests {
         assert_eq!((encoder.series(), encoder.samples()), (2, 3));
 
         let bytes = unpacked(&encoder.finish().unwrap());
-        let request = WriteRequest::new(&bytes).unwrap();
-        let series: Vec<_> = request.series().collect();
-        assert_eq!(series.len(), 2);
-        assert_eq!(series[0].labels().collect::<Vec<_>>(), [Some(("__name__", "up")), Some(("job", "node"))]);
-        assert_eq!(series[0].samples().collect::<Vec<_>>(), samples);
-        assert_eq!(request.metadata().collect::<Vec<_>>(), [("up", help)]);
+        let entries: Vec<Entry<'_>> = Reader::new(&bytes).collect::<Result<_>>().unwrap();
+        let [Entry::Series(series), Entry::Series(empty), Entry::Description(description)] = entries[..] else {
+            panic!("{entries:?}")
+        };
+        series.check_labels().unwrap();
+        assert_eq!(series.labels().collect::<Vec<_>>(), [Some(("__name__", "up")), Some(("job", "node"))]);
+        let parts = samples.map(|(time, value)| Part::Sample(time, value));
+        assert_eq!(series.parts().collect::<Result<Vec<_>>>().unwrap(), parts);
+        assert_eq!((empty.label_bytes(), empty.parts().count()), (&[][..], 0));
+        assert_eq!(description.read(), Some(("up", help)));
         assert_eq!(encoder.unpacked_bytes(), 0);
     }
 
@@ -402,15 +508,40 @@ mod tests {
             let mut encoder = Encoder::new();
             encoder.push(&labels, samples.iter().copied());
             let bytes = unpacked(&encoder.finish().unwrap());
-            let request = WriteRequest::new(&bytes).unwrap();
-            request.series().next().unwrap().label_bytes().unwrap().to_vec()
+            series(&bytes).label_bytes().to_vec()
         };
         assert_eq!(key(&[(1, 1.0)]), key(&[(2, 5.0), (3, 7.0)]));
-        let late_label = [0x0a, 12, 0x12, 2, 0x10, 1, 0x0a, 6, 0x0a, 1, b'a', 0x12, 1, b'b'];
-        let request = WriteRequest::new(&late_label).unwrap();
-        let series = request.series().next().unwrap();
-        assert_eq!(series.label_bytes(), None);
-        assert_eq!(series.labels().collect::<Vec<_>>(), [Some(("a", "b"))]);
+    }
+
+    #[test]
+    fn every_shape_of_a_sample_is_read() {
+        let check = |sample: &[u8], time: i64, value: f64| {
+            let mut body =
+                vec![0x0a, u8::try_from(sample.len()).unwrap() + 2, 0x12, u8::try_from(sample.len()).unwrap()];
+            body.extend(sample);
+            let parts = series(&body).parts().collect::<Result<Vec<_>>>();
+            assert_eq!(parts, Ok(vec![Part::Sample(time, value)]), "{sample:x?}");
+        };
+        let one = [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+        check(&[], 0, 0.0);
+        check(&one, 0, 1.0);
+        check(&[0x10, 0x85, 0x01], 133, 0.0);
+        check(&[&one[..], &[0x10, 7]].concat(), 7, 1.0);
+        check(&[&[0x10, 7], &one[..]].concat(), 7, 1.0);
+        check(&[&one[..], &[0x10, 7, 0x18, 1]].concat(), 7, 1.0);
+        check(&[&[0x10][..], &[0xff; 9], &[1]].concat(), -1, 0.0);
+    }
+
+    #[test]
+    fn a_long_label_is_passed_over() {
+        let labels =
+            Labels::from_pairs([("__name__", "up"), ("long", &"x".repeat(300)), ("longest", &"y".repeat(40_000))]);
+        let mut encoder = Encoder::new();
+        encoder.push(&labels, [(1, 1.0)]);
+        let bytes = unpacked(&encoder.finish().unwrap());
+        let series = series(&bytes);
+        assert_eq!(series.labels().flatten().collect::<Labels>(), labels);
+        assert_eq!(series.parts().count(), 1);
     }
 
     #[test]
@@ -434,7 +565,7 @@ mod tests {
     #[test]
     fn damage_is_named_with_its_place() {
         let check = |bytes: &[u8], what: &str| {
-            let error = WriteRequest::new(bytes).unwrap_err().to_string();
+            let error = read(bytes).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         };
         check(&[0x0a, 5, 0], "longer than its frame at byte 2");
@@ -442,6 +573,8 @@ mod tests {
         check(&[0x0a, 2, 0x0a, 9], "longer than its frame at byte 4");
         check(&[0x0a, 2, 0x08, 0x80], "cut off");
         check(&[0x0a, 2, 0x08, 1], "no message");
+        check(&[0x0a, 4, 0x0a, 2, 0x08, 1], "no text at byte 5");
+        check(&[0x0a, 6, 0x12, 2, 0x10, 1, 0x0a, 0], "before the samples at byte 8");
         check(&[0x0b], "unknown wire type");
         check(&[0x02, 0], "field number 0");
         check(&[0x80; 11], "over 64 bits");
@@ -451,20 +584,15 @@ mod tests {
     #[test]
     fn counts_have_limits() {
         let body = |series: usize| [0x0a, 0].repeat(series);
-        assert!(WriteRequest::new(&body(SERIES_MAX)).is_ok());
-        assert!(matches!(WriteRequest::new(&body(SERIES_MAX + 1)), Err(Error::TooMany { what: "series", .. })));
+        assert_eq!(read(&body(SERIES_MAX)), Ok(()));
+        assert!(matches!(read(&body(SERIES_MAX + 1)), Err(Error::TooMany { what: "series", .. })));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = unpack(&bytes, &mut Vec::new());
-            if let Ok(request) = WriteRequest::new(&bytes) {
-                for series in request.series() {
-                    let _ = (series.labels().count(), series.samples().count(), series.label_bytes());
-                }
-                let _ = request.metadata().count();
-            }
+            let _ = read(&bytes);
         }
     }
 }

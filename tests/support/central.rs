@@ -119,19 +119,20 @@ async fn take(State(central): State<Central>, headers: HeaderMap, body: Bytes) -
     }
     let mut bytes = Vec::new();
     remote_write::unpack(&body, &mut bytes).unwrap();
-    let request = remote_write::WriteRequest::new(&bytes).unwrap();
     let mut refused = 0;
-    for series in request.series() {
+    for entry in remote_write::Reader::new(&bytes) {
+        let remote_write::Entry::Series(series) = entry.unwrap() else { continue };
         let pairs: Vec<(&str, &str)> = series.labels().map(Option::unwrap).collect();
         let name = pairs.iter().find(|(n, _)| *n == "__name__").map_or("", |(_, v)| v);
         if seen.mode == (Mode::RefuseMetric("bad")) && name == "bad" {
-            refused += series.samples().count();
+            refused += series.parts().count();
             continue;
         }
         let others: Vec<String> =
             pairs.iter().filter(|(n, _)| *n != "__name__").map(|(n, v)| format!("{n}={v:?}")).collect();
         let labels = format!("{name}{{{}}}", others.join(","));
-        for (t, value) in series.samples() {
+        for part in series.parts() {
+            let remote_write::Part::Sample(t, value) = part.unwrap() else { panic!("a native histogram") };
             *seen.points.entry((labels.clone(), t, value.to_bits())).or_default() += 1;
             let newest = seen.newest.entry(labels.clone()).or_insert(i64::MIN);
             if t < *newest {

@@ -39,6 +39,15 @@ impl Batch {
         self.samples.len()
     }
 
+    /// Returns the reference of the sample at `index`; `None` if it was pushed with labels.
+    #[must_use]
+    pub fn series_ref(&self, index: usize) -> Option<SeriesRef> {
+        match self.samples.get(index)?.0 {
+            Key::Ref(series) => Some(series),
+            Key::Labels(_) => None,
+        }
+    }
+
     /// Tells whether the batch has no sample.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -23,6 +23,8 @@
 #![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod block;
 mod cache;
 mod chunk;
