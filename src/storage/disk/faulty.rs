@@ -342,7 +342,7 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
-    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
+    fn link(&self, source: &Path, target: &Path) -> Result<()> {
         let mut inner = self.call("link", source)?;
         let id = inner.find_or_fail("link", source)?;
         let (folder, name) = inner.parent("link", target)?;

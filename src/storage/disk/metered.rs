@@ -70,8 +70,8 @@ impl Disk for Metered {
         self.disk.rename(source, target)
     }
 
-    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
-        self.disk.hard_link(source, target)
+    fn link(&self, source: &Path, target: &Path) -> Result<()> {
+        self.disk.link(source, target)
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {

@@ -76,7 +76,7 @@ pub trait Disk: Send + Sync + Debug {
     ///
     /// # Errors
     /// When `source` does not exist, `target` does, or the disk refuses.
-    fn hard_link(&self, source: &Path, target: &Path) -> Result<()>;
+    fn link(&self, source: &Path, target: &Path) -> Result<()>;
 
     /// Removes a file; open files of it stay readable.
     ///

@@ -51,7 +51,7 @@ impl Disk for OsDisk {
         fs::rename(source, target).map_err(Error::io("rename", source))
     }
 
-    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
+    fn link(&self, source: &Path, target: &Path) -> Result<()> {
         fs::hard_link(source, target).map_err(Error::io("link", source))
     }
 

@@ -180,12 +180,12 @@ impl Shared {
         self.disk.create_folder(&days)?;
         for (day, path) in &paths {
             self.disk.create_folder(&days.join(day))?;
-            self.disk.hard_link(path, &days.join(day).join(path.file_name().unwrap_or_default()))?;
+            self.disk.link(path, &days.join(day).join(path.file_name().unwrap_or_default()))?;
         }
         let (source, wal) = (files::wal(&self.folder), files::wal(target));
         self.disk.create_folder(&wal)?;
         for segment in self.disk.list(&source)?.iter().filter(|entry| !entry.is_folder) {
-            self.disk.hard_link(&source.join(&segment.name), &wal.join(&segment.name))?;
+            self.disk.link(&source.join(&segment.name), &wal.join(&segment.name))?;
         }
         Ok(())
     }
