@@ -115,7 +115,7 @@ impl Shared {
         number: u64,
     ) -> Result<Option<Arc<Block>>> {
         let (min, max) = (window.start.as_millis(), window.end.as_millis().saturating_sub(1));
-        let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Fast)?;
+        let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Small)?;
         let mut written = || -> Result<()> {
             // Two references for one label set stand side by side; a block has each set once.
             let mut pending: Option<(&Labels, Window)> = None;

@@ -1,10 +1,10 @@
 //! # Format
 //!
-//! `chunks` in a block's folder: columns one behind the other. Version 1.
+//! `chunks` in a block's folder: columns one behind the other. Version 2.
 //!
 //! | part    | bytes | meaning                                                          |
 //! |---------|-------|------------------------------------------------------------------|
-//! | magic   | 8     | `ANDONCH1`                                                       |
+//! | magic   | 8     | `ANDONCH2`                                                       |
 //! | columns |       | each a column (`column/values.rs`, or times as `column/integers.rs` behind a varint count), then its CRC-32C (4, little-endian) |
 //!
 //! Where a column stands and how long it is, says the index. Columns of times are written once for all chunks
@@ -27,7 +27,7 @@ use crate::storage::tsdb::chunk::Window;
 use crate::storage::tsdb::column::{Effort, encode_times, encode_values};
 use crate::storage::tsdb::files;
 
-pub(super) const CHUNKS_MAGIC: &[u8; 8] = b"ANDONCH1";
+pub(super) const CHUNKS_MAGIC: &[u8; 8] = b"ANDONCH2";
 
 const CHUNK_SAMPLES_MAX: usize = 8192;
 

@@ -30,8 +30,9 @@ fn special_values_survive_to_the_bit() {
     let special = [stale_nan(), payload, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0];
     check(&special, 80);
     check(&[&[1.0, 1.5], &special[..], &[2.0, 0.0]].concat(), 90);
-    check(&[&[std::f64::consts::E * 1e-7], &special[..], &[5e-324, f64::MAX]].concat(), 90);
-    check(&[], 5);
+    check(&[&[std::f64::consts::E * 1e-7], &special[..], &[5e-324, f64::MAX]].concat(), 100);
+    check(&[-0.1 - 0.2, 0.1 + 0.2, -5e-324, 5e-324, f64::MIN], 60);
+    check(&[], 3);
     check(&[21.5], 12);
 }
 
@@ -40,9 +41,19 @@ fn regular_series_take_little() {
     check(&[17.0; 120], 8);
     check(&(0..120).map(f64::from).collect::<Vec<_>>(), 10);
     check(&(0..120).map(|i| f64::from(i) * 4096.0).collect::<Vec<_>>(), 11);
-    check(&(0..120).map(|i| (200.0 + f64::from(i % 3)) / 10.0).collect::<Vec<_>>(), 60);
+    check(&(0..120).map(|i| (200.0 + f64::from(i % 3)) / 10.0).collect::<Vec<_>>(), 40);
     let reset: Vec<f64> = (0..120).map(|i| f64::from(if i < 60 { 1_000_000 + i } else { i })).collect();
-    check(&reset, 24);
+    check(&reset, 18);
+    let slow: Vec<f64> = (0..480).map(|i| f64::from(700 + i / 100)).collect();
+    check(&slow, 18);
+}
+
+#[test]
+fn a_stray_double_does_not_spoil_decimals() {
+    let mut values: Vec<f64> = (0..480).map(|i| (200.0 + f64::from(i % 3)) / 10.0).collect();
+    values[77] = 0.1 + 0.2;
+    values[300] = 1e300;
+    check(&values, 150);
 }
 
 #[test]
@@ -66,6 +77,7 @@ fn doubles() -> impl Strategy<Value = f64> {
         4 => any::<i32>().prop_map(|i| f64::from(i) / 100.0),
         2 => (-5..5_i32).prop_map(f64::from),
         1 => any::<u64>().prop_map(f64::from_bits),
+        1 => any::<u8>().prop_map(|i| (f64::from(i) / 100.0).sqrt()),
     ]
 }
 

@@ -1,69 +1,70 @@
 //! # Format
 //!
-//! A column of 64-bit integers. Version 1 (of the file it stands in), little-endian; the number of integers
+//! A column of 64-bit integers. Version 2 (of the file it stands in), little-endian; the number of integers
 //! is known from outside.
 //!
-//! | field     | bytes           | meaning                                                              |
-//! |-----------|-----------------|----------------------------------------------------------------------|
-//! | scheme    | 1               | bits 0-1: order 0, 1 or 2; bit 2: zigzag; bit 3: zstd                |
-//! | heads     | order × varint  | first integer, then (order 2) first difference; zigzag               |
-//! | reference | varint          | only without zigzag and zstd: the smallest residual; zigzag          |
+//! | field     | bytes           | meaning                                                                   |
+//! |-----------|-----------------|---------------------------------------------------------------------------|
+//! | scheme    | 1               | bits 0-1: order 0, 1 or 2; bit 2: symbols                                 |
+//! | heads     | order × varint  | first integer, then (order 2) first difference; zigzag                    |
+//! | reference | varint          | what is added to each residual; zigzag                                    |
+//! | width     | 1               | bits 0-6: bits of each residual that are packed, 0 to 64; bit 7: patches  |
+//! | patches   | varint          | only with bit 7: how many residuals stand for themselves, at least 1      |
+//! | patch     | 2 varints each  | residuals since the patch before; the residual less the reference, zigzag |
+//! | packed    | residuals × width / 8 | lowest bits first, rounded up to a byte                             |
+//! | symbols   |                 | only with bit 2: what stands above the width (`huffman.rs`)               |
 //!
 //! Residuals are the integers (order 0), their differences (1) or the differences of those (2), modulo 2^64;
-//! there are as many as integers less the order. Each becomes unsigned: by zigzag, or by taking the
-//! reference off. Then, packed:
-//!
-//! | field   | bytes                    | meaning                                                       |
-//! |---------|--------------------------|---------------------------------------------------------------|
-//! | width   | 1                        | bits of each residual that are packed, 0 to 64                |
-//! | patches | varint                   | how many residuals are wider                                  |
-//! | patch   | 2 varints each           | residuals since the patch before; what to put above the width |
-//! | packed  | residuals × width / 8    | lowest bits first, rounded up to a byte                       |
-//!
-//! or, with zstd (always zigzag):
-//!
-//! | field    | bytes    | meaning                                                                         |
-//! |----------|----------|---------------------------------------------------------------------------------|
-//! | plain    | varint   | length of the varints, at most ten times the number of residuals                |
-//! | packed   | rest     | zstd frame of the residuals as varints                                          |
+//! there are as many as integers less the order. A column of no integers is the scheme alone.
 //!
 //! Damage: found by the checksum of the file; what does not decode all the same is an error, never a panic,
 //! and asks for no more memory than the number of integers justifies.
 //! Growth: the other bits of the scheme are refused.
 
 use super::COLUMN_SAMPLES_MAX;
-use crate::storage::disk::{ByteReader, ByteWriter, Malformed, low_byte, unzigzag, zigzag};
+use super::bits::{BitWriter, packed_bytes, unpack};
+use super::huffman::{self, Code, SYMBOLS_MAX};
+use crate::storage::disk::{ByteReader, ByteWriter, Malformed, low_byte, zigzag};
 
-const ORDER_MASK: u8 = 0b0011;
-const ZIGZAG: u8 = 0b0100;
-const ZSTD: u8 = 0b1000;
+const ORDER_MASK: u8 = 0b011;
+const SYMBOLS: u8 = 0b100;
+const PATCHES: u8 = 0x80;
 
-/// A column smaller than this does not repay an entropy stage.
-const ZSTD_BYTES_MIN: usize = 96;
+/// So many residuals, spread over the column, say where the middle is.
+const PROBES: usize = 15;
 
-/// Level 6 is where the size of our columns stops falling; see docs/decisions/0010.
-const ZSTD_LEVEL: i32 = 6;
+/// Up to this part (one in so many) of the smallest and of the largest residuals may be taken as strays.
+const STRAYS_PART: usize = 32;
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// Bit-packing: for what will be written again.
     Fast,
-    /// Also an entropy stage where it pays: for what stays.
+    /// Also symbols by how often they occur, where it pays: for what stays.
     Small,
 }
 
 /// Appends a column of integers.
 pub(super) fn encode(integers: &[i64], effort: Effort, out: &mut ByteWriter) {
-    let plan = [0, 1, 2].into_iter().filter_map(|order| Plan::of(integers, order)).min_by_key(|p| p.cost_bits);
-    let Some(plan) = plan else { return out.u8(ZIGZAG) };
-    if effort == Effort::Small && plan.cost_bits / 8 > ZSTD_BYTES_MIN {
-        let packed = encode_zstd(integers, plan.order);
-        if packed.len() * 8 + 16 < plan.cost_bits {
-            return out.raw(&packed);
-        }
+    let Some((order, residuals)) = best_order(integers) else { return out.u8(0) };
+    let mut sorted = residuals.clone();
+    sorted.sort_unstable();
+    let ranges = ranges(&sorted);
+    let mut best = ranges.iter().filter_map(|r| Plan::packed(&residuals, *r)).min_by_key(|p| p.cost_bits);
+    if effort == Effort::Small {
+        let symbols = ranges.iter().filter_map(|r| Plan::symbols(&sorted, *r));
+        best = best.into_iter().chain(symbols).min_by_key(|p| p.cost_bits);
     }
-    plan.encode(out);
+    let Some(plan) = best else { return out.u8(0) };
+    out.u8(low_byte(order as u64) | if plan.code.is_some() { SYMBOLS } else { 0 });
+    if let (true, Some(first)) = (order > 0, integers.first()) {
+        out.signed_varint(*first);
+    }
+    if let (2, [first, second, ..]) = (order, integers) {
+        out.signed_varint(second.wrapping_sub(*first));
+    }
+    plan.encode(&residuals, out);
 }
 
 /// Reads a column of so many integers.
@@ -73,17 +74,62 @@ pub(super) fn decode(r: &mut ByteReader<'_>, count: usize) -> Result<Vec<i64>, M
     if count == 0 {
         return Ok(Vec::new());
     }
-    if scheme & !(ORDER_MASK | ZIGZAG | ZSTD) != 0 || order > 2 || order > count || count > COLUMN_SAMPLES_MAX {
+    if scheme & !(ORDER_MASK | SYMBOLS) != 0 || order > 2 || order > count || count > COLUMN_SAMPLES_MAX {
         return Err(r.malformed("unknown scheme of a column"));
     }
-    let heads = (0..order).map(|_| r.signed_varint()).collect::<Result<Vec<_>, _>>()?;
-    let residuals = if scheme & ZSTD != 0 {
-        decode_zstd(r, count - order)?
+    let mut integers = vec![0; count];
+    let (heads, residuals) = integers.split_at_mut(order);
+    for head in heads {
+        *head = r.signed_varint()?;
+    }
+    decode_residuals(r, scheme & SYMBOLS != 0, residuals)?;
+    for skipped in (0..order).rev() {
+        let mut sum = 0_i64;
+        for integer in integers.iter_mut().skip(skipped) {
+            sum = sum.wrapping_add(*integer);
+            *integer = sum;
+        }
+    }
+    Ok(integers)
+}
+
+fn decode_residuals(r: &mut ByteReader<'_>, has_symbols: bool, residuals: &mut [i64]) -> Result<(), Malformed> {
+    let reference = r.signed_varint()?;
+    let byte = r.u8()?;
+    let width = u32::from(byte & !PATCHES);
+    if width > 64 {
+        return Err(r.malformed("width over 64 bits"));
+    }
+    let mut patches = Vec::new();
+    if byte & PATCHES != 0 {
+        let count = r.count(2)?.min(residuals.len());
+        patches.reserve(count);
+        let mut next = 0_usize;
+        for _ in 0..count {
+            let at = usize::try_from(r.varint()?).ok().and_then(|gap| gap.checked_add(next));
+            let at = at.filter(|at| *at < residuals.len()).ok_or_else(|| r.malformed("patch behind the column"))?;
+            patches.push((at, r.signed_varint()?));
+            next = at + 1;
+        }
+    }
+    let packed = r.raw(packed_bytes(residuals.len(), width))?;
+    if width > 0 || !has_symbols {
+        unpack(packed, width, residuals, |residual, low| *residual = low.cast_signed().wrapping_add(reference));
     } else {
-        let reference = if scheme & ZIGZAG != 0 { None } else { Some(r.signed_varint()?) };
-        decode_packed(r, count - order, reference)?
-    };
-    Ok(integrate(&heads, residuals))
+        residuals.fill(reference);
+    }
+    if has_symbols {
+        huffman::decode(r, residuals, |residual, symbol| {
+            let high = symbol.checked_shl(width).unwrap_or(0).cast_signed();
+            *residual = residual.wrapping_add(high);
+        })?;
+    }
+    for (at, value) in patches {
+        if let Some(residual) = residuals.get_mut(at) {
+            *residual = reference.wrapping_add(value);
+        }
+    }
+    Ok(())
 }
 
 /// Appends timestamps: their number, then the column.
@@ -103,211 +149,179 @@ pub(crate) fn decode_times(bytes: &[u8]) -> Result<Vec<i64>, Malformed> {
     if rising { Ok(times) } else { Err(r.malformed("times do not rise")) }
 }
 
-/// One way to write a column, and what it costs.
+/// Returns the order whose residuals lie closest together, and those; `None` if there are no integers.
+fn best_order(integers: &[i64]) -> Option<(usize, Vec<i64>)> {
+    let mut best = (spread(integers)?, 0, integers.to_vec());
+    let mut residuals = differences(integers);
+    for order in 1..=2 {
+        let Some(spread) = spread(&residuals) else { break };
+        let next = differences(&residuals);
+        // A head costs about three bytes.
+        let cost = spread + order * 24;
+        if cost < best.0 {
+            best = (cost, order, residuals);
+        }
+        residuals = next;
+    }
+    Some((best.1, best.2))
+}
+
+fn differences(integers: &[i64]) -> Vec<i64> {
+    integers.iter().zip(integers.iter().skip(1)).map(|(a, b)| b.wrapping_sub(*a)).collect()
+}
+
+/// Estimates what residuals take in bits: how far each is from the middle. `None` if there are none.
+fn spread(residuals: &[i64]) -> Option<usize> {
+    let step = residuals.len().div_ceil(PROBES).max(1);
+    let mut probes = [0; PROBES];
+    let mut count = 0;
+    for (probe, residual) in probes.iter_mut().zip(residuals.iter().step_by(step)) {
+        *probe = *residual;
+        count += 1;
+    }
+    let probes = probes.get_mut(..count)?;
+    probes.sort_unstable();
+    let middle = *probes.get(count / 2)?;
+    Some(residuals.iter().map(|r| 64 - zigzag(r.wrapping_sub(middle)).leading_zeros() as usize).sum())
+}
+
+/// Where most residuals lie, both ends included; others become patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    low: i64,
+    high: i64,
+}
+
+/// Returns the ranges worth a try: all residuals, all but strays, and the middle one alone.
+fn ranges(sorted: &[i64]) -> Vec<Range> {
+    let last = sorted.len().saturating_sub(1);
+    let at = |i: usize| sorted.get(i).copied().unwrap_or(0);
+    let whole = Range { low: at(0), high: at(last) };
+    let strays = sorted.len() / STRAYS_PART;
+    let (low, high) = (at(strays), at(last - strays));
+    // What lies nearby is no stray.
+    let near = high.saturating_sub(low) / 2;
+    let most = Range {
+        low: at(sorted.partition_point(|r| *r < low.saturating_sub(near))),
+        high: at(sorted.partition_point(|r| *r <= high.saturating_add(near)) - usize::from(!sorted.is_empty())),
+    };
+    let middle = at(sorted.len() / 2);
+    let mut ranges = vec![whole];
+    if most != whole {
+        ranges.push(most);
+    }
+    if middle != whole.low && middle != most.low {
+        ranges.push(Range { low: middle, high: most.high });
+    }
+    ranges
+}
+
+/// One way to write residuals, and what it costs.
+#[derive(Debug)]
 struct Plan {
-    order: usize,
-    heads: Vec<i64>,
-    residuals: Vec<u64>,
-    reference: Option<i64>,
+    range: Range,
     width: u32,
+    code: Option<Code>,
     cost_bits: usize,
 }
 
 impl Plan {
-    /// Returns the cheaper of zigzag and reference for this order; `None` if there are too few integers.
-    fn of(integers: &[i64], order: usize) -> Option<Plan> {
-        if integers.len() < order || integers.is_empty() {
-            return None;
+    /// Packs what lies above the lower end of the range, with the best width; all else become patches.
+    fn packed(residuals: &[i64], range: Range) -> Option<Plan> {
+        let mut by_width = [0_usize; 65];
+        // `wider` is how many residuals become patches, `patch_bits` what these take.
+        let (mut wider, mut patch_bits) = (0, 0);
+        for residual in residuals {
+            let above = residual.wrapping_sub(range.low);
+            if *residual < range.low {
+                wider += 1;
+                patch_bits += 8 + varint_bits(above);
+            } else {
+                *by_width.get_mut(64 - above.cast_unsigned().leading_zeros() as usize)? += 1;
+            }
         }
-        let (heads, residuals) = differentiate(integers, order);
-        let lowest = residuals.iter().copied().min().unwrap_or(0);
-        let signed = best_width(residuals.iter().map(|r| zigzag(*r)));
-        let above = best_width(residuals.iter().map(|r| r.wrapping_sub(lowest).cast_unsigned()));
-        let reference_bits = 8 * varint_bytes(zigzag(lowest));
-        let by_reference = above.1 + reference_bits < signed.1;
-        let heads_bits: usize = heads.iter().map(|h| 8 * varint_bytes(zigzag(*h))).sum();
-        let ((width, body_bits), reference) =
-            if by_reference { ((above.0, above.1 + reference_bits), Some(lowest)) } else { (signed, None) };
-        let residuals = residuals
-            .into_iter()
-            .map(|r| reference.map_or_else(|| zigzag(r), |low| r.wrapping_sub(low).cast_unsigned()))
-            .collect();
-        Some(Plan { order, heads, residuals, reference, width, cost_bits: 24 + heads_bits + body_bits })
+        let count = residuals.len();
+        let mut best = (64, count * 64);
+        patch_bits += if wider > 0 { 8 } else { 0 };
+        // Walks down from the widest.
+        for (width, n) in (0_u32..65).zip(by_width).rev() {
+            let bits = count * width as usize + patch_bits;
+            if bits <= best.1 {
+                best = (width, bits);
+            }
+            patch_bits += if wider == 0 && n > 0 { 8 } else { 0 };
+            wider += n;
+            // A gap of a byte, and a varint of a bit more than the width.
+            patch_bits += n * 8 * (1 + (width as usize + 1).div_ceil(7));
+        }
+        Some(Plan { range, width: best.0, code: None, cost_bits: 8 + varint_bits(range.low) + best.1 })
     }
 
-    fn encode(&self, out: &mut ByteWriter) {
-        let zigzag_bit = if self.reference.is_none() { ZIGZAG } else { 0 };
-        out.u8(low_byte(self.order as u64) | zigzag_bit);
-        self.heads.iter().for_each(|h| out.signed_varint(*h));
-        if let Some(reference) = self.reference {
-            out.signed_varint(reference);
+    /// Packs low bits and writes what is above them as symbols; what lies outside of the range becomes patches.
+    fn symbols(sorted: &[i64], range: Range) -> Option<Plan> {
+        let span = range.high.wrapping_sub(range.low).cast_unsigned();
+        let start = sorted.partition_point(|r| *r < range.low);
+        let end = sorted.partition_point(|r| *r <= range.high);
+        let within = sorted.get(start..end)?;
+        let first = (64 - span.leading_zeros()).saturating_sub(SYMBOLS_MAX.trailing_zeros());
+        let mut counts = [0_u32; SYMBOLS_MAX];
+        for residual in within {
+            let symbol = residual.wrapping_sub(range.low).cast_unsigned() >> first;
+            *usize::try_from(symbol).ok().and_then(|s| counts.get_mut(s))? += 1;
         }
-        out.u8(low_byte(u64::from(self.width)));
-        let above = |r: u64| r.checked_shr(self.width).unwrap_or(0);
-        let patches: Vec<(usize, u64)> =
-            self.residuals.iter().map(|r| above(*r)).enumerate().filter(|(_, high)| *high > 0).collect();
-        out.varint(patches.len() as u64);
-        let mut next = 0;
-        for (at, high) in patches {
-            out.varint((at - next) as u64);
-            out.varint(high);
-            next = at + 1;
+        let mut used = usize::try_from(span >> first).ok()? + 1;
+        let strays = sorted.len() - within.len();
+        // Too rough for a bound, but strays are few: a gap and a varint of half the width of an integer.
+        let fixed = 8 + varint_bits(range.low) + if strays > 0 { 8 + strays * 40 } else { 0 };
+        let mut best: Option<Plan> = None;
+        for width in first..64 {
+            let Some(code) = counts.get(..used).and_then(Code::of) else { break };
+            let cost_bits = fixed + code.cost_bits + sorted.len() * width as usize;
+            if best.as_ref().is_some_and(|b| b.cost_bits <= cost_bits) {
+                break;
+            }
+            best = Some(Plan { range, width, code: Some(code), cost_bits });
+            // Half as many symbols, each twice as wide.
+            used = used.div_ceil(2);
+            for i in 0..SYMBOLS_MAX {
+                let pair = counts.get(2 * i..2 * i + 2).map_or(0, |pair| pair.iter().sum());
+                *counts.get_mut(i)? = pair;
+            }
         }
-        pack(&self.residuals, self.width, out);
+        best
+    }
+
+    fn encode(&self, residuals: &[i64], out: &mut ByteWriter) {
+        out.signed_varint(self.range.low);
+        let above = |residual: i64| residual.wrapping_sub(self.range.low).cast_unsigned();
+        let is_patch = |residual: i64| match self.code {
+            None => above(residual).checked_shr(self.width).unwrap_or(0) > 0,
+            Some(_) => residual < self.range.low || residual > self.range.high,
+        };
+        let patches = residuals.iter().filter(|r| is_patch(**r)).count();
+        out.u8(low_byte(u64::from(self.width)) | if patches > 0 { PATCHES } else { 0 });
+        if patches > 0 {
+            out.varint(patches as u64);
+            let mut next = 0;
+            for (at, residual) in residuals.iter().enumerate().filter(|(_, r)| is_patch(**r)) {
+                out.varint((at - next) as u64);
+                out.signed_varint(residual.wrapping_sub(self.range.low));
+                next = at + 1;
+            }
+        }
+        if let Some(mask) = u64::MAX.checked_shr(64 - self.width) {
+            let mut bits = BitWriter::new(out);
+            residuals.iter().for_each(|r| bits.put(above(*r) & mask, self.width));
+            bits.end();
+        }
+        if let Some(code) = &self.code {
+            let cheapest = code.cheapest();
+            let symbol = |r: &i64| if is_patch(*r) { cheapest } else { above(*r) >> self.width };
+            code.encode(residuals.iter().map(symbol), out);
+        }
     }
 }
 
-/// Returns the first integers and the differences of the rest.
-fn differentiate(integers: &[i64], order: usize) -> (Vec<i64>, Vec<i64>) {
-    let mut heads = Vec::with_capacity(order);
-    let mut residuals = integers.to_vec();
-    for _ in 0..order {
-        heads.extend(residuals.first());
-        residuals = residuals.iter().zip(residuals.iter().skip(1)).map(|(a, b)| b.wrapping_sub(*a)).collect();
-    }
-    (heads, residuals)
-}
-
-/// Undoes [`differentiate`].
-fn integrate(heads: &[i64], residuals: Vec<i64>) -> Vec<i64> {
-    let mut integers = residuals;
-    for head in heads.iter().rev() {
-        let mut sum = *head;
-        let mut whole = Vec::with_capacity(integers.len() + 1);
-        whole.push(sum);
-        for difference in integers {
-            sum = sum.wrapping_add(difference);
-            whole.push(sum);
-        }
-        integers = whole;
-    }
-    integers
-}
-
-/// Returns the width that makes packed residuals and patches smallest, and their bits.
-fn best_width(residuals: impl Iterator<Item = u64>) -> (u32, usize) {
-    let mut by_width = [0_usize; 65];
-    let mut count = 0;
-    for residual in residuals {
-        if let Some(n) = by_width.get_mut((64 - residual.leading_zeros()) as usize) {
-            *n += 1;
-        }
-        count += 1;
-    }
-    let mut best = (64, count * 64);
-    // Walks down from the widest: `wider` is how many residuals need more, `high_bits` what their patches take.
-    let (mut wider, mut patch_bits) = (0, 0);
-    for (width, n) in (0_u8..65).map(u32::from).zip(by_width).rev() {
-        let bits = count * width as usize + patch_bits;
-        if bits <= best.1 {
-            best = (width, bits);
-        }
-        wider += n;
-        // A patch is a gap and at least one byte of high bits; each further seven bits a byte more, on average.
-        patch_bits += n * 16 + wider;
-    }
-    best
-}
-
-fn varint_bytes(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn pack(residuals: &[u64], width: u32, out: &mut ByteWriter) {
-    if width == 0 {
-        return;
-    }
-    let mask = u64::MAX >> (64 - width);
-    let (mut pending, mut bits) = (0_u128, 0);
-    for residual in residuals {
-        pending |= u128::from(residual & mask) << bits;
-        bits += width;
-        if bits >= 64 {
-            #[expect(clippy::cast_possible_truncation, reason = "the lowest 64 bits are what is wanted")]
-            out.u64(pending as u64);
-            pending >>= 64;
-            bits -= 64;
-        }
-    }
-    let rest = pending.to_le_bytes();
-    out.raw(rest.get(..bits.div_ceil(8) as usize).unwrap_or_default());
-}
-
-fn decode_packed(r: &mut ByteReader<'_>, count: usize, reference: Option<i64>) -> Result<Vec<i64>, Malformed> {
-    let width = u32::from(r.u8()?);
-    if width > 64 {
-        return Err(r.malformed("width over 64 bits"));
-    }
-    let patch_count = r.count(2)?;
-    let mut patches = Vec::with_capacity(patch_count);
-    let mut next = 0;
-    for _ in 0..patch_count {
-        let at = usize::try_from(r.varint()?).ok().and_then(|gap| gap.checked_add(next)).filter(|at| *at < count);
-        let at = at.ok_or_else(|| r.malformed("patch behind the column"))?;
-        patches.push((at, r.varint()?));
-        next = at + 1;
-    }
-    let packed = r.raw((count * width as usize).div_ceil(8))?;
-    let mut residuals = unpack(packed, count, width);
-    for (at, high) in patches {
-        if let Some(residual) = residuals.get_mut(at) {
-            *residual |= high.checked_shl(width).unwrap_or(0);
-        }
-    }
-    Ok(match reference {
-        None => residuals.into_iter().map(unzigzag).collect(),
-        Some(low) => residuals.into_iter().map(|u| u.cast_signed().wrapping_add(low)).collect(),
-    })
-}
-
-fn unpack(packed: &[u8], count: usize, width: u32) -> Vec<u64> {
-    if width == 0 {
-        return vec![0; count];
-    }
-    let mask = u64::MAX >> (64 - width);
-    let mut words = packed.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        u64::from_le_bytes(word)
-    });
-    let (mut pending, mut bits) = (0_u128, 0);
-    let mut residuals = Vec::with_capacity(count);
-    for _ in 0..count {
-        if bits < width {
-            pending |= u128::from(words.next().unwrap_or(0)) << bits;
-            bits += 64;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the lowest 64 bits are what is wanted")]
-        residuals.push(pending as u64 & mask);
-        pending >>= width;
-        bits -= width;
-    }
-    residuals
-}
-
-fn encode_zstd(integers: &[i64], order: usize) -> Vec<u8> {
-    let (heads, residuals) = differentiate(integers, order);
-    let mut plain = ByteWriter::default();
-    residuals.iter().for_each(|r| plain.signed_varint(*r));
-    let mut out = ByteWriter::default();
-    out.u8(low_byte(order as u64) | ZIGZAG | ZSTD);
-    heads.iter().for_each(|h| out.signed_varint(*h));
-    out.varint(plain.len() as u64);
-    // Compression fails only for lack of memory; then packing is taken.
-    match zstd::bulk::compress(plain.as_slice(), ZSTD_LEVEL) {
-        Ok(packed) => out.raw(&packed),
-        Err(_) => return vec![0; integers.len() * 10],
-    }
-    out.into_bytes()
-}
-
-fn decode_zstd(r: &mut ByteReader<'_>, count: usize) -> Result<Vec<i64>, Malformed> {
-    let length = usize::try_from(r.varint()?).ok().filter(|n| *n <= count * 10);
-    let length = length.ok_or_else(|| r.malformed("varints longer than they can be"))?;
-    let packed = r.raw(r.rest().len())?;
-    let plain = zstd::bulk::decompress(packed, length).map_err(|_| r.malformed("not a zstd frame"))?;
-    let mut plain = ByteReader::new(&plain);
-    let residuals = (0..count).map(|_| plain.signed_varint()).collect::<Result<Vec<_>, _>>()?;
-    plain.end()?;
-    Ok(residuals)
+fn varint_bits(value: i64) -> usize {
+    (64 - (zigzag(value) | 1).leading_zeros() as usize).div_ceil(7) * 8
 }

@@ -1,114 +1,171 @@
 //! # Format
 //!
-//! A column of doubles, exact to the bit. Version 1 (of the file it stands in), little-endian.
+//! A column of doubles, exact to the bit. Version 2 (of the file it stands in), little-endian. How many there
+//! are is known from outside, or stands before it as a varint, at most 65 536.
 //!
-//! | field      | bytes                  | meaning                                                         |
-//! |------------|------------------------|-----------------------------------------------------------------|
-//! | count      | varint                 | how many values, at most 65 536                                 |
-//! | kind       | 1                      | 0: the doubles' bits as integers; 1 + e: decimals, e = 0 to 15  |
-//! | divisor    | varint                 | only decimals: what all integers were divided by, at least 1    |
-//! | exceptions | varint                 | only decimals: how many values stand for themselves             |
-//! | exception  | varint + 8 each        | values since the exception before; the double's bits            |
-//! | integers   | rest                   | a column of integers (`integers.rs`)                            |
+//! | field      | bytes           | meaning                                                                  |
+//! |------------|-----------------|--------------------------------------------------------------------------|
+//! | kind       | 1               | bits 0-4: 0: doubles as integers of the same order; 1 + e: decimals, e = 0 to 15; bit 5: divisor; bit 6: exceptions |
+//! | divisor    | varint          | only with bit 5: what all integers were divided by                       |
+//! | exceptions | varint          | only with bit 6: how many values stand for themselves                    |
+//! | exception  | varint + 8 each | values since the exception before; the double's bits                     |
+//! | integers   | rest            | a column of integers (`integers.rs`)                                     |
 //!
-//! A decimal is `integer × divisor / 10^e`, correctly rounded. NaNs with whatever payload (the staleness
-//! marker is one), infinities and -0.0 are exceptions; in their place the integer before is repeated.
+//! A decimal is `integer × divisor / 10^e`, correctly rounded. What has no such form (NaNs with whatever
+//! payload, of which the staleness marker is one, infinities, -0.0, a stray double) is an exception; in its
+//! place the integer before is repeated. Doubles as integers are their bits, those below the sign turned
+//! round for negative ones: so neighbours among doubles are neighbours among integers.
 //!
 //! Damage: found by the checksum of the file; what does not decode all the same is an error, never a panic.
-//! Growth: kinds above 16 are refused.
+//! Growth: other kinds are refused.
 
 use super::COLUMN_SAMPLES_MAX;
 use super::decimal::{EXPONENT_MAX, exponent, scale, unscale};
 use super::integers::{self, Effort};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
 
-const KIND_BITS: u8 = 0;
-const KIND_DECIMAL: u8 = 1;
+const KIND_MASK: u8 = 0x1f;
+const KIND_DOUBLES: u8 = 0;
+const KIND_DECIMALS: u8 = 1;
+const DIVISOR: u8 = 0x20;
+const EXCEPTIONS: u8 = 0x40;
 
-/// Appends a column of values.
+/// With more than this part (one in so many) without a decimal form, all are written as doubles.
+const EXCEPTIONS_PART: usize = 8;
+
+/// Appends a column of values and before it their number.
 pub(crate) fn encode_values(values: &[f64], effort: Effort, out: &mut ByteWriter) {
-    assert!(values.len() <= COLUMN_SAMPLES_MAX, "bug: column of {} values", values.len());
     out.varint(values.len() as u64);
-    let Some((exponent, mut scaled)) = to_decimals(values) else {
-        out.u8(KIND_BITS);
-        let bits: Vec<i64> = values.iter().map(|v| v.to_bits().cast_signed()).collect();
-        return integers::encode(&bits, effort, out);
-    };
-    let divisor = scaled.iter().fold(0, |d, i| if d == 1 { 1 } else { gcd(d, i.unsigned_abs()) }).max(1);
-    if divisor > 1 {
-        scaled.iter_mut().for_each(|i| *i /= divisor.cast_signed());
-    }
-    out.u8(KIND_DECIMAL + exponent);
-    out.varint(divisor);
-    let exceptions: Vec<(usize, f64)> = values.iter().copied().enumerate().filter(|(_, v)| is_special(*v)).collect();
-    out.varint(exceptions.len() as u64);
-    let mut next = 0;
-    for (at, value) in exceptions {
-        out.varint((at - next) as u64);
-        out.u64(value.to_bits());
-        next = at + 1;
-    }
-    integers::encode(&scaled, effort, out);
+    encode_bare_values(values, effort, out);
 }
 
-/// Reads a column of values.
+/// Reads what [`encode_values`] wrote.
 pub(crate) fn decode_values(bytes: &[u8]) -> Result<Vec<f64>, Malformed> {
     let mut r = ByteReader::new(bytes);
     let count = r.count(0)?;
-    if count > COLUMN_SAMPLES_MAX {
-        return Err(r.malformed("column too long"));
-    }
-    let kind = r.u8()?;
-    if kind == KIND_BITS {
-        let bits = integers::decode(&mut r, count)?;
-        r.end()?;
-        return Ok(bits.into_iter().map(|b| f64::from_bits(b.cast_unsigned())).collect());
-    }
-    let exponent = kind - KIND_DECIMAL;
-    if exponent > EXPONENT_MAX {
-        return Err(r.malformed("unknown kind of a column"));
-    }
-    let divisor = r.varint()?.cast_signed();
-    let exception_count = r.count(9)?;
-    let mut exceptions = Vec::with_capacity(exception_count);
-    let mut next = 0;
-    for _ in 0..exception_count {
-        let at = usize::try_from(r.varint()?).ok().and_then(|gap| gap.checked_add(next)).filter(|at| *at < count);
-        let at = at.ok_or_else(|| r.malformed("exception behind the column"))?;
-        exceptions.push((at, f64::from_bits(r.u64()?)));
-        next = at + 1;
-    }
-    let scaled = integers::decode(&mut r, count)?;
-    r.end()?;
-    let mut values: Vec<f64> = scaled.into_iter().map(|i| unscale(i.wrapping_mul(divisor), exponent)).collect();
-    for (at, value) in exceptions {
-        if let Some(place) = values.get_mut(at) {
-            *place = value;
-        }
-    }
+    let mut values = Vec::new();
+    decode_bare_values(r.rest(), count, &mut values)?;
     Ok(values)
 }
 
-/// Returns the values as integers under one exponent, exceptions filled; `None` if a value does not scale.
-fn to_decimals(values: &[f64]) -> Option<(u8, Vec<i64>)> {
-    let mut shared = 0;
-    for value in values.iter().filter(|v| !is_special(**v)) {
-        if scale(*value, shared).is_none() {
-            shared = exponent(*value, shared)?;
+/// Appends a column of values, at most 65 536.
+pub(crate) fn encode_bare_values(values: &[f64], effort: Effort, out: &mut ByteWriter) {
+    assert!(values.len() <= COLUMN_SAMPLES_MAX, "bug: column of {} values", values.len());
+    let Some(Decimals { exponent, mut integers, exceptions }) = Decimals::of(values) else {
+        out.u8(KIND_DOUBLES);
+        let ordered: Vec<i64> = values.iter().map(|v| ordered(v.to_bits().cast_signed())).collect();
+        return integers::encode(&ordered, effort, out);
+    };
+    let divisor = integers.iter().fold(0, |d, i| if d == 1 { 1 } else { gcd(d, i.unsigned_abs()) }).max(1);
+    let has = |flag: u8, is_there: bool| if is_there { flag } else { 0 };
+    out.u8((KIND_DECIMALS + exponent) | has(DIVISOR, divisor > 1) | has(EXCEPTIONS, !exceptions.is_empty()));
+    if divisor > 1 {
+        integers.iter_mut().for_each(|i| *i /= divisor.cast_signed());
+        out.varint(divisor);
+    }
+    if !exceptions.is_empty() {
+        out.varint(exceptions.len() as u64);
+        let mut next = 0;
+        for (at, bits) in exceptions {
+            out.varint((at - next) as u64);
+            out.u64(bits);
+            next = at + 1;
         }
     }
-    let mut last = 0;
-    let scaled = values.iter().map(|value| {
-        if !is_special(*value) {
-            last = scale(*value, shared)?;
+    integers::encode(&integers, effort, out);
+}
+
+/// Reads what [`encode_bare_values`] wrote, behind what `values` has already; on an error that stays as it was.
+pub(crate) fn decode_bare_values(bytes: &[u8], count: usize, values: &mut Vec<f64>) -> Result<(), Malformed> {
+    let mut r = ByteReader::new(bytes);
+    if count > COLUMN_SAMPLES_MAX {
+        return Err(r.malformed("column too long"));
+    }
+    let byte = r.u8()?;
+    let kind = byte & KIND_MASK;
+    if byte & !(KIND_MASK | DIVISOR | EXCEPTIONS) != 0 || kind > KIND_DECIMALS + EXPONENT_MAX {
+        return Err(r.malformed("unknown kind of a column"));
+    }
+    let divisor = if byte & DIVISOR != 0 { r.varint()?.cast_signed() } else { 1 };
+    let mut exceptions = Vec::new();
+    if byte & EXCEPTIONS != 0 {
+        let exception_count = r.count(9)?.min(count);
+        exceptions.reserve(exception_count);
+        let mut next = 0;
+        for _ in 0..exception_count {
+            let at = usize::try_from(r.varint()?).ok().and_then(|gap| gap.checked_add(next)).filter(|at| *at < count);
+            let at = at.ok_or_else(|| r.malformed("exception behind the column"))?;
+            exceptions.push((at, f64::from_bits(r.u64()?)));
+            next = at + 1;
         }
-        Some(last)
-    });
-    scaled.collect::<Option<Vec<i64>>>().map(|integers| (shared, integers))
+    }
+    let integers = integers::decode(&mut r, count)?;
+    r.end()?;
+    let start = values.len();
+    if kind == KIND_DOUBLES {
+        values.extend(integers.into_iter().map(|i| f64::from_bits(ordered(i).cast_unsigned())));
+    } else {
+        let exponent = kind - KIND_DECIMALS;
+        match (divisor, exponent) {
+            (1, 0) => values.extend(integers.into_iter().map(|i| i as f64)),
+            _ => values.extend(integers.into_iter().map(|i| unscale(i.wrapping_mul(divisor), exponent))),
+        }
+    }
+    for (at, value) in exceptions {
+        if let Some(place) = values.get_mut(start + at) {
+            *place = value;
+        }
+    }
+    Ok(())
+}
+
+/// Values as integers under one exponent.
+struct Decimals {
+    exponent: u8,
+    /// As many as values; in place of an exception stands the one before.
+    integers: Vec<i64>,
+    /// Places and bits of the values that have no decimal form.
+    exceptions: Vec<(usize, u64)>,
+}
+
+impl Decimals {
+    /// Returns `None` if too many values have no decimal form.
+    fn of(values: &[f64]) -> Option<Decimals> {
+        let odd_max = values.len() / EXCEPTIONS_PART;
+        let (mut shared, mut odd) = (0, 0);
+        for value in values.iter().filter(|v| !is_special(**v)) {
+            if scale(*value, shared).is_some() {
+                continue;
+            }
+            match exponent(*value, shared) {
+                Some(larger) => shared = larger,
+                None => odd += 1,
+            }
+            if odd > odd_max {
+                return None;
+            }
+        }
+        let (mut last, mut exceptions) = (0, Vec::new());
+        let mut integers = Vec::with_capacity(values.len());
+        for value in values {
+            match scale(*value, shared) {
+                Some(integer) => last = integer,
+                None => exceptions.push((integers.len(), value.to_bits())),
+            }
+            integers.push(last);
+        }
+        let special = values.iter().filter(|v| is_special(**v)).count();
+        (exceptions.len() <= special + odd_max).then_some(Decimals { exponent: shared, integers, exceptions })
+    }
 }
 
 fn is_special(value: f64) -> bool {
     !value.is_finite() || (value == 0.0 && value.is_sign_negative())
+}
+
+/// Maps the bits of doubles to integers in the same order, and back.
+fn ordered(bits: i64) -> i64 {
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
 fn gcd(mut a: u64, mut b: u64) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::info;
 
-use super::plan::{DAY_MS, Plan};
+use super::plan::Plan;
 use crate::storage::disk::{self, Corruption};
 use crate::storage::tsdb::block::{Block, BlockWriter, Origin};
 use crate::storage::tsdb::column::Effort;
@@ -62,10 +62,8 @@ impl Shared {
             }
         }
         let number = self.next_number(&[]);
-        let is_day = plan.window.end.as_millis() - plan.window.start.as_millis() >= DAY_MS;
-        let effort = if is_day { Effort::Small } else { Effort::Fast };
         let folder = stored.folder.join(files::BLOCKS);
-        let mut writer = BlockWriter::begin(stored.disk.clone(), &folder, number, effort)?;
+        let mut writer = BlockWriter::begin(stored.disk.clone(), &folder, number, Effort::Small)?;
         let mut merged = Merged::new(sources, i64::MIN, i64::MAX);
         for (labels, window) in merged.by_ref() {
             let done = if self.is_closed.load(Ordering::Relaxed) {
