@@ -269,8 +269,13 @@ impl Inner {
     fn used_bytes(&self) -> u64 {
         // What nobody names any more is free, as after the last close.
         let mut stack = vec![ROOT];
+        let mut seen = BTreeSet::new();
         let mut sum = 0;
         while let Some(id) = stack.pop() {
+            // A file may have several names.
+            if !seen.insert(id) {
+                continue;
+            }
             match self.inodes.get(&id) {
                 Some(Inode::File { current, .. }) => sum += current.len() as u64,
                 Some(Inode::Folder { current, .. }) => stack.extend(current.values()),

@@ -74,6 +74,13 @@ impl Window {
         part(start, end).unwrap_or_default()
     }
 
+    /// Returns the samples outside `[min, max]`.
+    pub(crate) fn without(&self, min: i64, max: i64) -> Window {
+        let kept = self.times.iter().zip(&self.values).filter(|(t, _)| !(min..=max).contains(*t));
+        let (times, values) = kept.unzip();
+        Window { times, values }
+    }
+
     /// Keeps the samples in `[min, max]`.
     pub(crate) fn restrict(&mut self, min: i64, max: i64) {
         if self.range().is_some_and(|(first, last)| min <= first && last <= max) {

@@ -10,27 +10,45 @@ use tracing::{info, warn};
 use super::block::{Block, BlockWriter, Origin};
 use super::chunk::{Chunk, Window};
 use super::column::Effort;
-use super::compact::window_of;
 use super::db::{Shared, Stored};
+use super::due::{days_together, window_of};
+use super::head::{Arrived, Parts, Series};
 use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old};
 use super::{Error, Result, files};
 use crate::model::{Labels, TimeRange, Timestamp};
 
-/// So many series are looked at under one lock.
+/// So many series are looked at under one lock: well under a millisecond.
 const SLICE: usize = 256;
 
+/// Series by labels, as a block has them; one label set may stand there twice.
+pub(super) type SeriesList = Vec<(Labels, u32)>;
+
+/// What a cut begins with.
+#[derive(Debug)]
+struct Begun {
+    /// The first WAL segment that holds nothing of what is cut.
+    wal_number: u64,
+    series: SeriesList,
+    /// What the head held of the windows concerned.
+    held: Vec<(i64, Arrived)>,
+    /// Days that become one block at once.
+    days: BTreeSet<i64>,
+}
+
 impl Shared {
-    /// Writes all samples before `cutoff` to blocks and drops them from head and WAL. Samples stay readable
-    /// throughout. On failure all stays as it was.
-    pub(super) fn cut(&self, cutoff: i64) -> Result<()> {
+    /// Writes all samples in `range` to blocks and drops them from head and WAL. Samples stay readable
+    /// throughout. On failure all stays as it was. Cost: writes what it cuts, and the rest of the head, once.
+    pub(super) fn cut(&self, range: TimeRange) -> Result<()> {
         let Some(stored) = &self.stored else { return Ok(()) };
         let started = self.clock.elapsed();
-        let (wal_number, series) = self.begin_cut(stored);
-        let windows = self.detach(&series, cutoff);
-        match self.write_blocks(stored, &series, &windows) {
+        let begun = self.begin_cut(stored, range);
+        let windows = self.detach(&begun, range);
+        let detached = |series: &Series, min, max| series.detached(min, max);
+        match self.write_blocks(stored, &stored.folder, &begun.series, &windows, &detached) {
             Ok(blocks) => {
                 let count = blocks.len();
                 self.publish(blocks);
+                self.forget(&begun);
                 self.instruments.cuts.with(&["ok"]).inc();
                 let took = self.clock.elapsed().saturating_sub(started);
                 self.instruments.cut_seconds.observe_duration(took);
@@ -42,60 +60,67 @@ impl Shared {
                 return Err(error);
             }
         }
-        self.checkpoint(stored, wal_number)
+        self.checkpoint(stored, begun.wal_number)
     }
 
-    /// Rotates the WAL and lists the series that there are, sorted by labels.
-    fn begin_cut(&self, stored: &Stored) -> (u64, Vec<(Labels, u32)>) {
+    /// Rotates the WAL and lists what there is.
+    fn begin_cut(&self, stored: &Stored, range: TimeRange) -> Begun {
         let mut state = self.write();
         state.head.begin_cut();
-        let number = stored.wal.rotate();
-        let mut series: Vec<(Labels, u32)> = state.head.iter().map(|(r, _)| (state.head.labels(r), r)).collect();
+        let wal_number = stored.wal.rotate();
+        let (mut held, _) = state.head.arrivals.windows();
         drop(state);
-        series.sort_unstable();
-        (number, series)
+        // A window that is cut in part counts as whole until it is cut whole.
+        held.retain(|(start, _)| range.contains(Timestamp::from_millis(*start)));
+        let days = days_together(&held, self.clock.now().as_millis());
+        Begun { wal_number, series: self.series_list(), held, days }
     }
 
-    /// Puts samples before `cutoff` aside; returns the windows that they lie in.
-    fn detach(&self, series: &[(Labels, u32)], cutoff: i64) -> BTreeSet<(i64, i64)> {
-        let now = self.clock.now().as_millis();
+    /// Lists the series of the head by labels.
+    pub(super) fn series_list(&self) -> SeriesList {
+        let slots: Vec<u32> = self.read().head.iter().map(|(slot, _)| slot).collect();
+        let mut series = SeriesList::with_capacity(slots.len());
+        for slice in slots.chunks(SLICE) {
+            let state = self.read();
+            series.extend(slice.iter().map(|slot| (state.head.labels(*slot), *slot)));
+        }
+        series.sort_unstable();
+        series
+    }
+
+    /// Puts samples in `range` aside; returns the windows that they lie in.
+    fn detach(&self, begun: &Begun, range: TimeRange) -> BTreeSet<(i64, i64)> {
+        let (min, max) = (range.start.as_millis(), range.end.as_millis().saturating_sub(1));
         let mut windows = BTreeSet::new();
-        let mut add = |time: i64| {
-            let window = window_of(time, now);
-            windows.insert((window.start.as_millis(), window.end.as_millis()));
-            window
-        };
-        for slice in series.chunks(SLICE) {
+        for slice in begun.series.chunks(SLICE) {
             let mut state = self.write();
             for (_, reference) in slice {
-                let Some((min, max)) = state.head.detach(*reference, cutoff) else { continue };
-                let detached = state.head.get(*reference).map(|s| s.detached(min, max)).unwrap_or_default();
-                for chunk in detached {
-                    // Mostly a chunk lies in one window, or in two neighbours.
-                    let first = add(chunk.min);
-                    if first.contains(Timestamp::from_millis(chunk.max)) {
-                        continue;
-                    }
-                    chunk.window().unwrap_or_default().times.into_iter().for_each(|time| {
-                        add(time);
-                    });
+                let Some((first, last)) = state.head.detach(*reference, min, max) else { continue };
+                let one = window_of(first, &begun.days);
+                if one.contains(Timestamp::from_millis(last)) {
+                    windows.insert((one.start.as_millis(), one.end.as_millis()));
+                } else if let Some(series) = state.head.get(*reference) {
+                    add_windows(&series.detached(first, last), &begun.days, &mut windows);
                 }
             }
         }
         windows
     }
 
-    fn write_blocks(
+    /// Writes a block for each window into `folder`; `read` says what of a series goes in.
+    pub(super) fn write_blocks(
         &self,
         stored: &Stored,
+        folder: &Path,
         series: &[(Labels, u32)],
         windows: &BTreeSet<(i64, i64)>,
+        read: &dyn Fn(&Series, i64, i64) -> Parts,
     ) -> Result<Vec<Arc<Block>>> {
-        let folder = stored.folder.join(files::BLOCKS);
+        let folder = folder.join(files::BLOCKS);
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for (start, end) in windows {
             let window = TimeRange::new(Timestamp::from_millis(*start), Timestamp::from_millis(*end));
-            match self.write_block(stored, &folder, series, window, self.next_number(&blocks)) {
+            match self.write_block(stored, &folder, series, window, self.next_number(&blocks), read) {
                 Ok(block) => blocks.extend(block),
                 Err(error) => {
                     blocks.iter().for_each(|b| b.give_up());
@@ -113,6 +138,7 @@ impl Shared {
         series: &[(Labels, u32)],
         window: TimeRange,
         number: u64,
+        read: &dyn Fn(&Series, i64, i64) -> Parts,
     ) -> Result<Option<Arc<Block>>> {
         let (min, max) = (window.start.as_millis(), window.end.as_millis().saturating_sub(1));
         let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Small)?;
@@ -123,13 +149,13 @@ impl Shared {
                 if self.is_closed.load(Ordering::Relaxed) {
                     return Err(Error::Closed);
                 }
-                let detached: Vec<Vec<Chunk>> = {
+                let parts: Vec<Parts> = {
                     let state = self.read();
-                    let chunks = |r: &u32| state.head.get(*r).map(|s| s.detached(min, max)).unwrap_or_default();
-                    slice.iter().map(|(_, r)| chunks(r)).collect()
+                    let parts = |r: &u32| state.head.get(*r).map(|s| read(s, min, max)).unwrap_or_default();
+                    slice.iter().map(|(_, r)| parts(r)).collect()
                 };
-                for ((labels, _), chunks) in slice.iter().zip(detached) {
-                    let window = join(chunks, min, max);
+                for ((labels, _), parts) in slice.iter().zip(parts) {
+                    let window = parts.window(min, max);
                     match &mut pending {
                         Some((same, whole)) if *same == labels => whole.merge(window),
                         _ => {
@@ -168,12 +194,21 @@ impl Shared {
         state.blocks.iter().chain(also).map(|b| b.meta.number).max().unwrap_or(0) + 1
     }
 
-    /// Shows blocks to readers and forgets what they hold, in one step.
+    /// Shows blocks to readers.
     fn publish(&self, blocks: Vec<Arc<Block>>) {
         let mut state = self.write();
         let mut all: Vec<Arc<Block>> = state.blocks.iter().cloned().chain(blocks).collect();
         all.sort_by_key(|b| b.meta.rank);
         state.blocks = Arc::new(all);
+    }
+
+    /// Forgets what blocks have now. Readers who see a sample in both take it once.
+    fn forget(&self, begun: &Begun) {
+        for slice in begun.series.chunks(SLICE) {
+            self.write().head.forget_detached(slice.iter().map(|(_, reference)| *reference));
+        }
+        let mut state = self.write();
+        state.head.arrivals.forget(&begun.held);
         state.head.finish_cut();
     }
 
@@ -199,6 +234,18 @@ impl Shared {
                 writer.add((reference, labels), logged)?;
             }
         }
+        let bytes = self.finish_checkpoint(writer)?;
+        let removed = stored.wal.remove_before(number)?;
+        self.write().head.forget_ended();
+        info!(bytes, segments_removed = removed, "checkpoint written");
+        if let Err(error) = remove_old(&*stored.disk, &stored.folder, number) {
+            warn!(%error, "cannot remove an old checkpoint; tried again at the next start");
+        }
+        Ok(())
+    }
+
+    /// Adds what is known beside samples, and ends a checkpoint; returns its bytes.
+    pub(super) fn finish_checkpoint(&self, mut writer: CheckpointWriter) -> Result<u64> {
         let (late, metadata) = {
             let state = self.read();
             let metadata = state.head.metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect();
@@ -208,24 +255,25 @@ impl Shared {
         writer.add_logged(&Logged::Metadata(metadata))?;
         let bytes = writer.finish()?;
         self.instruments.written.with(&["checkpoint"]).add(bytes);
-        let removed = stored.wal.remove_before(number)?;
-        self.write().head.forget_ended();
-        info!(bytes, segments_removed = removed, "checkpoint written");
-        if let Err(error) = remove_old(&*stored.disk, &stored.folder, number) {
-            warn!(%error, "cannot remove an old checkpoint; tried again at the next start");
-        }
-        Ok(())
+        Ok(bytes)
     }
 }
 
-/// Returns the samples of chunks in `[min, max]`.
-fn join(mut chunks: Vec<Chunk>, min: i64, max: i64) -> Window {
-    chunks.sort_by_key(|c| c.min);
-    let mut whole = Window::default();
-    for chunk in chunks {
-        let mut window = chunk.window().unwrap_or_default();
-        window.restrict(min, max);
-        whole.merge(window);
+/// Adds the windows that samples lie in. Mostly a chunk lies in one window; if not, its times are read.
+fn add_windows(parts: &Parts, days: &BTreeSet<i64>, windows: &mut BTreeSet<(i64, i64)>) {
+    let mut add = |time: i64| {
+        let window = window_of(time, days);
+        windows.insert((window.start.as_millis(), window.end.as_millis()));
+        window
+    };
+    for chunk in &parts.chunks {
+        if !add(chunk.min).contains(Timestamp::from_millis(chunk.max)) {
+            chunk.window().unwrap_or_default().times.into_iter().for_each(|time| {
+                add(time);
+            });
+        }
     }
-    whole
+    parts.loose.iter().flat_map(|w| &w.times).for_each(|time| {
+        add(*time);
+    });
 }

@@ -211,6 +211,7 @@ impl Db {
         if !sorted.samples.is_empty() {
             sequence = shared.log(&mut state, &mut sorted)?;
             state.head.late.begin_at(shared.clock.now().as_millis());
+            state.head.arrivals.begin_batch(millis(started).cast_unsigned());
             for sample in sorted.samples {
                 match state.head.add(sample, sequence) {
                     Some(Added::InOrder) => outcome.appended += 1,

@@ -131,6 +131,7 @@ fn samples_of_1970_are_taken_and_read_when_retention_allows() {
     }
     let expected = read(&db);
     assert_eq!(expected[&labels("old", "a")].len(), 1000);
+    clock.advance(Duration::from_secs(10));
     db.maintain();
     assert_eq!(read(&db), expected);
     assert!(db.stats().blocks > 0);
@@ -559,5 +560,86 @@ fn the_store_keeps_its_promises_through_random_lives() {
     let count = std::env::var("ANDON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20_u64);
     for seed in first..first + count {
         simulate(seed);
+    }
+}
+
+#[test]
+fn a_backfill_goes_to_blocks_while_it_comes_and_what_is_last_some_seconds_later() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let begin = (START_MS - 11 * HOUR_MS).div_euclid(2 * HOUR_MS) * 2 * HOUR_MS;
+    // Newest window first, each in time order; a live series beside it.
+    let mut model: BTreeMap<i64, u64> = BTreeMap::new();
+    for window in (0..3).rev() {
+        for minute in 0..120 {
+            let mut batch = Batch::default();
+            for i in 0..600 {
+                let time = begin + window * 2 * HOUR_MS + minute * 60_000 + i * 100;
+                batch.push(&labels("old", "a"), at(time), i as f64);
+                model.insert(time, (i as f64).to_bits());
+            }
+            db.append(&batch).unwrap();
+        }
+        append(&db, &labels("up", "a"), &[(clock.now().as_millis(), 1.0)]);
+        clock.advance(Duration::from_secs(1));
+        db.maintain();
+    }
+    let stats = db.stats();
+    assert!((2..=3).contains(&stats.blocks), "{stats:?}");
+    assert!(stats.head_samples < 80_000, "{stats:?}");
+    clock.advance(Duration::from_secs(600));
+    db.maintain();
+    let stats = db.stats();
+    assert_eq!(stats.blocks, 3, "each window once: {stats:?}");
+    assert_eq!(stats.head_samples, 3, "only what is live is in the head");
+    assert_eq!(read(&db)[&labels("old", "a")], model);
+    drop(db);
+    assert_eq!(read(&open(&disk, &clock))[&labels("old", "a")], model);
+}
+
+#[test]
+fn a_snapshot_is_a_store_with_all_that_was_acknowledged() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    append(&db, &labels("up", "a"), &[(START_MS - 50 * HOUR_MS, 1.0), (START_MS - 5 * HOUR_MS, 2.0)]);
+    db.flush().unwrap();
+    append(&db, &labels("up", "a"), &[(START_MS, 3.0), (START_MS - 20 * HOUR_MS, 2.5)]);
+    append(&db, &labels("up", "b"), &[(START_MS, 4.0)]);
+    db.set_metadata("up", Metadata { kind: MetricKind::Gauge, help: "Up.".to_owned(), unit: String::new() });
+    let before = read(&db);
+    let into = Path::new("/data/copies/one");
+    let used = disk.space(Path::new("/")).unwrap().free_bytes;
+    let info = db.snapshot(into).unwrap();
+    assert_eq!((info.blocks, info.samples), (4, 5));
+    assert!(info.written_bytes < info.bytes && used - disk.space(Path::new("/")).unwrap().free_bytes < 2 * info.bytes);
+    assert!(matches!(db.snapshot(into), Err(Error::Exists { .. })));
+    append(&db, &labels("up", "a"), &[(START_MS + 1, 9.0)]);
+    assert_eq!(db.stats().blocks, 2);
+    drop(db);
+    disk.crash();
+    disk.remove_folder(Path::new(FOLDER)).unwrap();
+    let registry = Registry::default();
+    let copy = Db::open_without_threads(config(WalSync::Never), disk.shared(), into, clock, &registry).unwrap();
+    assert_eq!(read(&copy), before);
+    assert_eq!(copy.metadata().len(), 1);
+    assert!(matches!(Db::in_memory().snapshot(into), Err(Error::InMemory)));
+}
+
+#[test]
+fn a_snapshot_that_fails_leaves_nothing() {
+    for n in 1.. {
+        let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+        let db = open(&disk, &clock);
+        append(&db, &labels("up", "a"), &[(START_MS - 5 * HOUR_MS, 2.0)]);
+        db.flush().unwrap();
+        append(&db, &labels("up", "a"), &[(START_MS, 3.0)]);
+        disk.fail_call(n, Fault::Enospc);
+        let made = db.snapshot(Path::new("/data/copy"));
+        disk.mend();
+        assert_eq!(made.is_ok(), disk.exists(Path::new("/data/copy")), "call {n}");
+        assert_eq!(read(&db)[&labels("up", "a")].len(), 2);
+        if made.is_ok() && n > 60 {
+            break;
+        }
     }
 }

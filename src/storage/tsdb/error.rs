@@ -1,5 +1,7 @@
 //! What can fail in the store, and what a caller can do about it.
 
+use std::path::PathBuf;
+
 use crate::storage::disk;
 
 /// Result of a call to the store.
@@ -26,6 +28,15 @@ pub enum Error {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// A snapshot is made in a folder that does not exist yet.
+    #[error("{} exists already", folder.display())]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A store in memory has no files.
+    #[error("storage is in memory only")]
+    InMemory,
     /// The store has been closed: the box is stopping.
     #[error("storage is closed")]
     Closed,

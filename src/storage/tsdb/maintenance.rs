@@ -10,28 +10,30 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::block::BlockMeta;
-use super::compact::{WINDOW_MS, plan};
+use super::compact::plan;
 use super::config::WalSync;
 use super::db::{Db, Shared, millis};
+use super::due::{Facts, SETTLE_MS, due};
 use super::retention::expired;
 use super::{Error, Result};
 use crate::clock::Clock;
+use crate::model::{TimeRange, Timestamp};
 use crate::storage::disk;
 
-/// A window is cut so long after its end: late samples of a slow sender still come into its block.
-pub(super) const SETTLE: Duration = Duration::from_secs(600);
-
 /// How often the thread looks whether there is something to do.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often gauges are worked out: that touches every series.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
+
+/// A day is merged so long after its end: later than its last window is cut.
+const DAY_SETTLE_MS: i64 = 3 * SETTLE_MS;
+
+/// So many cuts are made in one pass at most, then others have their turn.
+const CUTS_MAX: usize = 8;
 
 /// After a failure the disk is left alone so long.
 const PAUSE: Duration = Duration::from_secs(120);
-
-/// With more in the WAL, everything is cut: bounds start time and memory.
-const WAL_BYTES_MAX: u64 = 384 << 20;
-
-/// With more late samples in the head, everything older is cut.
-const LATE_SAMPLES_MAX: u64 = 2_000_000;
 
 /// The last day is kept whatever the size limit says.
 const FLOOR: Duration = Duration::from_secs(24 * 3600);
@@ -73,8 +75,10 @@ impl Stop {
 /// What maintenance remembers from one pass to the next.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// Up to where windows have been cut.
-    cut_until: Option<i64>,
+    /// When the last cut ended, in milliseconds since start.
+    last_cut_ms: Option<u64>,
+    /// When gauges were last worked out, in time since start.
+    shown_at: Option<Duration>,
     /// Wall time less time since start, as last believed.
     clock_offset_ms: i64,
     /// Since when the wall clock has gone differently, in time since start.
@@ -88,7 +92,8 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(clock: &Clock) -> Self {
         Memory {
-            cut_until: None,
+            last_cut_ms: None,
+            shown_at: None,
             clock_offset_ms: clock_offset_ms(clock),
             stepped_at: None,
             paused_until: Duration::ZERO,
@@ -157,7 +162,7 @@ impl Db {
     /// When the disk refuses; everything stays in the head then.
     pub fn flush(&self) -> Result<()> {
         let _alone = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.cut(i64::MAX)
+        self.0.cut(TimeRange::new(Timestamp::MIN, Timestamp::MAX))
     }
 }
 
@@ -203,34 +208,42 @@ impl Shared {
             }
         }
         self.check_indexes(&mut memory);
-        self.show();
+        let elapsed = self.clock.elapsed();
+        if memory.shown_at.is_none_or(|shown| elapsed.saturating_sub(shown) >= SHOW_EVERY) {
+            memory.shown_at = Some(elapsed);
+            self.show();
+        }
     }
 
     fn cut_if_due(&self, memory: &mut Memory, now: i64) -> Result<()> {
-        let settled = now.saturating_sub(millis(SETTLE)).div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
-        let (oldest, late) = {
-            let state = self.read();
-            (state.head.range().map(|r| r.0), state.head.late_samples)
-        };
-        let is_crowded = self.stored.as_ref().is_some_and(|s| s.wal.bytes() > WAL_BYTES_MAX);
-        let cutoff = if is_crowded {
-            i64::MAX
-        } else if memory.cut_until.is_none_or(|until| settled > until) || late > LATE_SAMPLES_MAX {
-            settled
-        } else {
-            return Ok(());
-        };
-        if oldest.is_some_and(|oldest| oldest < cutoff) {
-            self.cut(cutoff)?;
+        for _ in 0..CUTS_MAX {
+            let elapsed_ms = millis(self.clock.elapsed()).cast_unsigned();
+            let (windows, total, late_samples, series) = {
+                let state = self.read();
+                let (windows, total) = state.head.arrivals.windows();
+                (windows, total, state.head.late_samples, state.head.series_count() as u64)
+            };
+            let facts = Facts {
+                windows: &windows,
+                total,
+                late_samples,
+                series,
+                wal_bytes: self.stored.as_ref().map_or(0, |s| s.wal.bytes()),
+                now,
+                elapsed_ms,
+                last_cut_ms: memory.last_cut_ms,
+            };
+            let Some(range) = due(&facts).filter(|_| !self.stop.is_set()) else { break };
+            self.cut(range)?;
+            memory.last_cut_ms = Some(millis(self.clock.elapsed()).cast_unsigned());
         }
-        memory.cut_until = Some(settled);
         Ok(())
     }
 
     fn merge_if_due(&self, now: i64) -> Result<()> {
         while !self.stop.is_set() {
             let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
-            let Some(plan) = plan(&metas, now, millis(SETTLE) * 3) else { break };
+            let Some(plan) = plan(&metas, now, DAY_SETTLE_MS) else { break };
             self.merge(&plan)?;
         }
         Ok(())

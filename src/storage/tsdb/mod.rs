@@ -35,6 +35,7 @@ mod cut;
 mod db;
 #[cfg(test)]
 mod db_test;
+mod due;
 mod error;
 mod files;
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod querier;
 mod repair;
 mod retention;
 mod select;
+mod snapshot;
 mod stats;
 mod wal;
 
@@ -56,4 +58,5 @@ pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIE
 pub use db::Db;
 pub use error::{Error, Result};
 pub use querier::{Querier, SeriesSamples, SeriesSet};
+pub use snapshot::SnapshotInfo;
 pub use stats::{Cardinality, Stats};

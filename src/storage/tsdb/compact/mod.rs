@@ -3,4 +3,4 @@
 mod plan;
 mod run;
 
-pub(crate) use plan::{WINDOW_MS, plan, window_of};
+pub(crate) use plan::{DAY_MS, WINDOW_MS, plan};

@@ -26,17 +26,6 @@ pub(crate) struct Plan {
     pub(crate) window: TimeRange,
 }
 
-/// Returns the window that a sample is cut into: two hours, or the whole day if the day is long over.
-pub(crate) fn window_of(time: i64, now: i64) -> TimeRange {
-    let day = time.div_euclid(DAY_MS).saturating_mul(DAY_MS);
-    let (start, length) = if day.saturating_add(2 * DAY_MS) <= now {
-        (day, DAY_MS)
-    } else {
-        (time.div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS), WINDOW_MS)
-    };
-    TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(start.saturating_add(length)))
-}
-
 /// Returns what to merge next, oldest first; `None` if all is well. A day is merged when it is over by
 /// `settle_ms`.
 pub(crate) fn plan(metas: &[BlockMeta], now: i64, settle_ms: i64) -> Option<Plan> {
@@ -136,17 +125,5 @@ mod tests {
     fn a_crowded_window_is_merged_at_once() {
         check(&[(0, 2, 9), (0, 2, 9), (0, 2, 9), (2, 4, 9)], 3, None);
         check(&[(0, 2, 9), (0, 2, 9), (0, 2, 9), (0, 2, 9)], 3, Some(&[1, 2, 3, 4]));
-    }
-
-    #[test]
-    fn samples_of_days_long_over_go_into_one_block_a_day() {
-        let hours = |time_h: i64, now_h: i64| {
-            let w = window_of(time_h * HOUR, now_h * HOUR);
-            (w.start.as_millis() / HOUR, w.end.as_millis() / HOUR)
-        };
-        assert_eq!(hours(5, 10), (4, 6));
-        assert_eq!(hours(5, 47), (4, 6));
-        assert_eq!(hours(5, 48), (0, 24));
-        assert_eq!(hours(-5, 48), (-24, 0));
     }
 }

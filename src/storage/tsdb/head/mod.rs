@@ -4,6 +4,7 @@
 //! Memory per series: its labels, two entries in maps, its place in the index, up to 64 samples in the clear
 //! (16 bytes each) and the sealed rest (about a byte each; timestamps are shared by series of one scrape).
 
+mod arrivals;
 mod index;
 mod late;
 mod series;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+pub(crate) use self::arrivals::{Arrivals, Arrived};
 use self::index::{Index, Pairs};
 pub(crate) use self::late::Late;
 pub(crate) use self::series::{Added, Parts, Series};
@@ -46,6 +48,7 @@ pub(crate) struct Head {
     ended: Vec<u32>,
     columns: Columns,
     pub(crate) late: Late,
+    pub(crate) arrivals: Arrivals,
     pub(crate) metadata: HashMap<String, Metadata>,
     /// Raised with each cut; series that were not touched since the one before have ended.
     epoch: u32,
@@ -167,6 +170,7 @@ impl Head {
             self.samples += 1;
             self.late_samples += u64::from(added == Added::OutOfOrder);
             self.late.note(sample.time, sequence);
+            self.arrivals.note(sample.time);
         }
         Some(added)
     }
@@ -254,6 +258,8 @@ impl Head {
         let added = series.add_chunk(chunk, |column| columns.share(column)) as u64;
         self.samples += added;
         replayed.samples += added;
+        // Mostly a chunk lies in one window; if not, this is near enough.
+        self.arrivals.note_many(min, added);
     }
 
     /// Keeps what a sender says about a metric name; returns whether that is news.
@@ -296,25 +302,34 @@ impl Head {
         self.epoch += 1;
     }
 
-    /// Puts a series' samples before `cutoff` aside; see [`Series::detach`].
-    pub(crate) fn detach(&mut self, slot: u32, cutoff: i64) -> Option<(i64, i64)> {
+    /// Puts a series' samples in `[min, max]` aside; see [`Series::detach`].
+    pub(crate) fn detach(&mut self, slot: u32, min: i64, max: i64) -> Option<(i64, i64)> {
         let columns = &mut self.columns;
-        self.series.get_mut(slot)?.detach(cutoff, |column| columns.share(column))
+        self.series.get_mut(slot)?.detach(min, max, |column| columns.share(column))
     }
 
-    /// Ends a cut that worked: forgets what blocks have now, and series that have ended.
-    pub(crate) fn finish_cut(&mut self) {
-        for series in self.series.values_mut() {
+    /// Forgets what blocks have now of these series, and those of them that have ended: nothing is left, and
+    /// nothing came since the cut began. To be called for all series, some at a time.
+    pub(crate) fn forget_detached(&mut self, slots: impl Iterator<Item = u32>) {
+        let mut gone = Vec::new();
+        for slot in slots {
+            let Some(series) = self.series.get_mut(slot) else { continue };
             self.samples = self.samples.saturating_sub(series.forget_detached());
+            if series.is_empty() && series.touched < self.epoch {
+                gone.push(slot);
+            }
         }
-        self.late_samples = 0;
-        let epoch = self.epoch;
-        let has_ended = |s: &Series| s.is_empty() && s.touched < epoch;
-        let gone: Vec<u32> = self.iter().filter(|(_, s)| has_ended(s)).map(|(slot, _)| slot).collect();
         let gone: Vec<(u32, Pairs)> =
             gone.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect();
-        self.index.remove(&gone);
+        if !gone.is_empty() {
+            self.index.remove(&gone);
+        }
         self.ended.extend(gone.iter().map(|(slot, _)| *slot));
+    }
+
+    /// Ends a cut that worked, after all was forgotten that it took.
+    pub(crate) fn finish_cut(&mut self) {
+        self.late_samples = 0;
         self.columns.clean();
     }
 

@@ -165,43 +165,49 @@ impl Series {
         }
     }
 
-    /// Puts all samples before `cutoff` aside to be written to blocks; they are still read. Returns those of
-    /// them whose range they are in: first and last time, or `None`.
-    pub(crate) fn detach(&mut self, cutoff: i64, mut share: impl FnMut(Vec<u8>) -> Arc<[u8]>) -> Option<(i64, i64)> {
-        let (first, _) = self.range()?;
-        if first >= cutoff {
+    /// Puts all samples in `[min, max]` aside to be written to blocks; they are still read. Returns first and
+    /// last time of what it put aside, if anything.
+    pub(crate) fn detach(
+        &mut self,
+        min: i64,
+        max: i64,
+        mut share: impl FnMut(Vec<u8>) -> Arc<[u8]>,
+    ) -> Option<(i64, i64)> {
+        let reaches = |(first, last): (i64, i64)| first <= max && last >= min;
+        if !self.range().is_some_and(reaches) {
             return None;
         }
         let mut cutting = Vec::new();
         let mut kept = Vec::new();
         for chunk in std::mem::take(&mut self.sealed) {
-            if chunk.max < cutoff {
-                cutting.push(chunk);
-            } else if chunk.min >= cutoff {
+            if !chunk.overlaps(min, max) {
                 kept.push(chunk);
+            } else if min <= chunk.min && chunk.max <= max {
+                cutting.push(chunk);
             } else {
                 let window = chunk.window().unwrap_or_default();
-                cutting.extend(Chunk::seal(&window.slice(i64::MIN, cutoff - 1), &mut share));
-                kept.extend(Chunk::seal(&window.slice(cutoff, i64::MAX), &mut share));
+                cutting.extend(Chunk::seal(&window.slice(min, max), &mut share));
+                kept.extend(Chunk::seal(&window.without(min, max), &mut share));
             }
         }
         self.sealed = kept;
         let late = self.aside.as_deref_mut().map(|a| &mut a.late);
         for window in [Some(&mut self.open), late].into_iter().flatten() {
-            if window.overlaps(i64::MIN, cutoff - 1) {
-                cutting.extend(Chunk::seal(&window.slice(i64::MIN, cutoff - 1), &mut share));
-                *window = window.slice(cutoff, i64::MAX);
+            if window.overlaps(min, max) {
+                cutting.extend(Chunk::seal(&window.slice(min, max), &mut share));
+                *window = window.without(min, max);
             }
         }
-        let range = cutting.iter().map(|c| (c.min, c.max)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let range = cutting.iter().map(|c| (c.min, c.max)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
         self.aside.get_or_insert_default().cutting.extend(cutting);
-        range
+        Some(range)
     }
 
-    /// Returns the samples in `[min, max]` that are being written to a block.
-    pub(crate) fn detached(&self, min: i64, max: i64) -> Vec<Chunk> {
+    /// Returns the parts that are being written to a block and reach into `[min, max]`.
+    pub(crate) fn detached(&self, min: i64, max: i64) -> Parts {
         let cutting = self.aside.as_deref().map(|a| &a.cutting);
-        cutting.into_iter().flatten().filter(|c| c.overlaps(min, max)).cloned().collect()
+        let chunks = cutting.into_iter().flatten().filter(|c| c.overlaps(min, max)).cloned().collect();
+        Parts { chunks, loose: Vec::new() }
     }
 
     /// Forgets what was put aside: a block has it. Returns how many samples that were.

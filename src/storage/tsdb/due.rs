@@ -1,0 +1,263 @@
+//! What of the head is cut into blocks, and when. Pure.
+//!
+//! A window of two hours is *over* when the clock has left it for a while, and *settled* when nothing more
+//! comes into it: for some seconds, or while other windows received an eighth of what it holds. So a live box
+//! cuts every two hours; a backfill at full speed goes to blocks window by window, whatever their order; and
+//! what was sent last is in blocks some seconds later. As a cut writes anew what stays in the head, it must
+//! be worth it: what is cut is not much less than what stays, and little cuts are rare.
+//!
+//! Whatever comes, the head is bounded in samples, late samples (which are in the clear for a while) and bytes
+//! of its WAL.
+
+use std::collections::BTreeSet;
+
+use super::compact::{DAY_MS, WINDOW_MS};
+use super::head::Arrived;
+use crate::model::{TimeRange, Timestamp};
+
+/// A window is over so long after its end: late samples of a slow sender still come into its block.
+pub(super) const SETTLE_MS: i64 = 600_000;
+
+/// A window that nothing came into for so long is settled.
+const QUIET_MS: u64 = 5_000;
+
+/// A window is settled, too, when since its last sample others received this part of what it holds.
+const PASSED_PART: u64 = 8;
+
+/// ... and at least so many.
+const PASSED_MIN: u64 = 50_000;
+
+/// A cut takes at least this part of what stays in the head and is written anew.
+const WORTH_PART: u64 = 4;
+
+/// With fewer samples, in all or for each series of the head, a cut comes at the earliest
+/// [`LITTLE_EVERY_MS`] after the one before: files and index would weigh more than they.
+const LITTLE: u64 = 50_000;
+
+/// See [`LITTLE`].
+const LITTLE_PER_SERIES: u64 = 10;
+
+/// See [`LITTLE`].
+const LITTLE_EVERY_MS: u64 = 600_000;
+
+/// After so long all that is over is cut, settled or not, worth it or not: the WAL does not grow old.
+const OVERDUE_MS: u64 = 2 * 3_600_000;
+
+/// With more samples in the head all is cut that is over, and if that is not much, everything: about a byte
+/// each in memory, so that a box of 6 600 samples a second still fills its two hours.
+const SAMPLES_MAX: u64 = 48_000_000;
+
+/// The same for late samples: up to sixteen bytes each.
+const LATE_SAMPLES_MAX: u64 = 4_000_000;
+
+/// The same for the WAL: bounds the time of a start.
+const WAL_BYTES_MAX: u64 = 384 << 20;
+
+/// A day that is over and of which no more is cut becomes one block at once: late data in many small blocks
+/// would be mostly index.
+const TOGETHER_MAX: u64 = 4_000_000;
+
+/// What the decision is made by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    /// By start, rising.
+    pub(super) windows: &'a [(i64, Arrived)],
+    /// Samples ever taken.
+    pub(super) total: u64,
+    pub(super) late_samples: u64,
+    /// Series in the head.
+    pub(super) series: u64,
+    pub(super) wal_bytes: u64,
+    /// Wall time.
+    pub(super) now: i64,
+    /// Time since the start of the process.
+    pub(super) elapsed_ms: u64,
+    /// When the last cut ended, if there was one.
+    pub(super) last_cut_ms: Option<u64>,
+}
+
+/// Returns the times to cut next, if any.
+pub(super) fn due(facts: &Facts<'_>) -> Option<TimeRange> {
+    let held = before(facts, i64::MAX);
+    if held == 0 {
+        return None;
+    }
+    let over = facts.now.saturating_sub(SETTLE_MS);
+    let windows_over = over.div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
+    if held > SAMPLES_MAX || facts.late_samples > LATE_SAMPLES_MAX || facts.wal_bytes > WAL_BYTES_MAX {
+        // Whole windows if that helps; everything only if nothing less does.
+        let helps = |cutoff: &i64| before(facts, *cutoff) >= held / 2;
+        return Some(up_to([windows_over, over].into_iter().find(helps).unwrap_or(i64::MAX)));
+    }
+    let since_ms = facts.last_cut_ms.map(|last| facts.elapsed_ms.saturating_sub(last));
+    let little = LITTLE.max(facts.series.saturating_mul(LITTLE_PER_SERIES));
+    let is_worth_it = |samples: u64| {
+        samples.saturating_mul(WORTH_PART) >= held - samples
+            && (samples >= little || since_ms.is_none_or(|since| since >= LITTLE_EVERY_MS))
+    };
+    let run = settled_runs(facts).into_iter().max_by_key(|(_, samples)| *samples);
+    if let Some((run, _)) = run.filter(|(_, samples)| is_worth_it(*samples)) {
+        return Some(run);
+    }
+    let is_overdue = since_ms.unwrap_or(facts.elapsed_ms) >= OVERDUE_MS;
+    (is_overdue && before(facts, windows_over) > 0).then(|| up_to(windows_over))
+}
+
+fn up_to(end: i64) -> TimeRange {
+    TimeRange::new(Timestamp::MIN, Timestamp::from_millis(end))
+}
+
+/// Returns how many samples windows hold that begin before `cutoff`.
+fn before(facts: &Facts<'_>, cutoff: i64) -> u64 {
+    facts.windows.iter().filter(|(start, _)| *start < cutoff).map(|(_, w)| w.samples).sum()
+}
+
+/// Returns stretches of windows that are over and settled, with their samples; no other window that holds
+/// samples lies inside of one.
+fn settled_runs(facts: &Facts<'_>) -> Vec<(TimeRange, u64)> {
+    let mut runs: Vec<(TimeRange, u64)> = Vec::new();
+    let mut is_open = false;
+    for (start, window) in facts.windows {
+        let end = start.saturating_add(WINDOW_MS);
+        if !is_settled(facts, end, window) {
+            is_open = false;
+            continue;
+        }
+        let (start, end) = (Timestamp::from_millis(*start), Timestamp::from_millis(end));
+        match runs.last_mut().filter(|_| is_open) {
+            Some((range, samples)) => {
+                range.end = end;
+                *samples += window.samples;
+            }
+            None => runs.push((TimeRange::new(start, end), window.samples)),
+        }
+        is_open = true;
+    }
+    runs
+}
+
+fn is_settled(facts: &Facts<'_>, end: i64, window: &Arrived) -> bool {
+    let passed = facts.total.saturating_sub(window.last_total);
+    let is_quiet = facts.elapsed_ms.saturating_sub(window.last_ms) >= QUIET_MS;
+    let is_passed = passed >= PASSED_MIN && passed.saturating_mul(PASSED_PART) >= window.samples;
+    facts.now.saturating_sub(end) >= SETTLE_MS && (is_quiet || is_passed)
+}
+
+/// Returns the days that are over and of which little is cut, so that it becomes one block each.
+pub(super) fn days_together(windows: &[(i64, Arrived)], now: i64) -> BTreeSet<i64> {
+    let mut days: BTreeSet<i64> = windows.iter().map(|(start, _)| start.div_euclid(DAY_MS)).collect();
+    days.retain(|day| {
+        let of_day = windows.iter().filter(|(start, _)| start.div_euclid(DAY_MS) == *day);
+        let samples: u64 = of_day.map(|(_, w)| w.samples).sum();
+        (day + 1).saturating_mul(DAY_MS).saturating_add(SETTLE_MS) <= now && samples <= TOGETHER_MAX
+    });
+    days
+}
+
+/// Returns the window that a sample is cut into: two hours, or the whole day for some days.
+pub(super) fn window_of(time: i64, days: &BTreeSet<i64>) -> TimeRange {
+    let length = if days.contains(&time.div_euclid(DAY_MS)) { DAY_MS } else { WINDOW_MS };
+    let start = time.div_euclid(length).saturating_mul(length);
+    TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(start.saturating_add(length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const NOW: i64 = 100 * WINDOW_MS + 10 * MINUTE;
+
+    /// Windows as (windows before the current one, samples, seconds since the last, samples since the last).
+    #[track_caller]
+    fn check(windows: &[(i64, u64, u64, u64)], last_cut_s_ago: Option<u64>, expected: Option<(i64, i64)>) {
+        check_at(NOW, (0, 0), windows, last_cut_s_ago, expected);
+    }
+
+    #[track_caller]
+    fn check_at(
+        now: i64,
+        (late_samples, wal_bytes): (u64, u64),
+        windows: &[(i64, u64, u64, u64)],
+        last_cut_s_ago: Option<u64>,
+        expected: Option<(i64, i64)>,
+    ) {
+        let (elapsed_ms, total) = (if last_cut_s_ago.is_some() { 100_000_000 } else { 60_000 }, 1 << 40);
+        let held = |(back, samples, quiet_s, passed): &(i64, u64, u64, u64)| {
+            let arrived =
+                Arrived { samples: *samples, last_ms: elapsed_ms - quiet_s * 1000, last_total: total - passed };
+            ((100 - back) * WINDOW_MS, arrived)
+        };
+        let windows: Vec<_> = windows.iter().map(held).collect();
+        let last_cut_ms = last_cut_s_ago.map(|s| elapsed_ms - s * 1000);
+        let facts =
+            Facts { windows: &windows, total, late_samples, series: 5000, wal_bytes, now, elapsed_ms, last_cut_ms };
+        let found = due(&facts).map(|r| (r.start.as_millis(), r.end.as_millis()));
+        let in_windows = |t: i64| if t == i64::MIN || t == i64::MAX { t } else { 100 - t.div_euclid(WINDOW_MS) };
+        assert_eq!(found.map(|(a, b)| (in_windows(a), in_windows(b))), expected);
+    }
+
+    #[test]
+    fn a_live_box_cuts_when_a_window_is_over_and_settled() {
+        let live = [(1, 24_000_000, 600, 2_000_000), (0, 2_000_000, 0, 0)];
+        check(&live, Some(7200), Some((1, 0)));
+        check(&live, Some(60), Some((1, 0)));
+        check_at(NOW - 1, (0, 0), &live, Some(7000), None);
+        // Somebody still sends late samples: not before an eighth as many have come for others.
+        check(&[(1, 24_000_000, 1, 100), (0, 2_000_000, 0, 0)], Some(7000), None);
+        check(&[(1, 24_000_000, 1, 3_000_000), (0, 3_000_000, 0, 0)], Some(7000), Some((1, 0)));
+        check(&[(1, 24_000_000, 1, 100), (0, 2_000_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
+    }
+
+    #[test]
+    fn a_backfill_is_cut_window_by_window_in_any_order() {
+        check(&[(9, 24_000_000, 1, 2_900_000), (8, 2_900_000, 0, 0)], None, None);
+        check(&[(9, 24_000_000, 2, 3_000_000), (8, 3_000_000, 0, 0)], None, Some((9, 8)));
+        check(&[(9, 3_000_000, 0, 0), (8, 24_000_000, 2, 3_000_000)], Some(3), Some((8, 7)));
+        // Two senders: the one that is slow does not hold up the other.
+        check(&[(9, 10_000, 0, 0), (8, 9_000_000, 6, 0), (7, 1_000_000, 0, 0)], Some(3), Some((8, 7)));
+    }
+
+    #[test]
+    fn a_quiet_box_has_everything_old_in_blocks_and_little_cuts_are_rare() {
+        check(&[(9, 1000, 5, 0), (8, 500, 5, 0), (0, 2000, 0, 0)], None, Some((9, 7)));
+        check(&[(9, 1000, 4, 0), (8, 500, 4, 0), (0, 2000, 0, 0)], None, None);
+        check(&[(9, 49_999, 5, 0), (0, 2000, 0, 0)], Some(599), None);
+        check(&[(9, 49_999, 5, 0), (0, 2000, 0, 0)], Some(600), Some((9, 8)));
+        check(&[(9, 50_000, 5, 0), (0, 2000, 0, 0)], Some(0), Some((9, 8)));
+    }
+
+    #[test]
+    fn a_few_late_samples_wait_for_the_live_windows_cut() {
+        check(&[(9, 1_000_000, 5, 0), (0, 5_000_000, 0, 0)], Some(1200), None);
+        check(&[(9, 1_250_000, 5, 0), (0, 5_000_000, 0, 0)], Some(1200), Some((9, 8)));
+        check(&[(9, 10, 5, 0), (0, 5_000_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
+        check(&[(0, 5_000_000, 0, 0)], Some(7200), None);
+        check(&[], Some(7200), None);
+    }
+
+    #[test]
+    fn little_of_a_day_that_is_over_becomes_one_block() {
+        let held = |start, samples| (start, Arrived { samples, ..Arrived::default() });
+        let windows = [held(0, TOGETHER_MAX), held(DAY_MS, TOGETHER_MAX), held(DAY_MS + WINDOW_MS, 1)];
+        assert_eq!(days_together(&windows, DAY_MS + SETTLE_MS - 1), BTreeSet::new());
+        assert_eq!(days_together(&windows, DAY_MS + SETTLE_MS), BTreeSet::from([0]));
+        assert_eq!(days_together(&windows, 9 * DAY_MS), BTreeSet::from([0]));
+        let days = BTreeSet::from([0]);
+        let window = |time| (window_of(time, &days).start.as_millis(), window_of(time, &days).end.as_millis());
+        assert_eq!(window(DAY_MS - 1), (0, DAY_MS));
+        assert_eq!(window(DAY_MS), (DAY_MS, DAY_MS + WINDOW_MS));
+        assert_eq!(window(-1), (-WINDOW_MS, 0));
+    }
+
+    #[test]
+    fn the_head_is_bounded_in_samples_late_samples_and_wal() {
+        let mixed = [(2, 20_000_000, 0, 0), (1, 20_000_000, 0, 0), (0, 8_000_000, 0, 0)];
+        check(&mixed, Some(1), None);
+        check_at(NOW, (LATE_SAMPLES_MAX + 1, 0), &mixed, Some(1), Some((i64::MIN, 0)));
+        check_at(NOW, (0, WAL_BYTES_MAX + 1), &mixed, Some(1), Some((i64::MIN, 0)));
+        let busy = [(1, 1_000_000, 0, 0), (0, 48_000_000, 0, 0)];
+        check_at(NOW + 90 * MINUTE, (0, 0), &busy, Some(1), Some((i64::MIN, 0)));
+        check(&[(-1, SAMPLES_MAX + 1, 0, 0)], Some(1), Some((i64::MIN, i64::MAX)));
+    }
+}
