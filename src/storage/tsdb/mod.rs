@@ -51,6 +51,8 @@ mod retention;
 mod select;
 mod snapshot;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod wal;
 
 pub use batch::{AppendOutcome, Batch, SeriesRef};
