@@ -431,6 +431,12 @@ impl Reader<'_> {
                 self.damage(path, 0, bytes.len() as u64, "segment of a newer version");
                 return None;
             }
+            // Torn at its beginning, or emptied by something else: cannot be told apart, so it is told.
+            Err(_) if bytes.is_empty() => {
+                self.damage(path, 0, 0, "segment is empty");
+                let _ = self.disk.remove_file(path);
+                0
+            }
             Err(_) if is_newest && record::find(&bytes, 0).is_none() => 0,
             Err(e) => {
                 let good = record::find(&bytes, 0).unwrap_or(bytes.len());

@@ -120,7 +120,7 @@ impl Shared {
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for (start, end) in windows {
             let window = TimeRange::new(Timestamp::from_millis(*start), Timestamp::from_millis(*end));
-            match self.write_block(stored, &folder, series, window, self.next_number(&blocks), read) {
+            match self.write_block(stored, &folder, series, window, self.next_number(), read) {
                 Ok(block) => blocks.extend(block),
                 Err(error) => {
                     blocks.iter().for_each(|b| b.give_up());
@@ -188,10 +188,9 @@ impl Shared {
         Ok(Some(Arc::new(Block::open(&stored.disk, &folder)?)))
     }
 
-    /// Returns a number that no block has.
-    pub(super) fn next_number(&self, also: &[Arc<Block>]) -> u64 {
-        let state = self.read();
-        state.blocks.iter().chain(also).map(|b| b.meta.number).max().unwrap_or(0) + 1
+    /// Returns a number that no block has or had: one that was given up may still have readers, and its folder.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_block.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Shows blocks to readers.

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) synced_at_ms: AtomicU64,
     /// About how much memory the head takes, as last worked out.
     pub(super) head_bytes: AtomicU64,
+    /// The number of the next block.
+    pub(super) next_block: AtomicU64,
     damages: Mutex<VecDeque<String>>,
 }
 
@@ -267,6 +269,7 @@ impl Db {
 
 impl Shared {
     fn new(config: Config, clock: Clock, registry: &Registry, state: State, stored: Option<Stored>) -> Self {
+        let next_block = state.blocks.iter().map(|b| b.meta.number).max().unwrap_or(0) + 1;
         Shared {
             retention_ms: AtomicI64::new(millis(config.retention)),
             config,
@@ -282,6 +285,7 @@ impl Shared {
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),
             head_bytes: AtomicU64::new(0),
+            next_block: AtomicU64::new(next_block),
             damages: Mutex::default(),
         }
     }

@@ -61,7 +61,7 @@ impl Shared {
                 Err(other) => return Err(other.into()),
             }
         }
-        let number = self.next_number(&[]);
+        let number = self.next_number();
         let folder = stored.folder.join(files::BLOCKS);
         let mut writer = BlockWriter::begin(stored.disk.clone(), &folder, number, Effort::Small)?;
         let mut merged = Merged::new(sources, i64::MIN, i64::MAX);

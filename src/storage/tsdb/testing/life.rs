@@ -127,7 +127,7 @@ impl Life {
 
     /// Lives all of it.
     pub(super) fn live(mut self) {
-        let steps = 60 + self.random.below(140);
+        let steps = 40 + self.random.below(100);
         for step in 0..steps {
             self.step = step;
             self.take_step();
@@ -240,7 +240,9 @@ impl Life {
             2 => now + ago(&mut self.random, 700_000),
             3 => self.oldest() + ago(&mut self.random, 3) - 1,
             // The border of a window.
-            4 => (now - ago(&mut self.random, 9) * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS - 1 + ago(&mut self.random, 2),
+            4 => {
+                (now - ago(&mut self.random, 9) * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS - 1 + ago(&mut self.random, 2)
+            }
             _ => now - ago(&mut self.random, 20),
         }
     }
@@ -369,7 +371,11 @@ impl Life {
         self.tell(|| format!("maintain, company: {with_company}"));
         self.model.kept_from = self.model.kept_from.max(self.oldest());
         let db = self.db();
-        if with_company { self.beside(|db| db.maintain()) } else { db.maintain() }
+        if with_company {
+            self.beside(|db| db.maintain())
+        } else {
+            db.maintain()
+        }
         if self.random.is_one_in(3) {
             self.check("after maintenance");
         }
@@ -378,7 +384,11 @@ impl Life {
     fn flush(&mut self) {
         self.tell(|| "flush".to_owned());
         let company = self.random.is_one_in(2);
-        if company { self.beside(|db| drop(db.flush())) } else { drop(self.db().flush()) }
+        if company {
+            self.beside(|db| drop(db.flush()))
+        } else {
+            drop(self.db().flush())
+        }
         self.check("after a flush");
     }
 
@@ -545,16 +555,14 @@ impl Life {
     }
 
     pub(super) fn power_cut(&mut self) {
-        self.tell(|| format!("power cut; before: {:?}", self.disk.files(Path::new("/data"))));
+        self.tell(|| "power cut".to_owned());
         self.disk.crash();
-        self.tell(|| format!("after: {:?}", self.disk.files(Path::new("/data"))));
         self.held = None;
         self.db = None;
         self.sync_failed = false;
         self.open();
         let found = read_all(&self.db()).unwrap();
-        let lasting =
-            if self.config.wal_sync == WalSync::Never { Points::new() } else { self.model.lasting.clone() };
+        let lasting = if self.config.wal_sync == WalSync::Never { Points::new() } else { self.model.lasting.clone() };
         self.model.check(&found, &lasting, &self.model.acknowledged, &self.place("after a power cut"));
         self.model.restart_with(&found);
     }

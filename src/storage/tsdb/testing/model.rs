@@ -1,5 +1,6 @@
 //! What the store must hold: a plain map.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Labels;
@@ -14,6 +15,8 @@ pub(super) struct Model {
     pub(super) acknowledged: Points,
     /// What a power cut must leave.
     pub(super) lasting: Points,
+    /// What was acknowledged since the last sync.
+    fresh: Vec<(Labels, i64, u64)>,
     /// All values that were ever acknowledged: the first of a time may be retired before another.
     sent: BTreeMap<Labels, BTreeMap<i64, BTreeSet<u64>>>,
     /// What was sent and refused by a failing disk: it may be there, it need not.
@@ -31,7 +34,10 @@ impl Model {
 
     pub(super) fn acknowledge(&mut self, series: &Labels, time: i64, bits: u64) {
         self.sent.entry(series.clone()).or_default().entry(time).or_default().insert(bits);
-        self.acknowledged.entry(series.clone()).or_default().entry(time).or_insert(bits);
+        if let Entry::Vacant(place) = self.acknowledged.entry(series.clone()).or_default().entry(time) {
+            place.insert(bits);
+            self.fresh.push((series.clone(), time, bits));
+        }
     }
 
     pub(super) fn refuse(&mut self, series: &Labels, time: i64, bits: u64) {
@@ -40,10 +46,9 @@ impl Model {
 
     /// All that is acknowledged is safe from now on, but for what only seemed to be written.
     pub(super) fn synced(&mut self) {
-        self.lasting.clone_from(&self.acknowledged);
-        for (series, times) in &self.doubtful {
-            if let Some(samples) = self.lasting.get_mut(series) {
-                samples.retain(|time, _| !times.contains(time));
+        for (series, time, bits) in self.fresh.drain(..) {
+            if self.doubtful.get(&series).is_none_or(|times| !times.contains(&time)) {
+                self.lasting.entry(series).or_default().insert(time, bits);
             }
         }
     }
@@ -51,10 +56,8 @@ impl Model {
     /// The process ended after a failed sync: what was not safe may only be in the page cache, and the next
     /// process cannot know.
     pub(super) fn doubt(&mut self) {
-        for (series, samples) in &self.acknowledged {
-            let safe = self.lasting.get(series);
-            let unsafe_times = samples.keys().filter(|t| safe.is_none_or(|s| !s.contains_key(t)));
-            self.doubtful.entry(series.clone()).or_default().extend(unsafe_times);
+        for (series, time, _) in self.fresh.drain(..) {
+            self.doubtful.entry(series).or_default().insert(time);
         }
     }
 
@@ -63,6 +66,15 @@ impl Model {
         self.acknowledged.clone_from(found);
         self.lasting.clone_from(found);
         self.doubtful.clear();
+        self.fresh.clear();
+    }
+
+    /// A value may be lost to damage where another came for the same time later: that one is seen then.
+    pub(super) fn allow_later_values(&mut self) {
+        for (series, times) in &self.sent {
+            let maybe = self.maybe.entry(series.clone()).or_default();
+            times.iter().for_each(|(time, values)| maybe.entry(*time).or_default().extend(values));
+        }
     }
 
     /// Returns what is known of a window of some series.
