@@ -5,6 +5,7 @@
 mod alarms;
 mod api;
 mod architecture;
+mod backup;
 mod browser;
 mod bus;
 mod cli;

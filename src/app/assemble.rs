@@ -93,9 +93,11 @@ pub(super) fn join(
         started_at: clock.now(),
         time_zone: config.time_zone.clone(),
         data_dir: config.storage.folder.display().to_string(),
+        settings_files: config.files.clone(),
     });
     let log_engine = LogEngine::new(logs.clone(), clock.clone());
     AppState {
+        storage: storage.clone(),
         db,
         logs,
         last,

@@ -2,11 +2,14 @@
 //!
 //! Exit codes: 0 for success, 1 for a failure that is told on standard error, 2 for wrong arguments.
 
+mod backup;
 mod check;
 mod demo;
 mod device;
 mod query;
+mod restore;
 mod run;
+mod said;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Ask a running box a question in PromQL.
     Query(query::QueryArgs),
+    /// Write everything a box keeps into one file, while it runs.
+    Backup(backup::BackupArgs),
+    /// Put a backup back into a data folder.
+    Restore(restore::RestoreArgs),
 }
 
 /// Carries out a command and returns the exit code of the process.
@@ -43,6 +50,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Check(args) => check::run(args),
         Command::Query(args) => query::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
     };
     match outcome {
         Ok(code) => code,

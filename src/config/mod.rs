@@ -127,6 +127,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The settings in force as YAML text without secrets, for the page about the box.
     pub text: String,
+    /// The files that the settings came from, for backups: the settings file, and rule files.
+    pub files: Vec<PathBuf>,
 }
 
 /// How own log lines are written.
@@ -195,11 +197,16 @@ pub fn load(source: &Source) -> Result<Config, Error> {
     let read =
         |path: &Path| std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source });
     let default = Path::new(DEFAULT_FILE);
-    match &source.file {
-        Some(path) => Ok(resolve(&read(path)?, path, source)?),
-        None if default.exists() => Ok(resolve(&read(default)?, default, source)?),
-        None => Ok(resolve(DEFAULT_TEXT, Path::new(DEFAULT_NAME), source)?),
-    }
+    let path = match &source.file {
+        Some(path) => path.as_path(),
+        None if default.exists() => default,
+        None => return Ok(resolve(DEFAULT_TEXT, Path::new(DEFAULT_NAME), source)?),
+    };
+    let mut config = resolve(&read(path)?, path, source)?;
+    let rules = config.rules.files.iter().filter(|rules| !rules.path.starts_with("builtin:"));
+    config.files = std::iter::once(path.to_owned()).chain(rules.map(|rules| PathBuf::from(&rules.path))).collect();
+    config.files.iter_mut().for_each(|file| *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone()));
+    Ok(config)
 }
 
 /// Resolves settings from text; `path` names it in messages, and relative paths in it begin at its folder.
@@ -284,6 +291,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         forward,
         warnings: Vec::new(),
         text: String::new(),
+        files: Vec::new(),
     })
 }
 

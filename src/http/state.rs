@@ -1,5 +1,6 @@
 //! The handles that a handler may use.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,6 +17,7 @@ use crate::notify::Notifier;
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
 use crate::rules::Rules;
+use crate::storage::Storage;
 use crate::storage::last::LastKnown;
 use crate::storage::logs::LogStore;
 use crate::storage::state::State;
@@ -25,6 +27,8 @@ use crate::task::Tasks;
 /// Everything a handler may use: one handle per room, each cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState {
+    /// The data folder, for backups.
+    pub storage: Storage,
     /// Metrics.
     pub db: Db,
     /// Log lines.
@@ -80,6 +84,8 @@ pub struct Info {
     pub time_zone: jiff::tz::TimeZone,
     /// The data folder, for the page about the box.
     pub data_dir: String,
+    /// The files that the settings came from at the start, for backups.
+    pub settings_files: Vec<PathBuf>,
 }
 
 /// A wish to read the settings again.

@@ -24,6 +24,15 @@ pub enum Error {
         /// What the disk said.
         source: disk::Error,
     },
+    /// A restore was cut off; what is in the folder is not whole.
+    #[error(
+        "a restore into {} was cut off: run andon restore again (or remove {}/restore.tmp to start from what is there)",
+        folder.display(), folder.display()
+    )]
+    RestoreCutOff {
+        /// The data folder.
+        folder: PathBuf,
+    },
     /// The metric store.
     #[error("cannot open the metric store: {0}")]
     Tsdb(#[from] tsdb::Error),

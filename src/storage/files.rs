@@ -20,3 +20,21 @@ pub(super) const NOTICES: &str = "notify";
 
 /// Space kept back.
 pub(super) const RESERVE: &str = "reserve";
+
+/// Settings and rules, in an archive and where one was restored.
+pub(super) const SETTINGS: &str = "settings";
+
+/// A snapshot, while a backup is made of it.
+pub(super) const SNAPSHOT: &str = "backup.tmp";
+
+/// What is being restored; while it is there, the folder is not whole.
+pub(super) const RESTORING: &str = "restore.tmp";
+
+/// What did not check out.
+pub(super) const QUARANTINE: &str = "quarantine";
+
+/// What of a data folder goes into a backup, sorted.
+pub(super) const KEPT: [&str; 6] = [ALARMS, LOGS, NOTICES, STATE, STATE_WAL, METRICS];
+
+/// What SQLite has not folded into the state yet; in the folder of a box that was not stopped in order.
+pub(super) const STATE_WAL: &str = "state.db-wal";

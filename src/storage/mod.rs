@@ -1,7 +1,8 @@
 //! What is kept: metrics, logs, settings made in the running box, last-known state.
 //!
 //! Four strangers stand on this floor (`tsdb`, `logs`, `state`, `last`); this door opens them in one data
-//! folder with one owner and one size limit.
+//! folder with one owner and one size limit, makes and restores backups of it ([`backup`]), and looks into one
+//! without opening it ([`inspect`]).
 //!
 //! ```text
 //! LOCK                one owner
@@ -11,9 +12,13 @@
 //! last/               last-known values, rebuilt if lost
 //! quarantine/         what did not check out, each with why.txt
 //! reserve             space given up when the disk is full
+//! backup.tmp/         a snapshot, while a backup is made of it
+//! restore.tmp/        what is being restored; no box starts while it is there
 //! ```
 
+pub mod backup;
 pub mod disk;
+pub mod inspect;
 pub mod last;
 pub mod logs;
 pub mod state;
@@ -30,6 +35,7 @@ mod written;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tracing::{info, warn};
 
@@ -37,10 +43,11 @@ pub use config::{Config, RESERVE_BYTES_DEFAULT};
 pub use error::{Error, Result};
 
 use self::budget::{Usage, share};
-use self::disk::{Disk, Lock, OsDisk};
+use self::disk::{ByteReader, Disk, Lock, OsDisk};
 use self::reserve::Reserve;
 use crate::clock::Clock;
 use crate::instrument::Registry;
+use crate::model::Timestamp;
 
 /// The opened stores; cheap to clone. The folder is owned until the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -63,8 +70,13 @@ struct Inner {
     folder: PathBuf,
     size_limit: Option<u64>,
     reserve: Reserve,
+    /// Whether there is a snapshot for a backup; one at a time.
+    has_snapshot: AtomicBool,
     _lock: Lock,
 }
+
+/// Under this key the state has when the last backup was made (8 bytes, ms) and its size (8 bytes).
+const LAST_BACKUP_KEY: &str = "last-backup";
 
 /// A day of logs is deleted at most so often in one go.
 const LOG_DAYS_MAX: usize = 1000;
@@ -79,13 +91,23 @@ impl Storage {
         let folder = config.folder.as_path();
         let disk = written::counted(OsDisk::shared(), folder, registry);
         let lock = own(&*disk, folder)?;
+        if backup::is_cut_off(&*disk, folder) {
+            return Err(Error::RestoreCutOff { folder: folder.to_owned() });
+        }
+        backup::clear(&*disk, folder);
         let reserve = Reserve::new(disk.clone(), folder, config.reserve_bytes);
         reserve.give_up_if_full();
         let db = tsdb::Db::open(config.tsdb, disk.clone(), &folder.join(files::METRICS), clock.clone(), registry)?;
         let logs = logs::LogStore::open(disk.clone(), &folder.join(files::LOGS), config.logs, clock.clone(), registry)?;
         let state = state::State::open(&folder.join(files::STATE), clock.clone(), registry)?;
         let last = last::LastKnown::open(last::Config::at(folder.join(files::LAST)), clock.now(), registry);
-        let inner = Inner { folder: folder.to_owned(), size_limit: config.size_limit, reserve, _lock: lock };
+        let inner = Inner {
+            folder: folder.to_owned(),
+            size_limit: config.size_limit,
+            reserve,
+            has_snapshot: AtomicBool::new(false),
+            _lock: lock,
+        };
         Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
     }
 
@@ -115,6 +137,22 @@ impl Storage {
                 }
             }
         }
+    }
+
+    /// Notes that a backup was made, for people who wonder when that was.
+    pub fn note_backup(&self, made_at: Timestamp, bytes: u64) {
+        let note = [made_at.as_millis().to_le_bytes(), bytes.to_le_bytes()].concat();
+        if let Err(error) = self.state.meta().set(LAST_BACKUP_KEY, &note) {
+            warn!(%error, "cannot note when a backup was made");
+        }
+    }
+
+    /// Returns when the last backup of this box was made, and its bytes.
+    #[must_use]
+    pub fn last_backup(&self) -> Option<(Timestamp, u64)> {
+        let note = self.state.meta().get(LAST_BACKUP_KEY).ok()??;
+        let mut reader = ByteReader::new(&note);
+        Some((Timestamp::from_millis(reader.i64().ok()?), reader.u64().ok()?))
     }
 
     /// Syncs and closes the stores; appends are refused from now on.

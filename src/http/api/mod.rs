@@ -4,6 +4,7 @@
 
 mod alarms;
 mod alerts;
+mod backup;
 mod devices;
 mod format;
 mod logs;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .merge(alarms::routes())
         .merge(alerts::routes())
+        .merge(backup::routes())
         .merge(devices::routes())
         .merge(logs::routes())
         .merge(metadata::routes())

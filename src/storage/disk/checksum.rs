@@ -12,6 +12,12 @@ pub fn crc32c_of(pieces: &[&[u8]]) -> u32 {
     pieces.iter().fold(0, |sum, piece| ::crc32c::crc32c_append(sum, piece))
 }
 
+/// Returns the checksum of what `checksum` is of, followed by some bytes; it is 0 of nothing.
+#[must_use]
+pub fn crc32c_append(checksum: u32, bytes: &[u8]) -> u32 {
+    ::crc32c::crc32c_append(checksum, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +28,6 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c_of(&[b"1234", b"", b"56789"]), 0xe306_9283);
+        assert_eq!(crc32c_append(crc32c_append(0, b"1234"), b"56789"), 0xe306_9283);
     }
 }

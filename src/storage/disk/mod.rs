@@ -32,13 +32,14 @@ mod segments;
 #[cfg(test)]
 mod segments_test;
 mod space;
+mod untouched;
 
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use atomic::{TEMPORARY_SUFFIX, replace};
-pub use checksum::{crc32c, crc32c_of};
+pub use checksum::{crc32c, crc32c_append, crc32c_of};
 pub use coding::{ByteReader, ByteWriter};
 pub(crate) use coding::{low_byte, unzigzag, zigzag};
 pub use error::{Corruption, Error, Malformed, Result};
@@ -50,6 +51,7 @@ pub use quarantine::set_aside;
 pub use record::{RECORD_PAYLOAD_BYTES_MAX, Record};
 pub use segments::{Found, Segments, SegmentsOptions};
 pub use space::{READ_ONLY_BELOW_BYTES, SpaceWatch, WRITABLE_FROM_BYTES};
+pub use untouched::untouched;
 
 /// A file system, as far as the stores need one. Paths are absolute or relative to the process.
 pub trait Disk: Send + Sync + Debug {

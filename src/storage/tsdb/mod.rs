@@ -41,6 +41,7 @@ mod files;
 #[cfg(test)]
 mod format_test;
 mod head;
+mod inspect;
 mod instruments;
 mod maintenance;
 mod merge;
@@ -59,6 +60,8 @@ pub use batch::{AppendOutcome, Batch, SeriesRef};
 pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
 pub use db::Db;
 pub use error::{Error, Result};
+pub use inspect::BlockAbout;
+pub(crate) use inspect::blocks;
 pub use querier::{Querier, SeriesSamples, SeriesSet};
 pub use snapshot::SnapshotInfo;
 pub use stats::{Cardinality, Stats};

@@ -102,7 +102,8 @@ pub(crate) fn read_checkpoint(
     let newest = disk.list(folder)?.iter().filter_map(|e| files::checkpoint_number(&e.name)).max();
     let Some(number) = newest else { return Ok((0, Found::default())) };
     let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false };
-    let (_, found) = read(disk.clone(), &files::checkpoint(folder, number), options, visit)?;
+    let mut visit = read(visit);
+    let (_, found) = Segments::open(disk.clone(), &files::checkpoint(folder, number), options, &mut visit)?;
     Ok((number, found))
 }
 
