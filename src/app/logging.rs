@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{LogFormat, Logging as Config};
 use crate::model::{Labels, LogEntry};
 
-/// Lines that may wait for the log store.
+/// Lines that may wait for the log store, the console and the file, each; one more is dropped.
 const WAITING_MAX: usize = 1024;
 
 /// Files of own log lines that are kept.
@@ -70,7 +70,7 @@ impl<W: Write> Write for Counted<W> {
 #[must_use]
 pub fn start(config: &Config, clock: &Clock) -> Logging {
     let filter = || EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let (console, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (console, guard) = queue().finish(std::io::stderr());
     let mut guards = vec![guard];
     let file_bytes = Arc::new(AtomicU64::new(0));
     let console = fmt::layer().with_writer(console).with_ansi(std::io::stderr().is_terminal());
@@ -86,7 +86,7 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
             .max_log_files(FILES_MAX)
             .build(folder)
             .ok()?;
-        let (writer, guard) = tracing_appender::non_blocking(Counted { writer: appender, bytes: file_bytes.clone() });
+        let (writer, guard) = queue().finish(Counted { writer: appender, bytes: file_bytes.clone() });
         guards.push(guard);
         Some(fmt::layer().json().flatten_event(true).with_writer(writer))
     });
@@ -99,6 +99,12 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
         .with(store.with_filter(filter()))
         .try_init();
     Logging { _guards: guards, lines: OwnLines { received, dropped, file_bytes } }
+}
+
+/// Returns what makes the queue before a slow writer. Its places are taken at once, 32 bytes each: the library's
+/// usual 128 000 are 4 MiB.
+fn queue() -> NonBlockingBuilder {
+    NonBlockingBuilder::default().buffered_lines_limit(WAITING_MAX)
 }
 
 /// Turns events into entries of the stream `{source="andon", level, room}`.

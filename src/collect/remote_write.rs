@@ -38,7 +38,7 @@ pub struct RemoteWrite {
     db: tsdb::Db,
     clock: Clock,
     instruments: Instruments,
-    known: Arc<RwLock<Known>>,
+    known: Arc<RwLock<Known<SeriesRef>>>,
     buffers: Arc<Mutex<Vec<Buffers>>>,
 }
 
@@ -164,7 +164,7 @@ impl RemoteWrite {
                 Entry::Series(series) => {
                     let key = known.key(series.label_bytes());
                     match known.find(key, &mut next) {
-                        Some(found) => self.take(found, &series, now, batch, &mut sorted)?,
+                        Some(found) => self.take(*found, &series, now, batch, &mut sorted)?,
                         None => {
                             series.check_labels()?;
                             sorted.strangers.push((key, series));
@@ -247,7 +247,7 @@ impl RemoteWrite {
     /// Forgets what the store does not know any more.
     fn forget(&self, batch: &Batch, unknown: &[usize]) {
         let gone: HashSet<SeriesRef> = unknown.iter().filter_map(|i| batch.series_ref(*i)).collect();
-        self.known.write().unwrap_or_else(PoisonError::into_inner).forget(&gone);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).retain(|series| !gone.contains(series));
     }
 
     /// Checks a series' labels and finds or begins it; else the reason for the counter and for the sender.

@@ -1,12 +1,14 @@
 //! A scrape body into one batch.
 
+use std::borrow::Cow;
+
 use super::cache::{Known, LineCache};
+use super::fetch::Body;
 use super::{Job, Target};
+use crate::collect::known::Key;
 use crate::model::{LABEL_NAME, Labels, Metadata, MetricKind, Timestamp, relabel};
 use crate::storage::tsdb::{Batch, Db};
 use crate::wire::exposition::{Entry, Parser, SampleLine};
-
-use super::fetch::Body;
 
 /// How far ahead of our clock a target's own time may lie; beyond, the sample is refused alone.
 const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
@@ -16,7 +18,7 @@ const HELP_CHARS_MAX: usize = 1000;
 
 /// What a body gave.
 #[derive(Debug, Default)]
-pub(super) struct Scraped {
+pub(super) struct Scraped<'a> {
     /// The samples, resolved.
     pub(super) batch: Batch,
     /// Samples in the body.
@@ -30,37 +32,65 @@ pub(super) struct Scraped {
     /// Samples of series that the store did not want to begin.
     pub(super) over_series_limit: u64,
     /// What the body says about metric names.
-    pub(super) metadata: Vec<(String, Metadata)>,
+    pub(super) descriptions: Vec<Description<'a>>,
+}
+
+/// What a body says about a metric name.
+#[derive(Debug, Default)]
+pub(super) struct Description<'a> {
+    pub(super) name: &'a str,
+    kind: MetricKind,
+    help: Cow<'a, str>,
+    unit: &'a str,
+}
+
+impl Description<'_> {
+    /// Tells whether it says the same.
+    pub(super) fn is(&self, known: &Metadata) -> bool {
+        known.kind == self.kind && known.help == self.short_help() && known.unit == self.unit
+    }
+
+    /// Returns it to keep.
+    pub(super) fn metadata(&self) -> Metadata {
+        Metadata { kind: self.kind, help: self.short_help().to_owned(), unit: self.unit.to_owned() }
+    }
+
+    fn short_help(&self) -> &str {
+        let end = self.help.char_indices().nth(HELP_CHARS_MAX).map(|(end, _)| end);
+        end.and_then(|end| self.help.get(..end)).unwrap_or(&self.help)
+    }
 }
 
 /// A sample of a line that is not known yet.
 struct Fresh {
-    key: u64,
+    key: Key,
     labels: Labels,
     at: Timestamp,
     value: f64,
     is_ours: bool,
 }
 
-/// Reads a body whole before anything is kept: a body with a mistake, or over a limit, gives nothing.
+/// Reads a body whole before anything is kept: a body with a mistake, or over a limit, gives nothing. The samples
+/// go into `batch`, which is empty.
 ///
 /// # Errors
 /// In words, with the line.
-pub(super) fn ingest(
+pub(super) fn ingest<'a>(
     job: &Job,
     target: &Target,
     db: &Db,
     cache: &mut LineCache,
-    body: &Body,
+    body: &'a Body,
+    batch: Batch,
     at: Timestamp,
-) -> Result<Scraped, String> {
-    let mut scraped = Scraped::default();
+) -> Result<Scraped<'a>, String> {
+    let mut scraped = Scraped { batch, ..Scraped::default() };
     let mut fresh = Vec::new();
     for entry in Parser::new(&body.bytes, body.format).map_err(|e| e.to_string())? {
         match entry.map_err(|e| e.to_string())? {
-            Entry::Help(name, text) => metadata(&mut scraped, name).help = text.chars().take(HELP_CHARS_MAX).collect(),
-            Entry::Type(name, kind) => metadata(&mut scraped, name).kind = kind,
-            Entry::Unit(name, unit) => metadata(&mut scraped, name).unit = unit.to_owned(),
+            Entry::Help(name, text) => describe(&mut scraped, name).help = text,
+            Entry::Type(name, kind) => describe(&mut scraped, name).kind = kind,
+            Entry::Unit(name, unit) => describe(&mut scraped, name).unit = unit,
             Entry::Sample(line) => sample(job, target, cache, &line, at, &mut scraped, &mut fresh)?,
         }
         if job.sample_limit > 0 && scraped.kept > job.sample_limit {
@@ -80,13 +110,13 @@ pub(super) fn ingest(
     Ok(scraped)
 }
 
-fn metadata<'a>(scraped: &'a mut Scraped, name: &str) -> &'a mut Metadata {
-    let is_last = scraped.metadata.last().is_some_and(|(last, _)| last == name);
-    if !is_last {
-        scraped.metadata.push((name.to_owned(), Metadata::default()));
+/// Returns what has been said about a name so far; what is said about one name stands together.
+fn describe<'a, 's>(scraped: &'s mut Scraped<'a>, name: &'a str) -> &'s mut Description<'a> {
+    if scraped.descriptions.last().is_none_or(|last| last.name != name) {
+        scraped.descriptions.push(Description { name, ..Description::default() });
     }
-    let last = scraped.metadata.len() - 1;
-    &mut scraped.metadata[last].1
+    let last = scraped.descriptions.len() - 1;
+    &mut scraped.descriptions[last]
 }
 
 fn sample(
@@ -95,7 +125,7 @@ fn sample(
     cache: &mut LineCache,
     line: &SampleLine<'_>,
     at: Timestamp,
-    scraped: &mut Scraped,
+    scraped: &mut Scraped<'_>,
     fresh: &mut Vec<Fresh>,
 ) -> Result<(), String> {
     scraped.samples += 1;

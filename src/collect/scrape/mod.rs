@@ -6,6 +6,7 @@
 //!
 //! In: HTTP. Out: one batch per scrape, with the `up` and `scrape_*` series and the staleness markers.
 
+mod buffers;
 mod cache;
 mod config;
 mod fetch;
@@ -28,6 +29,7 @@ use tracing::{info, warn};
 pub use crate::model::{Authorization, HttpClient, Tls};
 pub use config::{FileGroups, Job, TargetGroup};
 
+use self::buffers::Buffers;
 use self::fetch::Fetcher;
 use self::files::Files;
 use self::scrape_loop::{Handle, ScrapeLoop};
@@ -51,6 +53,7 @@ struct Sinks {
     db: Db,
     clock: Clock,
     instruments: Instruments,
+    buffers: Buffers,
 }
 
 /// The scrapers' handle; cheap to clone.
@@ -75,7 +78,7 @@ impl Scraper {
         let scraper = Scraper { jobs: watch::Sender::new(jobs), shown: Arc::default() };
         let manager = Manager {
             jobs: BTreeMap::new(),
-            sinks: Sinks { db, clock, instruments },
+            sinks: Sinks { db, clock, instruments, buffers: Buffers::default() },
             tasks: tasks.clone(),
             stop: tasks.token(Phase::Intake),
             shown: scraper.shown.clone(),

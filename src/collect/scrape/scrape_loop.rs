@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::cache::LineCache;
 use super::fetch::{Body, Fetcher};
-use super::ingest::{Scraped, ingest};
+use super::ingest::{Description, Scraped, ingest};
 use super::{Job, Sinks, Target};
 use crate::collect::instruments::Way;
 use crate::collect::snapshot::{Health, TargetSnapshot};
@@ -119,12 +119,16 @@ impl ScrapeLoop {
             Err(problem) => Err(problem.clone()),
             Ok(fetcher) => tokio::select! {
                 () = self.stop.cancelled() => return,
-                fetched = fetcher.get(&self.target.url, self.target.timeout, body_max) => fetched,
+                fetched = fetcher.get(&self.target.url, self.target.timeout, body_max, &self.sinks.buffers) => fetched,
             },
         };
         let duration = self.sinks.clock.elapsed().saturating_sub(started);
         // Inline, not on the blocking pool: a scrape must not wait behind a page's query.
-        let result = fetched.and_then(|body| self.keep(&body, at, duration));
+        let result = fetched.and_then(|body| {
+            let kept = self.keep(&body, at, duration);
+            self.sinks.buffers.give_bytes(body.bytes);
+            kept
+        });
         if let Err(problem) = &result {
             debug!(url = %self.target.url, problem, "scrape failed");
             self.fail(at, duration);
@@ -147,6 +151,7 @@ impl ScrapeLoop {
         if outcome.unknown_ref > 0 {
             // The store has dropped series from its head that we still knew: look all of them up again.
             self.cache.forget();
+            self.sinks.buffers.give_batch(scraped.batch);
             scraped = self.ingest(body, at)?;
             self.finish(&mut scraped, added, at, duration);
             outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
@@ -154,16 +159,18 @@ impl ScrapeLoop {
         self.sinks.instruments.appended(Way::Scrape, &outcome);
         self.sinks.instruments.refused(Way::Scrape, "too_new", scraped.too_new);
         self.sinks.instruments.refused(Way::Scrape, "over_series_limit", scraped.over_series_limit);
-        self.keep_metadata(std::mem::take(&mut scraped.metadata));
+        self.keep_metadata(&scraped.descriptions);
+        self.sinks.buffers.give_batch(scraped.batch);
         Ok(scraped.samples)
     }
 
-    fn ingest(&mut self, body: &Body, at: Timestamp) -> Result<Scraped, String> {
+    fn ingest<'a>(&mut self, body: &'a Body, at: Timestamp) -> Result<Scraped<'a>, String> {
         self.cache.begin();
-        ingest(&self.job, &self.target, &self.sinks.db, &mut self.cache, body, at)
+        let batch = self.sinks.buffers.take_batch();
+        ingest(&self.job, &self.target, &self.sinks.db, &mut self.cache, body, batch, at)
     }
 
-    fn finish(&mut self, scraped: &mut Scraped, added: usize, at: Timestamp, duration: std::time::Duration) {
+    fn finish(&mut self, scraped: &mut Scraped<'_>, added: usize, at: Timestamp, duration: std::time::Duration) {
         self.cache.end(at, &mut scraped.batch);
         let values = [1.0, duration.as_secs_f64(), count(scraped.samples), count(scraped.kept), count(added)];
         self.report(&mut scraped.batch, values, at);
@@ -202,12 +209,20 @@ impl ScrapeLoop {
         }
     }
 
-    fn keep_metadata(&mut self, metadata: Vec<(String, Metadata)>) {
-        for (name, new) in metadata {
-            let is_known = self.metadata.get(&name) == Some(&new);
-            if !is_known && (self.metadata.len() < METADATA_MAX || self.metadata.contains_key(&name)) {
-                self.sinks.db.set_metadata(&name, new.clone());
-                self.metadata.insert(name, new);
+    fn keep_metadata(&mut self, descriptions: &[Description<'_>]) {
+        for new in descriptions {
+            let has_place = self.metadata.len() < METADATA_MAX;
+            match self.metadata.get_mut(new.name) {
+                Some(known) if new.is(known) => {}
+                Some(known) => {
+                    *known = new.metadata();
+                    self.sinks.db.set_metadata(new.name, new.metadata());
+                }
+                None if has_place => {
+                    self.sinks.db.set_metadata(new.name, new.metadata());
+                    self.metadata.insert(new.name.to_owned(), new.metadata());
+                }
+                None => {}
             }
         }
     }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr3, memrchr};
+
 use super::float::parse_value;
 use super::normal_bound;
 use crate::model::{LABEL_NAME, Labels, LabelsBuilder, MetricKind};
@@ -111,12 +113,17 @@ impl<'a> Parser<'a> {
     }
 
     fn sample(&self, text: &'a str) -> Result<SampleLine<'a>> {
-        let Some(end) = series_end(text) else { return self.fail("a label set is not closed") };
-        let (series, rest) = text.split_at(end);
+        let end = match self.format {
+            Format::Text => text_series_end(text),
+            Format::OpenMetrics => series_end(text),
+        };
+        let Some((series, rest)) = end.and_then(|end| text.split_at_checked(end)) else {
+            return self.fail("a label set is not closed");
+        };
         if series.is_empty() {
             return self.fail("no metric name");
         }
-        let (value_text, rest) = cut_word(rest.trim_start_matches([' ', '\t']));
+        let (value_text, rest) = cut_word(skip_space(rest));
         let Some(value) = parse_value(value_text) else {
             return self.fail(format!("{:?} is no value", shorten(value_text)));
         };
@@ -155,10 +162,11 @@ impl<'a> Iterator for Parser<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
-            self.rest = rest;
+            let end = memchr(b'\n', self.rest.as_bytes()).unwrap_or(self.rest.len());
+            let (line, rest) = self.rest.split_at(end);
+            self.rest = rest.strip_prefix('\n').unwrap_or(rest);
             self.line += 1;
-            let text = line.trim_start_matches([' ', '\t']);
+            let text = skip_space(line);
             let text = text.strip_suffix('\r').unwrap_or(text);
             if text.is_empty() {
                 continue;
@@ -227,7 +235,7 @@ impl<'a> SeriesReader<'a> {
     }
 
     fn skip_space(&mut self) {
-        self.rest = self.rest.trim_start_matches([' ', '\t']);
+        self.rest = skip_space(self.rest);
     }
 
     fn take(&mut self, wanted: char) -> bool {
@@ -284,7 +292,22 @@ impl<'a> SeriesReader<'a> {
     }
 }
 
-/// Returns where the series part ends: behind `}`, or before the first space if there are no labels.
+/// Returns where the series part of a line of the old format ends: behind the last `}`, because only value and
+/// time follow it, or before the first space if there are no labels. What is wrong with the part shows when its
+/// labels are read.
+fn text_series_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if let Some(brace) = memrchr(b'}', bytes) {
+        return Some(brace + 1);
+    }
+    match memchr3(b'{', b' ', b'\t', bytes) {
+        Some(end) if bytes.get(end) == Some(&b'{') => None,
+        Some(end) => Some(end),
+        None => Some(text.len()),
+    }
+}
+
+/// Returns where the series part of a line ends that may have an exemplar behind it.
 fn series_end(text: &str) -> Option<usize> {
     let name_end = text.find(['{', ' ', '\t']).unwrap_or(text.len());
     let (_, after) = text.split_at(name_end);
@@ -314,10 +337,18 @@ fn quote_end(text: &str) -> Option<usize> {
 
 /// Cuts off the first word and the space behind it.
 fn cut_word(text: &str) -> (&str, &str) {
-    match text.split_once([' ', '\t']) {
-        Some((word, rest)) => (word, rest.trim_start_matches([' ', '\t'])),
+    match text.bytes().position(|byte| byte == b' ' || byte == b'\t') {
+        Some(end) => {
+            let (word, rest) = text.split_at(end);
+            (word, skip_space(rest))
+        }
         None => (text, ""),
     }
+}
+
+fn skip_space(text: &str) -> &str {
+    let space = text.bytes().take_while(|byte| *byte == b' ' || *byte == b'\t').count();
+    text.get(space..).unwrap_or("")
 }
 
 /// Resolves `\\`, `\n` and, in quotes, `\"`; any other backslash stands for itself.
