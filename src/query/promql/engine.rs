@@ -5,10 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::columns::{Grid, is_present};
-use super::durations::Spans;
 use super::eval::Evaluation;
-use super::parse::{parse, placed};
 use super::plan::{Planner, selector_matchers};
+use super::syntax::{parse, pretty};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Error, InstantSeries, RangeSeries, Result, Value};
@@ -18,9 +17,6 @@ use crate::storage::tsdb::Db;
 
 /// Upper bound of steps of a range query after its first, as upstream has it.
 const STEPS_MAX: i64 = 11_000;
-
-/// What `step()` and `range()` are taken for where a text is only checked.
-const ANY_SPANS: Spans = Spans { step: 60.0, range: 3600.0 };
 
 /// When a query is evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -160,10 +156,8 @@ impl Engine {
         let budget = SampleBudget::new(self.limits.samples_max);
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
-        let planner = Planner { start: grid.start, end, step_ms, default_step_ms };
-        let range = (end - grid.start) as f64 / 1000.0;
-        let spans = Spans { step: step_ms as f64 / 1000.0, range };
-        let plan = planner.plan(&parse(expression, spans)?).map_err(|e| placed(expression, e))?;
+        let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms };
+        let plan = planner.plan(&parse(expression)?)?;
         deadline.check()?;
         let querier = self.db.querier();
         let evaluation = Evaluation {
@@ -214,8 +208,9 @@ fn millis(duration: Duration) -> i64 {
 /// # Errors
 /// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
-    let planner = Planner { start: 0, end: 0, step_ms: 1, default_step_ms: 60_000 };
-    planner.plan(&parse(expression, ANY_SPANS)?).map(|_| ()).map_err(|e| placed(expression, e))
+    // `step()` and `range()` are not known yet; whatever they are, the rest is checked.
+    let planner = Planner { text: expression, start: 0, end: 3_600_000, step_ms: 60_000, default_step_ms: 60_000 };
+    planner.plan(&parse(expression)?).map(|_| ())
 }
 
 /// Reads a series selector (`match[]` of the API).
@@ -224,7 +219,7 @@ pub fn check(expression: &str) -> Result<()> {
 /// [`Error::Parse`] if it is not a plain selector.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     let not_plain = || Error::Parse { line: 1, column: 1, message: "expected a series selector".to_owned() };
-    selector_matchers(&parse(text, ANY_SPANS)?).ok_or_else(not_plain)?.map_err(|e| placed(text, e))
+    selector_matchers(&parse(text)?, text).ok_or_else(not_plain)?
 }
 
 /// Returns the expression written in the usual way, over several lines if it is long.
@@ -233,5 +228,5 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 /// [`Error::Parse`] if it is not PromQL.
 pub fn format(expression: &str) -> Result<String> {
     check(expression)?;
-    super::parse::pretty(expression, ANY_SPANS)
+    Ok(pretty(&parse(expression)?))
 }

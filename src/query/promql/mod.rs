@@ -2,13 +2,12 @@
 //! character, sums are compensated, operations drop the metric name at once. Native histograms are not stored here;
 //! functions that only they answer give nothing.
 //!
-//! A query goes through four rooms, each testable alone: `parse` (text to the parser crate's tree, with `durations`), `plan` (to our own
-//! `tree`: types checked, functions looked up, regexes compiled), `eval` (one node at a time over all steps; an
+//! A query goes through four rooms, each testable alone: `syntax` (text to a tree with places, types checked), `plan` (to the typed
+//! `tree`: functions looked up, regexes compiled, durations worked out), `eval` (one node at a time over all steps; an
 //! instant query is a range of one step) which reads each selector once from the store, and `engine` (bounds, and the
-//! answer's shape). Only `parse` and `plan` know the parser crate.
+//! answer's shape).
 
 mod columns;
-mod durations;
 mod engine;
 #[cfg(test)]
 mod engine_test;
@@ -17,8 +16,8 @@ mod eval;
 mod functions;
 mod lookback;
 mod numeric;
-mod parse;
 mod plan;
+mod syntax;
 mod tree;
 mod value;
 mod warnings;

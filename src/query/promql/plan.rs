@@ -1,33 +1,25 @@
-//! The parser crate's tree to our own typed plan: functions looked up once, regexes compiled, types checked, constants
+//! The syntax tree to the typed plan: functions looked up once, regexes compiled, types checked, constants
 //! folded, what is not supported refused by name.
-
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use promql_parser::label::{MatchOp as CrateOp, Matchers};
-use promql_parser::parser::token::{
-    T_ADD, T_ATAN2, T_AVG, T_BOTTOMK, T_COUNT, T_COUNT_VALUES, T_DIV, T_EQLC, T_GROUP, T_GTE, T_GTR, T_LAND,
-    T_LIMIT_RATIO, T_LIMITK, T_LOR, T_LSS, T_LTE, T_LUNLESS, T_MAX, T_MIN, T_MOD, T_MUL, T_NEQ, T_POW, T_QUANTILE,
-    T_STDDEV, T_STDVAR, T_SUB, T_SUM, T_TOPK, TokenType,
-};
-use promql_parser::parser::value::ValueType;
-use promql_parser::parser::{
-    AggregateExpr, AtModifier, BinModifier, BinaryExpr, Call, Expr, LabelModifier, MatrixSelector, Offset,
-    SubqueryExpr, VectorMatchCardinality, VectorSelector,
-};
 
 use super::eval::apply;
 use super::functions::{self, Input, PerWindow, Shape, ValueFunction, Whole};
 use super::lookback::Shift;
-use super::parse::INFO_MARK;
+use super::syntax;
+use super::syntax::{
+    Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Spans, Subquery, error_at,
+};
 use super::tree::{
-    Cardinality, Grouping, Info, Join, Matching, OfBuckets, Operator, Order, Plan, Range, Ranking, Scalar, Selector,
-    SetOperator, Total, Vector,
+    Cardinality, Grouping, Info, Join, Matching, OfBuckets, Order, Plan, Range, Ranking, Scalar, Selector, Total,
+    Vector,
 };
 use super::{Error, Result};
 use crate::model::{AnchoredRegex, LABEL_NAME, Labels, MatchOp, Matcher};
 
 /// Upper bound of operations within operations, however they are written: the evaluator calls itself for each.
 const DEPTH_MAX: usize = 128;
+
+/// Upper bound of a duration, in seconds: 292 years, as upstream's 64-bit nanoseconds.
+const SECONDS_MAX: f64 = 9_223_372_036.0;
 
 /// Name of the info metric where `info` names none.
 const INFO_METRIC: &str = "target_info";
@@ -37,7 +29,9 @@ const INFO_METRICS: &str = ".+_info";
 
 /// Turns trees into plans for one query.
 #[derive(Debug)]
-pub(super) struct Planner {
+pub(super) struct Planner<'t> {
+    /// The query's text, for the places of errors.
+    pub(super) text: &'t str,
     /// The query's first step: what `start()` and `@ start()` mean.
     pub(super) start: i64,
     /// Its end as asked for, which `end()`, `range()` and `@ end()` mean; the last step may be earlier.
@@ -48,7 +42,7 @@ pub(super) struct Planner {
     pub(super) default_step_ms: i64,
 }
 
-impl Planner {
+impl Planner<'_> {
     /// Returns the plan of a tree.
     pub(super) fn plan(&self, tree: &Expr) -> Result<Plan> {
         self.node(tree, 0)
@@ -60,18 +54,19 @@ impl Planner {
         if depth > DEPTH_MAX {
             return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
         }
-        match tree {
-            Expr::NumberLiteral(number) => Ok(Plan::Scalar(Scalar::Number(number.val))),
-            Expr::StringLiteral(text) => Ok(Plan::Text(text.val.clone())),
-            Expr::Paren(inner) => self.node(&inner.expr, depth),
-            Expr::Unary(inner) => self.negated(&inner.expr, depth + 1),
-            Expr::VectorSelector(selector) => self.instant_selector(selector),
-            Expr::MatrixSelector(matrix) => self.range_selector(matrix),
-            Expr::Subquery(subquery) => self.subquery(subquery, depth + 1),
-            Expr::Binary(binary) => self.binary(binary, depth + 1),
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate, depth + 1),
-            Expr::Call(call) => self.call(call, depth + 1),
-            Expr::Extension(_) => Err(refused("unknown expression")),
+        match &tree.node {
+            Node::Number(number) | Node::Duration(number) => Ok(Plan::Scalar(Scalar::Number(*number))),
+            Node::Text(text) => Ok(Plan::Text(text.clone())),
+            Node::Paren(inner) | Node::Unary { is_minus: false, inner } => self.node(inner, depth + 1),
+            Node::Unary { is_minus: true, inner } => self.negated(inner, depth + 1),
+            Node::Selector(selector) => self.selector(selector, tree).map(|s| Plan::Vector(Vector::Select(s))),
+            Node::Range(selector, length) => {
+                Ok(Plan::Range(Range::Select(self.selector(selector, tree)?, self.length(length)?)))
+            }
+            Node::Subquery(subquery) => self.subquery(subquery, depth + 1),
+            Node::Binary(binary) => self.chain(binary, depth + 1),
+            Node::Aggregate(aggregate) => self.aggregate(aggregate, depth + 1),
+            Node::Call(call) => self.call(call, tree, depth + 1),
         }
     }
 
@@ -86,20 +81,11 @@ impl Planner {
         }
     }
 
-    fn instant_selector(&self, selector: &VectorSelector) -> Result<Plan> {
-        Ok(Plan::Vector(Vector::Select(self.selector(selector)?)))
-    }
-
-    fn range_selector(&self, matrix: &MatrixSelector) -> Result<Plan> {
-        Ok(Plan::Range(Range::Select(self.selector(&matrix.vs)?, length(matrix.range)?)))
-    }
-
-    fn subquery(&self, subquery: &SubqueryExpr, depth: usize) -> Result<Plan> {
-        let input = self.boxed(&subquery.expr, depth)?;
-        let range = length(subquery.range)?;
-        let step = subquery.step.map_or(Ok(self.default_step_ms), length)?;
-        let shift = self.shift(subquery.at.as_ref(), subquery.offset.as_ref())?;
-        Ok(Plan::Range(Range::Subquery { input, range, step, shift }))
+    fn subquery(&self, subquery: &Subquery, depth: usize) -> Result<Plan> {
+        let input = self.boxed(&subquery.input, depth)?;
+        let range = self.length(&subquery.range)?;
+        let step = subquery.step.as_ref().map_or(Ok(self.default_step_ms), |step| self.length(step))?;
+        Ok(Plan::Range(Range::Subquery { input, range, step, shift: self.shift(&subquery.place)? }))
     }
 
     fn boxed(&self, tree: &Expr, depth: usize) -> Result<Box<Vector>> {
@@ -134,49 +120,95 @@ impl Planner {
         }
     }
 
-    fn selector(&self, selector: &VectorSelector) -> Result<Selector> {
-        Ok(Selector {
-            matchers: matchers(selector)?,
-            shift: self.shift(selector.at.as_ref(), selector.offset.as_ref())?,
-        })
+    fn selector(&self, selector: &syntax::Selector, tree: &Expr) -> Result<Selector> {
+        if selector.extent != Extent::Plain {
+            let message = "anchored and smoothed are not supported yet";
+            return Err(error_at(self.text, tree.span.start, message.to_owned()));
+        }
+        Ok(Selector { matchers: self.matchers(selector)?, shift: self.shift(&selector.place)? })
     }
 
-    fn shift(&self, at: Option<&AtModifier>, offset: Option<&Offset>) -> Result<Shift> {
-        let at = match at {
+    /// Returns the matchers of a selector, the metric name among them.
+    fn matchers(&self, selector: &syntax::Selector) -> Result<Vec<Matcher>> {
+        let mut found: Vec<Matcher> = selector.name.iter().map(|name| Matcher::equal(LABEL_NAME, name)).collect();
+        for LabelMatcher { span, name, op, value } in &selector.matchers {
+            let made = Matcher::new(name, *op, value);
+            found.push(made.map_err(|e| error_at(self.text, span.start, e.to_string()))?);
+        }
+        Ok(found)
+    }
+
+    fn shift(&self, place: &Place) -> Result<Shift> {
+        let at = match place.at {
             None => None,
-            Some(AtModifier::Start) => Some(self.start),
-            Some(AtModifier::End) => Some(self.end),
-            Some(AtModifier::At(time)) => Some(millis(*time)?),
+            Some(At::Start) => Some(self.start),
+            Some(At::End) => Some(self.end),
+            Some(At::Time(seconds)) => Some(to_millis(seconds)),
         };
-        let offset = match offset {
-            None => 0,
-            Some(Offset::Pos(duration)) => duration_ms(*duration)?,
-            Some(Offset::Neg(duration)) => -duration_ms(*duration)?,
-        };
+        let offset = place.offset.as_ref().map_or(Ok(0), |offset| self.milliseconds(offset))?;
         Ok(Shift { at, offset })
     }
 
-    fn binary(&self, binary: &BinaryExpr, depth: usize) -> Result<Plan> {
-        let left = self.node(&binary.lhs, depth)?;
-        let right = self.node(&binary.rhs, depth)?;
-        let modifier = binary.modifier.as_ref();
-        let is_bool = modifier.is_some_and(|m| m.return_bool);
-        if let Some(set) = set_operator(binary.op) {
-            if modifier.is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some()) {
-                return Err(refused("filling in missing series is not allowed for set operators"));
+    /// Returns a duration in milliseconds.
+    fn milliseconds(&self, length: &Length) -> Result<i64> {
+        let range = (self.end - self.start) as f64 / 1000.0;
+        let seconds = length.seconds(Spans { step: self.step_ms as f64 / 1000.0, range }, self.text)?;
+        if seconds.is_nan() || seconds.abs() > SECONDS_MAX {
+            return Err(error_at(self.text, length.span.start, "duration out of range".to_owned()));
+        }
+        Ok(to_millis(seconds))
+    }
+
+    /// Returns a positive duration in milliseconds.
+    fn length(&self, length: &Length) -> Result<i64> {
+        let ms = self.milliseconds(length)?;
+        if ms > 0 {
+            return Ok(ms);
+        }
+        Err(error_at(self.text, length.span.start, "duration must be greater than 0".to_owned()))
+    }
+
+    /// Plans operations from left to right. What is worked out at once does not nest; what is left does.
+    fn chain(&self, last: &Binary, depth: usize) -> Result<Plan> {
+        let mut chain = vec![last];
+        while let Some(Node::Binary(before)) = chain.last().map(|b| &b.left.node) {
+            chain.push(before);
+        }
+        let mut levels = depth;
+        let mut left: Option<Plan> = None;
+        for binary in chain.into_iter().rev() {
+            let before = left.map_or_else(|| self.node(&binary.left, depth), Ok)?;
+            let planned = self.binary(binary, before, depth)?;
+            levels += usize::from(!matches!(planned, Plan::Scalar(Scalar::Number(_))));
+            if levels > DEPTH_MAX {
+                return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
             }
-            return match (left, right) {
-                (Plan::Vector(left), Plan::Vector(right)) => {
-                    Ok(Plan::Vector(Vector::Set(set, Box::new(left), Box::new(right), matching(modifier))))
-                }
-                _ => Err(refused("set operators are only allowed between instant vectors")),
-            };
+            left = Some(planned);
         }
-        let operator = operator(binary.op)?;
-        let fills = modifier.is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some());
-        if fills && !matches!((&left, &right), (Plan::Vector(_), Plan::Vector(_))) {
-            return Err(refused("filling in missing series only allowed between instant vectors"));
-        }
+        left.ok_or_else(|| refused("operation without operands"))
+    }
+
+    fn binary(&self, binary: &Binary, left: Plan, depth: usize) -> Result<Plan> {
+        let right = self.node(&binary.right, depth)?;
+        let is_bool = binary.is_bool;
+        let operator = match binary.operation {
+            Operation::Arithmetic(operator) => operator,
+            Operation::Set(set) => {
+                let (Plan::Vector(left), Plan::Vector(right)) = (left, right) else {
+                    return Err(refused("set operators are only allowed between instant vectors"));
+                };
+                return Ok(Plan::Vector(Vector::Set(set, Box::new(left), Box::new(right), matching(binary))));
+            }
+            // Of native histograms, of which there are none here: floats fall away.
+            Operation::TrimUpper | Operation::TrimLower => {
+                let vectors = [left, right].into_iter().find_map(|side| match side {
+                    Plan::Vector(vector) => Some(vector),
+                    _ => None,
+                });
+                let vector = vectors.ok_or_else(|| refused("trim operators are only allowed on native histograms"))?;
+                return Ok(Plan::Vector(Vector::Nothing(Box::new(vector))));
+            }
+        };
         Ok(match (left, right) {
             (Plan::Scalar(Scalar::Number(left)), Plan::Scalar(Scalar::Number(right))) => {
                 Plan::Scalar(Scalar::Number(apply(operator, left, right)))
@@ -196,61 +228,60 @@ impl Planner {
                 operator,
                 left,
                 right,
-                matching: matching(modifier),
-                cardinality: cardinality(modifier),
+                matching: matching(binary),
+                cardinality: cardinality(binary),
                 is_bool,
-                fill_left: modifier.and_then(|m| m.fill_values.lhs),
-                fill_right: modifier.and_then(|m| m.fill_values.rhs),
+                fill_left: binary.fill_left,
+                fill_right: binary.fill_right,
             }))),
             _ => return Err(refused("binary expression must contain only scalar and instant vector types")),
         })
     }
 
-    fn aggregate(&self, aggregate: &AggregateExpr, depth: usize) -> Result<Plan> {
-        let input = self.boxed(&aggregate.expr, depth)?;
-        self.aggregation(aggregate, input, depth).map(Plan::Vector)
-    }
-
-    fn aggregation(&self, aggregate: &AggregateExpr, input: Box<Vector>, depth: usize) -> Result<Vector> {
-        let (names, is_without) = match &aggregate.modifier {
-            None => (Vec::new(), false),
-            Some(LabelModifier::Include(labels)) => (labels.labels.clone(), false),
-            Some(LabelModifier::Exclude(labels)) => (labels.labels.clone(), true),
-        };
+    fn aggregate(&self, aggregate: &Aggregate, depth: usize) -> Result<Plan> {
+        let input = self.boxed(&aggregate.input, depth)?;
+        let (is_without, names) = aggregate.grouping.clone().unwrap_or_default();
         let grouping = Grouping { names, is_without };
-        let parameter = || {
-            let missing = || refused("wrong number of arguments for aggregate expression provided, expected 2, got 1");
-            aggregate.param.as_deref().ok_or_else(missing)
+        let total = match aggregate.name {
+            "sum" => Some(Total::Sum),
+            "avg" => Some(Total::Avg),
+            "min" => Some(Total::Min),
+            "max" => Some(Total::Max),
+            "count" => Some(Total::Count),
+            "group" => Some(Total::Group),
+            "stddev" => Some(Total::Stddev),
+            "stdvar" => Some(Total::Stdvar),
+            _ => None,
         };
-        let ranking = match aggregate.op.id() {
-            T_SUM => return Ok(Vector::Aggregate(Total::Sum, input, grouping)),
-            T_AVG => return Ok(Vector::Aggregate(Total::Avg, input, grouping)),
-            T_MIN => return Ok(Vector::Aggregate(Total::Min, input, grouping)),
-            T_MAX => return Ok(Vector::Aggregate(Total::Max, input, grouping)),
-            T_COUNT => return Ok(Vector::Aggregate(Total::Count, input, grouping)),
-            T_GROUP => return Ok(Vector::Aggregate(Total::Group, input, grouping)),
-            T_STDDEV => return Ok(Vector::Aggregate(Total::Stddev, input, grouping)),
-            T_STDVAR => return Ok(Vector::Aggregate(Total::Stdvar, input, grouping)),
-            T_TOPK => Ranking::Largest(self.scalar(parameter()?, depth)?),
-            T_BOTTOMK => Ranking::Smallest(self.scalar(parameter()?, depth)?),
-            T_QUANTILE => Ranking::Quantile(self.scalar(parameter()?, depth)?),
-            T_LIMITK => Ranking::Limit(self.scalar(parameter()?, depth)?),
-            T_LIMIT_RATIO => Ranking::Ratio(self.scalar(parameter()?, depth)?),
-            T_COUNT_VALUES => {
-                let label = self.text(parameter()?, depth)?;
-                if label.is_empty() {
-                    return Err(Error::Execution(format!("invalid label name {label:?}")));
-                }
-                Ranking::CountValues(label)
-            }
-            _ => return Err(refused(&format!("unknown aggregation {}", aggregate.op))),
-        };
-        Ok(Vector::Rank(ranking, input, grouping))
+        Ok(Plan::Vector(match total {
+            Some(total) => Vector::Aggregate(total, input, grouping),
+            None => Vector::Rank(self.ranking(aggregate, depth)?, input, grouping),
+        }))
     }
 
-    fn call(&self, call: &Call, depth: usize) -> Result<Plan> {
-        let arguments: Vec<&Expr> = call.args.args.iter().map(AsRef::as_ref).collect();
-        let name = call.func.name;
+    fn ranking(&self, aggregate: &Aggregate, depth: usize) -> Result<Ranking> {
+        let parameter = aggregate.parameter.as_ref().ok_or_else(|| missing(aggregate.name))?;
+        if aggregate.name == "count_values" {
+            let label = self.text(parameter, depth)?;
+            if label.is_empty() {
+                return Err(Error::Execution(format!("invalid label name {label:?}")));
+            }
+            return Ok(Ranking::CountValues(label));
+        }
+        let parameter = self.scalar(parameter, depth)?;
+        Ok(match aggregate.name {
+            "topk" => Ranking::Largest(parameter),
+            "bottomk" => Ranking::Smallest(parameter),
+            "quantile" => Ranking::Quantile(parameter),
+            "limitk" => Ranking::Limit(parameter),
+            "limit_ratio" => Ranking::Ratio(parameter),
+            name => return Err(refused(&format!("unknown aggregation {name}"))),
+        })
+    }
+
+    fn call(&self, call: &Call, tree: &Expr, depth: usize) -> Result<Plan> {
+        let arguments: Vec<&Expr> = call.arguments.iter().collect();
+        let name = call.name.as_str();
         match (functions::find(name), arguments.as_slice()) {
             (Some(Shape::Value(function)), [input, rest @ ..]) => self.per_value(function, input, rest, depth),
             (Some(Shape::Calendar(part)), input) => self.calendar(part, input.first().copied(), depth),
@@ -264,7 +295,7 @@ impl Planner {
                 self.boxed(input, depth).map(|input| Plan::Vector(Vector::Nothing(input)))
             }
             (Some(Shape::Value(_) | Shape::Native), []) => Err(missing(name)),
-            (None, _) => Err(refused(&format!("function {name:?} is not supported"))),
+            (None, _) => Err(error_at(self.text, tree.span.start, format!("function {name:?} is not supported"))),
         }
     }
 
@@ -288,7 +319,7 @@ impl Planner {
 
     fn per_window(&self, name: &str, row: PerWindow, all: &[&Expr], depth: usize) -> Result<Plan> {
         // The range is the first argument that can be one; scalars stand before or after it.
-        let at = all.iter().position(|a| a.value_type() == ValueType::Matrix).ok_or_else(|| missing(name))?;
+        let at = all.iter().position(|a| is_range(a)).ok_or_else(|| missing(name))?;
         let rest: Vec<&Expr> = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| *a).collect();
         let scalars = self.scalars(&rest, depth)?;
         let input = self.range(all.get(at).ok_or_else(|| missing(name))?, depth)?;
@@ -334,18 +365,18 @@ impl Planner {
                 self.histogram(whole, all, depth)
             }
             (Whole::Info, [input, rest @ ..]) => {
-                self.boxed(input, depth).and_then(|input| info(input, rest.first().copied()))
+                self.boxed(input, depth).and_then(|input| self.info(input, rest.first().copied()))
             }
             _ => Err(missing(name)),
         }
     }
 
     fn absent(&self, input: &Expr, depth: usize) -> Result<Vector> {
-        Ok(Vector::Absent(self.boxed(input, depth)?, equal_labels(input)?))
+        Ok(Vector::Absent(self.boxed(input, depth)?, self.equal_labels(input)?))
     }
 
     fn absent_over_time(&self, input: &Expr, depth: usize) -> Result<Vector> {
-        Ok(Vector::AbsentOverTime(self.range(input, depth)?, equal_labels(input)?))
+        Ok(Vector::AbsentOverTime(self.range(input, depth)?, self.equal_labels(input)?))
     }
 
     fn timestamp(&self, input: &Expr, depth: usize) -> Result<Vector> {
@@ -398,71 +429,59 @@ impl Planner {
         };
         Ok(Vector::Histogram(self.boxed(input, depth)?, what))
     }
-}
 
-/// Returns the plan of `info`, whose second argument says which info series and labels are wanted.
-fn info(input: Box<Vector>, data: Option<&Expr>) -> Result<Vector> {
-    let mut info = Info { names: Vec::new(), data: Vec::new(), shift: first_shift(&input) };
-    match data {
-        None => {}
-        Some(Expr::VectorSelector(selector)) => {
-            for matcher in matchers(selector)?.into_iter().filter(|m| m.name() != INFO_MARK) {
+    /// Returns the plan of `info`, whose second argument says which info series and labels are wanted.
+    fn info(&self, input: Box<Vector>, data: Option<&Expr>) -> Result<Vector> {
+        let mut info = Info { names: Vec::new(), data: Vec::new(), shift: first_shift(&input) };
+        if let Some(data) = data {
+            let Node::Selector(selector) = &data.node else { return Err(missing("info")) };
+            for matcher in self.matchers(selector)? {
                 if matcher.name() == LABEL_NAME { info.names.push(matcher) } else { info.data.push(matcher) }
             }
         }
-        Some(_) => return Err(refused("expected label selectors as the second argument to info()")),
+        let is_positive = |m: &Matcher| matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
+        if info.names.is_empty() {
+            info.names.push(Matcher::equal(LABEL_NAME, INFO_METRIC));
+        } else if !info.names.iter().any(is_positive) {
+            let names = Matcher::new(LABEL_NAME, MatchOp::Regex, INFO_METRICS);
+            info.names.push(names.map_err(|e| refused(&e.to_string()))?);
+        }
+        Ok(Vector::Info(input, info))
     }
-    let is_positive = |m: &Matcher| matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
-    if info.names.is_empty() {
-        info.names.push(Matcher::equal(LABEL_NAME, INFO_METRIC));
-    } else if !info.names.iter().any(is_positive) {
-        let names = Matcher::new(LABEL_NAME, MatchOp::Regex, INFO_METRICS);
-        info.names.push(names.map_err(|e| refused(&e.to_string()))?);
+
+    /// Returns the labels that `absent` can work out of a selector: those with one `=` and no other matcher.
+    fn equal_labels(&self, tree: &Expr) -> Result<Labels> {
+        let selector = match &tree.node {
+            Node::Selector(selector) | Node::Range(selector, _) => selector,
+            Node::Paren(inner) => return self.equal_labels(inner),
+            _ => return Ok(Labels::empty()),
+        };
+        let all = self.matchers(selector)?;
+        let is_only = |m: &Matcher| all.iter().filter(|other| other.name() == m.name()).count() == 1;
+        let kept = all.iter().filter(|m| m.op() == MatchOp::Equal && m.name() != LABEL_NAME && is_only(m));
+        Ok(Labels::from_pairs(kept.map(|m| (m.name(), m.value()))))
     }
-    Ok(Vector::Info(input, info))
 }
 
-/// Returns the matchers of a selector, the metric name among them.
-pub(super) fn selector_matchers(tree: &Expr) -> Option<Result<Vec<Matcher>>> {
-    match tree {
-        Expr::VectorSelector(selector) if selector.at.is_none() && selector.offset.is_none() => {
-            Some(matchers(selector))
+/// Returns the matchers of a plain selector.
+pub(super) fn selector_matchers(tree: &Expr, text: &str) -> Option<Result<Vec<Matcher>>> {
+    match &tree.node {
+        Node::Selector(selector) if selector.place == Place::default() && selector.extent == Extent::Plain => {
+            let planner = Planner { text, start: 0, end: 0, step_ms: 0, default_step_ms: 0 };
+            Some(planner.matchers(selector))
         }
-        Expr::Paren(inner) => selector_matchers(&inner.expr),
+        Node::Paren(inner) => selector_matchers(inner, text),
         _ => None,
     }
 }
 
-fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>> {
-    let Matchers { matchers, or_matchers } = &selector.matchers;
-    if !or_matchers.is_empty() {
-        return Err(refused("unexpected \"or\" in label matching, expected \",\" or \"}\""));
+/// Tells whether an expression is a range vector.
+fn is_range(tree: &Expr) -> bool {
+    match &tree.node {
+        Node::Range(..) | Node::Subquery(_) => true,
+        Node::Paren(inner) => is_range(inner),
+        _ => false,
     }
-    let mut found: Vec<Matcher> = selector.name.iter().map(|name| Matcher::equal(LABEL_NAME, name)).collect();
-    for matcher in matchers {
-        let op = match matcher.op {
-            CrateOp::Equal => MatchOp::Equal,
-            CrateOp::NotEqual => MatchOp::NotEqual,
-            CrateOp::Re(_) => MatchOp::Regex,
-            CrateOp::NotRe(_) => MatchOp::NotRegex,
-        };
-        found.push(Matcher::new(&matcher.name, op, &matcher.value).map_err(|e| refused(&e.to_string()))?);
-    }
-    Ok(found)
-}
-
-/// Returns the labels that `absent` can work out of a selector: those with one `=` and no other matcher.
-fn equal_labels(tree: &Expr) -> Result<Labels> {
-    let selector = match tree {
-        Expr::VectorSelector(selector) => selector,
-        Expr::MatrixSelector(matrix) => &matrix.vs,
-        Expr::Paren(inner) => return equal_labels(&inner.expr),
-        _ => return Ok(Labels::empty()),
-    };
-    let all = matchers(selector)?;
-    let is_only = |m: &Matcher| all.iter().filter(|other| other.name() == m.name()).count() == 1;
-    let kept = all.iter().filter(|m| m.op() == MatchOp::Equal && m.name() != LABEL_NAME && is_only(m));
-    Ok(Labels::from_pairs(kept.map(|m| (m.name(), m.value()))))
 }
 
 /// Returns where the first selector of a vector looks: `info` looks there too.
@@ -474,48 +493,17 @@ fn first_shift(vector: &Vector) -> Shift {
     }
 }
 
-fn matching(modifier: Option<&BinModifier>) -> Matching {
-    match modifier.and_then(|m| m.matching.as_ref()) {
-        None => Matching { names: Vec::new(), is_on: false },
-        Some(LabelModifier::Include(labels)) => Matching { names: labels.labels.clone(), is_on: true },
-        Some(LabelModifier::Exclude(labels)) => Matching { names: labels.labels.clone(), is_on: false },
-    }
+fn matching(binary: &Binary) -> Matching {
+    let (is_on, names) = binary.matching.clone().unwrap_or_default();
+    Matching { names, is_on }
 }
 
-fn cardinality(modifier: Option<&BinModifier>) -> Cardinality {
-    match modifier.map(|m| &m.card) {
-        None | Some(VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToMany) => Cardinality::OneToOne,
-        Some(VectorMatchCardinality::ManyToOne(labels)) => Cardinality::ManyToOne(labels.labels.clone()),
-        Some(VectorMatchCardinality::OneToMany(labels)) => Cardinality::OneToMany(labels.labels.clone()),
+fn cardinality(binary: &Binary) -> Cardinality {
+    match &binary.group {
+        None => Cardinality::OneToOne,
+        Some(group) if group.is_left => Cardinality::ManyToOne(group.labels.clone()),
+        Some(group) => Cardinality::OneToMany(group.labels.clone()),
     }
-}
-
-fn set_operator(op: TokenType) -> Option<SetOperator> {
-    match op.id() {
-        T_LAND => Some(SetOperator::And),
-        T_LOR => Some(SetOperator::Or),
-        T_LUNLESS => Some(SetOperator::Unless),
-        _ => None,
-    }
-}
-
-fn operator(op: TokenType) -> Result<Operator> {
-    Ok(match op.id() {
-        T_ADD => Operator::Add,
-        T_SUB => Operator::Subtract,
-        T_MUL => Operator::Multiply,
-        T_DIV => Operator::Divide,
-        T_MOD => Operator::Modulo,
-        T_POW => Operator::Power,
-        T_ATAN2 => Operator::Atan2,
-        T_EQLC => Operator::Equal,
-        T_NEQ => Operator::NotEqual,
-        T_LSS => Operator::Less,
-        T_LTE => Operator::LessOrEqual,
-        T_GTR => Operator::Greater,
-        T_GTE => Operator::GreaterOrEqual,
-        _ => return Err(refused(&format!("unknown operator {op}"))),
-    })
 }
 
 fn check_label(name: &str, role: &str, function: &str) -> Result<()> {
@@ -525,23 +513,9 @@ fn check_label(name: &str, role: &str, function: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns a duration in milliseconds.
-fn duration_ms(duration: std::time::Duration) -> Result<i64> {
-    i64::try_from(duration.as_millis()).map_err(|_| refused("duration out of range"))
-}
-
-/// Returns a positive duration in milliseconds.
-fn length(duration: std::time::Duration) -> Result<i64> {
-    let ms = duration_ms(duration)?;
-    if ms > 0 { Ok(ms) } else { Err(refused("duration must be greater than 0")) }
-}
-
-fn millis(time: SystemTime) -> Result<i64> {
-    let out_of_range = |_| refused("timestamp out of bounds for @ modifier");
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).map_err(out_of_range),
-        Err(before) => i64::try_from(before.duration().as_millis()).map(|ms| -ms).map_err(out_of_range),
-    }
+#[expect(clippy::cast_possible_truncation, reason = "bounded before")]
+fn to_millis(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
 }
 
 fn missing(function: &str) -> Error {
