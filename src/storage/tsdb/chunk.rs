@@ -81,6 +81,14 @@ impl Window {
         Window { times, values }
     }
 
+    /// Appends those samples in `[min, max]` that lie behind ours.
+    pub(crate) fn extend_in(&mut self, times: &[i64], values: &[f64], min: i64, max: i64) {
+        let start = times.partition_point(|t| *t < min);
+        let end = times.partition_point(|t| *t <= max).max(start);
+        self.times.extend_from_slice(times.get(start..end).unwrap_or_default());
+        self.values.extend_from_slice(values.get(start..end).unwrap_or_default());
+    }
+
     /// Keeps the samples in `[min, max]`.
     pub(crate) fn restrict(&mut self, min: i64, max: i64) {
         if self.range().is_some_and(|(first, last)| min <= first && last <= max) {
@@ -147,22 +155,12 @@ impl Chunk {
         })
     }
 
-    /// Tells whether the chunk reaches into `[min, max]`.
-    pub(crate) fn overlaps(&self, min: i64, max: i64) -> bool {
-        self.min <= max && self.max >= min
-    }
-
     /// Returns the samples.
     ///
     /// # Errors
     /// When the columns do not decode, which would be a bug for chunks of the head.
     pub(crate) fn window(&self) -> Result<Window, Malformed> {
         decode_window(&self.times, &self.values)
-    }
-
-    /// Returns how many bytes of memory the chunk holds, shared times not counted.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Chunk>() + self.values.len()
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::block::{Block, BlockWriter, Origin};
-use super::chunk::{Chunk, Window};
+use super::chunk::Window;
 use super::column::Effort;
 use super::db::{Shared, Stored};
 use super::due::{days_together, window_of};
-use super::head::{Arrived, Parts, Series};
+use super::head::{Arrived, Decoded, Head, Parts};
 use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old};
 use super::{Error, Result, files};
 use crate::model::{Labels, TimeRange, Timestamp};
@@ -35,6 +35,9 @@ struct Begun {
     days: BTreeSet<i64>,
 }
 
+/// Says what of a series in the head goes into a block.
+pub(super) type ReadParts = fn(&Head, u32, i64, i64) -> Parts;
+
 impl Shared {
     /// Writes all samples in `range` to blocks and drops them from head and WAL. Samples stay readable
     /// throughout. On failure all stays as it was. Cost: writes what it cuts, and the rest of the head, once.
@@ -43,8 +46,7 @@ impl Shared {
         let started = self.clock.elapsed();
         let begun = self.begin_cut(stored, range);
         let windows = self.detach(&begun, range);
-        let detached = |series: &Series, min, max| series.detached(min, max);
-        match self.write_blocks(stored, &stored.folder, &begun.series, &windows, &detached) {
+        match self.write_blocks(stored, &stored.folder, &begun.series, &windows, Head::detached) {
             Ok(blocks) => {
                 let count = blocks.len();
                 self.publish(blocks);
@@ -99,8 +101,11 @@ impl Shared {
                 let one = window_of(first, &begun.days);
                 if one.contains(Timestamp::from_millis(last)) {
                     windows.insert((one.start.as_millis(), one.end.as_millis()));
-                } else if let Some(series) = state.head.get(*reference) {
-                    add_windows(&series.detached(first, last), &begun.days, &mut windows);
+                    continue;
+                }
+                for time in state.head.detached(*reference, first, last).window(first, last).times {
+                    let window = window_of(time, &begun.days);
+                    windows.insert((window.start.as_millis(), window.end.as_millis()));
                 }
             }
         }
@@ -114,7 +119,7 @@ impl Shared {
         folder: &Path,
         series: &[(Labels, u32)],
         windows: &BTreeSet<(i64, i64)>,
-        read: &dyn Fn(&Series, i64, i64) -> Parts,
+        read: ReadParts,
     ) -> Result<Vec<Arc<Block>>> {
         let folder = folder.join(files::BLOCKS);
         let mut blocks: Vec<Arc<Block>> = Vec::new();
@@ -138,24 +143,24 @@ impl Shared {
         series: &[(Labels, u32)],
         window: TimeRange,
         number: u64,
-        read: &dyn Fn(&Series, i64, i64) -> Parts,
+        read: ReadParts,
     ) -> Result<Option<Arc<Block>>> {
         let (min, max) = (window.start.as_millis(), window.end.as_millis().saturating_sub(1));
         let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Small)?;
         let mut written = || -> Result<()> {
             // Two references for one label set stand side by side; a block has each set once.
             let mut pending: Option<(&Labels, Window)> = None;
+            let mut decoded = Decoded::default();
             for slice in series.chunks(SLICE) {
                 if self.is_closed.load(Ordering::Relaxed) {
                     return Err(Error::Closed);
                 }
                 let parts: Vec<Parts> = {
                     let state = self.read();
-                    let parts = |r: &u32| state.head.get(*r).map(|s| read(s, min, max)).unwrap_or_default();
-                    slice.iter().map(|(_, r)| parts(r)).collect()
+                    slice.iter().map(|(_, slot)| read(&state.head, *slot, min, max)).collect()
                 };
                 for ((labels, _), parts) in slice.iter().zip(parts) {
-                    let window = parts.window(min, max);
+                    let window = parts.read(min, max, &mut decoded);
                     match &mut pending {
                         Some((same, whole)) if *same == labels => whole.merge(window),
                         _ => {
@@ -219,13 +224,11 @@ impl Shared {
         for slice in references.chunks(SLICE) {
             let live: Vec<_> = {
                 let state = self.read();
-                let series = slice.iter().filter_map(|r| Some((*r, state.head.get(*r)?)));
-                series.map(|(r, s)| (r, state.head.labels(r), s.parts(i64::MIN, i64::MAX))).collect()
+                let live = slice.iter().filter(|slot| state.head.get(**slot).is_some());
+                live.map(|s| (*s, state.head.labels(*s), state.head.parts(*s, i64::MIN, i64::MAX))).collect()
             };
             for (reference, labels, parts) in live {
-                let loose = parts.loose.iter().filter_map(|w| Chunk::seal(w, Into::into));
-                let chunks: Vec<Chunk> = parts.chunks.into_iter().chain(loose).collect();
-                let logged = chunks.into_iter().map(|c| LoggedChunk {
+                let logged = parts.to_chunks().into_iter().map(|c| LoggedChunk {
                     series: reference,
                     times: c.times.to_vec(),
                     values: c.values.into_vec(),
@@ -256,23 +259,4 @@ impl Shared {
         self.instruments.written.with(&["checkpoint"]).add(bytes);
         Ok(bytes)
     }
-}
-
-/// Adds the windows that samples lie in. Mostly a chunk lies in one window; if not, its times are read.
-fn add_windows(parts: &Parts, days: &BTreeSet<i64>, windows: &mut BTreeSet<(i64, i64)>) {
-    let mut add = |time: i64| {
-        let window = window_of(time, days);
-        windows.insert((window.start.as_millis(), window.end.as_millis()));
-        window
-    };
-    for chunk in &parts.chunks {
-        if !add(chunk.min).contains(Timestamp::from_millis(chunk.max)) {
-            chunk.window().unwrap_or_default().times.into_iter().for_each(|time| {
-                add(time);
-            });
-        }
-    }
-    parts.loose.iter().flat_map(|w| &w.times).for_each(|time| {
-        add(*time);
-    });
 }

@@ -333,7 +333,7 @@ impl Shared {
                 outcome.unknown.push(i);
                 continue;
             };
-            match if series.is_in_order(time) { None } else { series.find(time) } {
+            match if series.is_in_order(time) { None } else { head.value_at(slot, time) } {
                 Some(there) if there.to_bits() == value.to_bits() => outcome.duplicate += 1,
                 Some(_) => outcome.conflicting += 1,
                 None => {

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::block::{Block, ChunkPlace, Columns, Index};
 use super::chunk::Window;
-use super::head::Parts;
+use super::head::{Decoded, Parts};
 use super::instruments::Instruments;
 use crate::model::Labels;
 use crate::storage::disk::{Malformed, Result};
@@ -19,7 +19,7 @@ const TIMES_KEPT_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A copy of what the head had.
-    Head(std::iter::Peekable<std::vec::IntoIter<(Labels, Parts)>>),
+    Head(std::iter::Peekable<std::vec::IntoIter<(Labels, Parts)>>, Decoded),
     /// A block.
     Block(Box<BlockSource>),
 }
@@ -107,12 +107,12 @@ impl Source {
     /// Returns a copy of the head as source; sorts it.
     pub(crate) fn head(mut series: Vec<(Labels, Parts)>) -> Source {
         series.sort_by(|a, b| a.0.cmp(&b.0));
-        Source::Head(series.into_iter().peekable())
+        Source::Head(series.into_iter().peekable(), Decoded::default())
     }
 
     fn peek(&mut self) -> Option<&Labels> {
         match self {
-            Source::Head(series) => series.peek().map(|(labels, _)| labels),
+            Source::Head(series, _) => series.peek().map(|(labels, _)| labels),
             Source::Block(block) => block.next.as_ref().map(|(labels, _)| labels),
         }
     }
@@ -120,7 +120,9 @@ impl Source {
     /// Returns the samples of the series that comes next, in `[min, max]`.
     fn take(&mut self, min: i64, max: i64) -> Window {
         match self {
-            Source::Head(series) => series.next().map(|(_, parts)| parts.window(min, max)).unwrap_or_default(),
+            Source::Head(series, decoded) => {
+                series.next().map(|(_, parts)| parts.read(min, max, decoded)).unwrap_or_default()
+            }
             Source::Block(block) => block.take(min, max),
         }
     }
@@ -143,7 +145,7 @@ impl Merged {
     pub(crate) fn damaged(&self) -> Vec<String> {
         let blocks = self.sources.iter().filter_map(|s| match s {
             Source::Block(b) if b.damaged > 0 => Some(b.block.name()),
-            Source::Block(_) | Source::Head(_) => None,
+            Source::Block(_) | Source::Head(..) => None,
         });
         blocks.collect()
     }

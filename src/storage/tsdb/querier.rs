@@ -103,7 +103,7 @@ impl Querier {
         let selection = Selection::new(matchers);
         let state = self.db.0.read();
         let ids = selection.select(&state.head).into_iter();
-        let in_head = ids.filter(|id| state.head.get(*id).is_some_and(|s| s.overlaps(min, max)));
+        let in_head = ids.filter(|id| state.head.overlaps(*id, min, max));
         let mut found: Vec<Labels> = in_head.map(|id| state.head.labels(id)).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
@@ -165,7 +165,7 @@ impl Querier {
     fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (Vec<(Labels, Parts)>, Vec<Arc<Block>>) {
         let state = self.db.0.read();
         let slots = selection.select(&state.head).into_iter();
-        let parts = slots.filter_map(|slot| Some((slot, state.head.get(slot)?.parts(min, max))));
+        let parts = slots.map(|slot| (slot, state.head.parts(slot, min, max)));
         let parts = parts.filter(|(_, parts)| !parts.is_empty());
         (parts.map(|(slot, parts)| (state.head.labels(slot), parts)).collect(), self.blocks(&state.blocks, min, max))
     }

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use super::block::Block;
 use super::db::{Db, Shared, Stored};
 use super::due::window_of;
-use super::head::Series;
+use super::head::Head;
 use super::wal::CheckpointWriter;
 use super::{Error, Result, files};
 use crate::model::TimeRange;
@@ -72,8 +72,7 @@ impl Shared {
             let windows = starts.map(|start| window_of(start, &BTreeSet::new()));
             windows.map(|w| (w.start.as_millis(), w.end.as_millis())).collect()
         };
-        let held = |series: &Series, min, max| series.parts(min, max);
-        for block in self.write_blocks(stored, into, &self.series_list(), &windows, &held)? {
+        for block in self.write_blocks(stored, into, &self.series_list(), &windows, Head::parts)? {
             info.written_bytes += block.meta.bytes;
             info.add(&block);
         }

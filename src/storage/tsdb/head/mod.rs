@@ -1,28 +1,35 @@
 //! The newest, mutable part of the store: series by reference and by labels, and what they hold.
 //!
 //! A plain structure without lock or disk; `db.rs` locks it, logs a batch first and then applies it here.
-//! Memory per series: its labels, two entries in maps, its place in the index, up to 64 samples in the clear
-//! (16 bytes each) and the sealed rest (about a byte each; timestamps are shared by series of one scrape).
+//! Memory per series: 112 bytes of its own, 4 for each label here and in the index, 20 in tables; and its
+//! samples, at about a byte each: the newest as differences in bytes that grow (`values.rs`), the rest sealed
+//! as columns. Times stand once for all series of a scrape (`groups.rs`, `columns.rs`).
 
 mod arrivals;
+mod columns;
+mod groups;
 mod index;
 mod late;
+mod parts;
 mod series;
 #[cfg(test)]
 mod series_test;
 mod slab;
+mod values;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 pub(crate) use self::arrivals::{Arrivals, Arrived};
-use self::index::{Index, Pairs};
+pub(crate) use self::columns::Decoded;
+use self::columns::Shared;
+use self::index::Index;
 pub(crate) use self::late::Late;
-pub(crate) use self::series::{Added, Parts, Series};
+pub(crate) use self::parts::Parts;
+pub(crate) use self::series::{Added, Series};
 use self::slab::Slab;
 use super::batch::SeriesRef;
 use super::chunk::Chunk;
@@ -46,7 +53,7 @@ pub(crate) struct Head {
     index: Index,
     /// Slots of series that have ended, but may stand in the WAL.
     ended: Vec<u32>,
-    columns: Columns,
+    shared: Shared,
     pub(crate) late: Late,
     pub(crate) arrivals: Arrivals,
     pub(crate) metadata: HashMap<String, Metadata>,
@@ -56,43 +63,12 @@ pub(crate) struct Head {
     pub(crate) late_samples: u64,
 }
 
-/// Timestamp columns, shared by content.
-#[derive(Debug, Default)]
-struct Columns {
-    last: Option<Arc<[u8]>>,
-    all: HashSet<Arc<[u8]>, FixedState>,
-}
-
 /// What replay met.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Replayed {
     pub(crate) samples: u64,
     /// Samples whose series no record names.
     pub(crate) orphans: u64,
-}
-
-impl Columns {
-    fn share(&mut self, column: Vec<u8>) -> Arc<[u8]> {
-        if let Some(last) = self.last.as_ref().filter(|l| ***l == *column) {
-            return last.clone();
-        }
-        let shared = match self.all.get(column.as_slice()) {
-            Some(shared) => shared.clone(),
-            None => {
-                let shared: Arc<[u8]> = column.into();
-                self.all.insert(shared.clone());
-                shared
-            }
-        };
-        self.last = Some(shared.clone());
-        shared
-    }
-
-    /// Drops columns that no chunk has any more.
-    fn clean(&mut self) {
-        self.last = None;
-        self.all.retain(|column| Arc::strong_count(column) > 1);
-    }
 }
 
 impl Head {
@@ -162,8 +138,7 @@ impl Head {
     /// Adds a sample of the batch with this sequence; `None` if the series is not known.
     pub(crate) fn add(&mut self, sample: LoggedSample, sequence: u64) -> Option<Added> {
         let series = self.series.get_mut(sample.series)?;
-        let columns = &mut self.columns;
-        let added = series.add(sample.time, sample.value, |column| columns.share(column));
+        let added = series.add(sample.time, sample.value, &mut self.shared);
         series.is_logged = true;
         series.touched = self.epoch;
         if matches!(added, Added::InOrder | Added::OutOfOrder) {
@@ -254,8 +229,7 @@ impl Head {
         let Some((min, max)) = window.range() else { return };
         let count = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let chunk = Chunk { min, max, count, times: logged.times.into(), values: logged.values.into_boxed_slice() };
-        let columns = &mut self.columns;
-        let added = series.add_chunk(chunk, |column| columns.share(column)) as u64;
+        let added = series.add_chunk(&chunk, &mut self.shared) as u64;
         self.samples += added;
         replayed.samples += added;
         // Mostly a chunk lies in one window; if not, this is near enough.
@@ -294,7 +268,7 @@ impl Head {
 
     /// Returns first and last time of all samples.
     pub(crate) fn range(&self) -> Option<(i64, i64)> {
-        self.iter().filter_map(|(_, s)| s.range()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        self.iter().filter_map(|(_, s)| s.range(&self.shared)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Begins a cut: from here on series are touched in a new epoch.
@@ -302,10 +276,29 @@ impl Head {
         self.epoch += 1;
     }
 
+    /// Tells whether some part of a series reaches into `[min, max]`.
+    pub(crate) fn overlaps(&self, slot: u32, min: i64, max: i64) -> bool {
+        self.get(slot).is_some_and(|s| s.overlaps(min, max, &self.shared))
+    }
+
+    /// Returns the value of a series at a time.
+    pub(crate) fn value_at(&self, slot: u32, time: i64) -> Option<f64> {
+        self.get(slot)?.find(time, &self.shared)
+    }
+
+    /// Returns a copy of the parts of a series that reach into `[min, max]`; empty if none does.
+    pub(crate) fn parts(&self, slot: u32, min: i64, max: i64) -> Parts {
+        self.get(slot).map(|s| s.parts(min, max, &self.shared)).unwrap_or_default()
+    }
+
+    /// Returns what of a series is being written to a block and reaches into `[min, max]`.
+    pub(crate) fn detached(&self, slot: u32, min: i64, max: i64) -> Parts {
+        self.get(slot).map(|s| s.detached(min, max, &self.shared)).unwrap_or_default()
+    }
+
     /// Puts a series' samples in `[min, max]` aside; see [`Series::detach`].
     pub(crate) fn detach(&mut self, slot: u32, min: i64, max: i64) -> Option<(i64, i64)> {
-        let columns = &mut self.columns;
-        self.series.get_mut(slot)?.detach(min, max, |column| columns.share(column))
+        self.series.get_mut(slot)?.detach(min, max, &mut self.shared)
     }
 
     /// Forgets what blocks have now of these series, and those of them that have ended: nothing is left, and
@@ -314,23 +307,22 @@ impl Head {
         let mut gone = Vec::new();
         for slot in slots {
             let Some(series) = self.series.get_mut(slot) else { continue };
-            self.samples = self.samples.saturating_sub(series.forget_detached());
-            if series.is_empty() && series.touched < self.epoch {
-                gone.push(slot);
+            self.samples = self.samples.saturating_sub(series.forget_detached(&self.shared));
+            if series.is_empty()
+                && series.touched < self.epoch
+                && let Some(series) = self.take(slot)
+            {
+                gone.push((slot, series.pairs));
             }
         }
-        let gone: Vec<(u32, Pairs)> =
-            gone.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect();
-        if !gone.is_empty() {
-            self.index.remove(&gone);
-        }
+        self.index.remove(&gone);
         self.ended.extend(gone.iter().map(|(slot, _)| *slot));
     }
 
     /// Ends a cut that worked, after all was forgotten that it took.
     pub(crate) fn finish_cut(&mut self) {
         self.late_samples = 0;
-        self.columns.clean();
+        self.shared.keep(self.series.iter().flat_map(|(_, series)| series.columns()));
     }
 
     /// Tells that no record names series any more that had ended when the last cut was finished: what was
@@ -347,9 +339,8 @@ impl Head {
     /// Returns about how many bytes of memory the head holds. Cost: touches every series.
     pub(crate) fn memory_bytes(&self) -> usize {
         let series: usize = self.iter().map(|(_, s)| s.memory_bytes()).sum();
-        let columns: usize = self.columns.all.iter().map(|c| c.len() + 48).sum();
         let table = self.by_labels.capacity() * 6;
-        series + columns + table + self.series.memory_bytes() + self.index.memory_bytes()
+        series + table + self.shared.memory_bytes() + self.series.memory_bytes() + self.index.memory_bytes()
     }
 }
 

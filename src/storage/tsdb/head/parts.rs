@@ -1,0 +1,130 @@
+//! Sealed samples of a series, and copies to read from without the head's lock.
+
+use std::sync::Arc;
+
+use super::super::chunk::{Chunk, Window};
+use super::super::column::{Effort, decode_values, encode_values};
+use super::columns::{Column, ColumnList, Decoded, Shared};
+use super::groups::Times;
+use super::values::Copied;
+use crate::storage::disk::{ByteReader, ByteWriter};
+
+/// Sealed chunks of one series, one after the other in one allocation: the number of the column of times
+/// and the length of that of values, as varints, then this. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sealed(Option<Arc<[u8]>>);
+
+impl Sealed {
+    /// No chunk.
+    pub(super) const EMPTY: Sealed = Sealed(None);
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns each chunk: the number of its times, and its values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut r = ByteReader::new(self.0.as_deref().unwrap_or_default());
+        std::iter::from_fn(move || {
+            let times = u32::try_from(r.varint().ok()?).ok()?;
+            let length = usize::try_from(r.varint().ok()?).ok()?;
+            Some((times, r.raw(length).ok()?))
+        })
+    }
+
+    /// Appends chunks. Cost: copies what is there.
+    pub(super) fn extend<'a>(&mut self, chunks: impl IntoIterator<Item = (u32, &'a [u8])>) {
+        let mut out = ByteWriter::new(self.0.as_deref().unwrap_or_default().to_vec());
+        for (times, values) in chunks {
+            out.varint(u64::from(times));
+            out.varint(values.len() as u64);
+            out.raw(values);
+        }
+        self.0 = Some(out.into_bytes()).filter(|bytes| !bytes.is_empty()).map(Into::into);
+    }
+
+    /// Seals samples, if there are any, and appends the chunk.
+    pub(super) fn add(&mut self, window: &Window, shared: &mut Shared) {
+        if !window.is_empty() {
+            let mut values = ByteWriter::default();
+            encode_values(&window.values, Effort::Fast, &mut values);
+            self.extend([(shared.seal(&window.times), values.as_slice())]);
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |bytes| bytes.len() + 32)
+    }
+}
+
+/// A copy of the parts of a series that reach into a time range.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(super) columns: ColumnList,
+    pub(super) sealed: [Sealed; 2],
+    pub(super) open: Copied,
+    /// Times of the open samples: the list, where they begin there, how many they are.
+    pub(super) times: (Arc<Times>, u8, u8),
+    pub(super) late: Window,
+}
+
+impl Parts {
+    /// Tells whether there is no part.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sealed.iter().all(Sealed::is_empty) && self.times.2 == 0 && self.late.is_empty()
+    }
+
+    /// Returns the samples in `[min, max]`.
+    pub(crate) fn window(&self, min: i64, max: i64) -> Window {
+        self.read(min, max, &mut Decoded::default())
+    }
+
+    /// Returns the samples in `[min, max]`, with what was decoded for neighbours.
+    pub(crate) fn read(&self, min: i64, max: i64, decoded: &mut Decoded) -> Window {
+        let mut chunks: Vec<(&Column, &[u8])> = self.chunks().filter(|(times, _)| times.overlaps(min, max)).collect();
+        chunks.sort_by_key(|(times, _)| times.min);
+        let mut whole = Window::default();
+        for (column, values) in chunks {
+            let times = decoded.times(column);
+            // A chunk of the head that does not decode would be a bug; the rest is still worth reading.
+            let values = decode_values(values).unwrap_or_default();
+            if times.len() != values.len() {
+                continue;
+            }
+            if whole.range().is_none_or(|(_, last)| last < column.min) {
+                whole.extend_in(&times, &values, min, max);
+            } else {
+                let mut window = Window { times: times.to_vec(), values };
+                window.restrict(min, max);
+                whole.merge(window);
+            }
+        }
+        let (list, start, count) = &self.times;
+        let open = Window { times: list.iter(*start, *count).collect(), values: self.open.iter().collect() };
+        for mut window in [open, self.late.clone()] {
+            window.restrict(min, max);
+            whole.merge(window);
+        }
+        whole
+    }
+
+    /// Returns all samples sealed, as a checkpoint keeps them.
+    pub(crate) fn to_chunks(&self) -> Vec<Chunk> {
+        let sealed = self.chunks().map(|(column, values)| Chunk {
+            min: column.min,
+            max: column.max,
+            count: column.count,
+            times: column.bytes.clone(),
+            values: values.into(),
+        });
+        let (list, start, count) = &self.times;
+        let open = Window { times: list.iter(*start, *count).collect(), values: self.open.iter().collect() };
+        let loose = [&open, &self.late].into_iter().filter_map(|window| Chunk::seal(window, Into::into));
+        sealed.collect::<Vec<_>>().into_iter().chain(loose).collect()
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = (&Column, &[u8])> {
+        let chunks = self.sealed.iter().flat_map(Sealed::iter);
+        chunks.filter_map(|(number, values)| Some((self.columns.get(number as usize)?, values)))
+    }
+}
