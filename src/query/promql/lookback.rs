@@ -1,6 +1,7 @@
 //! Values of a series at steps: the newest sample in `(t - lookback, t]`, unless it is a staleness marker.
 
 use super::columns::{ABSENT, Grid, is_present};
+use super::functions::between;
 
 /// Where a selector looks, seen from a step: at a fixed time or at the step's, shifted back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +56,35 @@ pub(super) fn fill(
                 Cell::Time => timestamps[newest] as f64 / 1000.0,
             };
         }
+    }
+    any
+}
+
+/// Fills `row` with the values of one series on the lines between its samples; behind the last one its value counts.
+/// Returns whether there is any.
+pub(super) fn fill_smoothed(
+    (timestamps, values): (&[i64], &[f64]),
+    grid: &Grid,
+    shift: Shift,
+    lookback_ms: i64,
+    row: &mut [f64],
+) -> bool {
+    let mut any = false;
+    let mut next = 0;
+    for (i, out) in row.iter_mut().enumerate() {
+        let t = shift.apply(grid.at(i));
+        while timestamps.get(next).is_some_and(|ts| *ts <= t) {
+            next += 1;
+        }
+        let sample = |i: usize| Some((*timestamps.get(i)?, *values.get(i)?));
+        let before = next.checked_sub(1).and_then(sample).filter(|(ts, _)| *ts > t.saturating_sub(lookback_ms));
+        let after = sample(next).filter(|(ts, _)| *ts <= t.saturating_add(lookback_ms));
+        *out = match (before, after) {
+            (Some(before), Some(after)) => between(before, after, t, false),
+            (Some((_, value)), None) => value,
+            (None, _) => ABSENT,
+        };
+        any |= is_present(*out);
     }
     any
 }

@@ -59,9 +59,9 @@ impl Planner<'_> {
             Node::Text(text) => Ok(Plan::Text(text.clone())),
             Node::Paren(inner) | Node::Unary { is_minus: false, inner } => self.node(inner, depth + 1),
             Node::Unary { is_minus: true, inner } => self.negated(inner, depth + 1),
-            Node::Selector(selector) => self.selector(selector, tree).map(|s| Plan::Vector(Vector::Select(s))),
+            Node::Selector(selector) => self.selector(selector).map(|s| Plan::Vector(Vector::Select(s))),
             Node::Range(selector, length) => {
-                Ok(Plan::Range(Range::Select(self.selector(selector, tree)?, self.length(length)?)))
+                Ok(Plan::Range(Range::Select(self.selector(selector)?, self.length(length)?)))
             }
             Node::Subquery(subquery) => self.subquery(subquery, depth + 1),
             Node::Binary(binary) => self.chain(binary, depth + 1),
@@ -120,12 +120,9 @@ impl Planner<'_> {
         }
     }
 
-    fn selector(&self, selector: &syntax::Selector, tree: &Expr) -> Result<Selector> {
-        if selector.extent != Extent::Plain {
-            let message = "anchored and smoothed are not supported yet";
-            return Err(error_at(self.text, tree.span.start, message.to_owned()));
-        }
-        Ok(Selector { matchers: self.matchers(selector)?, shift: self.shift(&selector.place)? })
+    fn selector(&self, selector: &syntax::Selector) -> Result<Selector> {
+        let (matchers, shift) = (self.matchers(selector)?, self.shift(&selector.place)?);
+        Ok(Selector { matchers, shift, extent: selector.extent })
     }
 
     /// Returns the matchers of a selector, the metric name among them.
@@ -323,6 +320,7 @@ impl Planner<'_> {
         let rest: Vec<&Expr> = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, a)| *a).collect();
         let scalars = self.scalars(&rest, depth)?;
         let input = self.range(all.get(at).ok_or_else(|| missing(name))?, depth)?;
+        let row = functions::find_extended(name, input.extent_of_samples(), row).map_err(Error::Execution)?;
         Ok(Plan::Vector(Vector::PerWindow { row, input, scalars }))
     }
 

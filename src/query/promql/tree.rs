@@ -2,6 +2,7 @@
 
 use super::functions::{PerWindow, ValueFunction};
 use super::lookback::Shift;
+use super::syntax::Extent;
 use crate::model::{AnchoredRegex, Labels, Matcher};
 
 /// A whole query, by the type of its answer.
@@ -135,6 +136,8 @@ pub(super) struct Selector {
     pub(super) matchers: Vec<Matcher>,
     /// Where it looks.
     pub(super) shift: Shift,
+    /// Whether the samples around are taken too.
+    pub(super) extent: Extent,
 }
 
 /// What gives windows of samples.
@@ -156,6 +159,14 @@ pub(super) enum Range {
 }
 
 impl Range {
+    /// Returns whether the samples around the windows are taken too.
+    pub(super) fn extent_of_samples(&self) -> Extent {
+        match self {
+            Range::Select(selector, _) => selector.extent,
+            Range::Subquery { .. } => Extent::Plain,
+        }
+    }
+
     /// Returns where it looks and the length of its windows in milliseconds.
     pub(super) fn extent(&self) -> (Shift, i64) {
         match self {

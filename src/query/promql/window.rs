@@ -3,7 +3,8 @@
 use super::columns::{ABSENT, Grid, is_present};
 use super::lookback::Shift;
 
-/// The samples of one series in `(start, end]`, oldest first; never empty, no staleness markers.
+/// The samples of one series in `(start, end]`, oldest first; never empty, no staleness markers. Of an extended selector
+/// also those around, see [`Margins`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'s> {
     /// Times in milliseconds.
@@ -51,13 +52,22 @@ pub(super) fn remove_markers(timestamps: &mut Vec<i64>, values: &mut Vec<f64>) {
     values.retain(|v| is_present(*v));
 }
 
+/// How far beyond its ends a window has samples, milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Margins {
+    /// Before its start, not in it.
+    pub(super) before: i64,
+    /// Behind its end, in it.
+    pub(super) after: i64,
+}
+
 /// Fills `row` with what `function` makes of the window at each step; a window without samples gives none.
 /// Each sample enters and leaves the window once. Returns whether there is any value.
 pub(super) fn walk(
     series: &Series<'_>,
     grid: &Grid,
     shift: Shift,
-    range_ms: i64,
+    (range_ms, margins): (i64, Margins),
     row: &mut [f64],
     mut function: impl FnMut(usize, &Window<'_>) -> Option<f64>,
 ) -> bool {
@@ -68,10 +78,10 @@ pub(super) fn walk(
         let step = grid.at(i);
         let end = shift.apply(step);
         let start = end.saturating_sub(range_ms);
-        while series.timestamps.get(next).is_some_and(|ts| *ts <= end) {
+        while series.timestamps.get(next).is_some_and(|ts| *ts <= end.saturating_add(margins.after)) {
             next += 1;
         }
-        while first < next && series.timestamps[first] <= start {
+        while first < next && series.timestamps[first] <= start.saturating_sub(margins.before) {
             first += 1;
         }
         let found = (first < next).then(|| Window {
@@ -97,7 +107,7 @@ mod tests {
         let series = Series { timestamps: &[0, 10, 20, 30], values: &[1.0, 2.0, 3.0, 4.0] };
         let mut row = [0.0; 6];
         let grid = Grid { start: 0, step: 10, count: 6 };
-        walk(&series, &grid, Shift::default(), 20, &mut row, |_, w| Some(w.values.iter().sum()));
+        walk(&series, &grid, Shift::default(), (20, Margins::default()), &mut row, |_, w| Some(w.values.iter().sum()));
         assert_eq!(&row[..5], [1.0, 3.0, 5.0, 7.0, 4.0]);
         assert!(!is_present(row[5]));
     }

@@ -6,6 +6,7 @@ use super::Evaluation;
 use crate::model::{LABEL_NAME, Labels, Matcher};
 use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
 use crate::query::promql::lookback::Cell;
+use crate::query::promql::syntax::Extent;
 use crate::query::promql::tree::{Info, Selector, Vector};
 use crate::query::promql::{Error, Result};
 
@@ -44,7 +45,7 @@ impl<'a> Evaluation<'a> {
 
     fn info_series(&self, info: &Info, grid: &Grid) -> Result<Columns<'a>> {
         let matchers: Vec<Matcher> = info.names.iter().chain(&info.data).cloned().collect();
-        let selector = Selector { matchers, shift: info.shift };
+        let selector = Selector { matchers, shift: info.shift, extent: Extent::Plain };
         let mut columns = Columns::new(grid.count, self.budget);
         // Their times, because of two with the same identity and name the newer one counts.
         self.select(&selector, Cell::Time, grid, &mut |labels, row| Ok(columns.push(labels, row)?))?;

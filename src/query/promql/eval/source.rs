@@ -5,8 +5,9 @@ use crate::model::{Labels, Sample, Timestamp};
 use crate::query::promql::columns::{ABSENT, Grid, is_present};
 use crate::query::promql::functions::{Arguments, PerWindow, Remark};
 use crate::query::promql::lookback::{self, Cell, Shift};
+use crate::query::promql::syntax::Extent;
 use crate::query::promql::tree::{Range, Scalar, Selector};
-use crate::query::promql::window::{self, Series, Window};
+use crate::query::promql::window::{self, Margins, Series, Window};
 use crate::query::promql::{Error, RangeSeries, Result};
 
 /// How many samples are looked at between two looks at the deadline: a few milliseconds.
@@ -29,17 +30,23 @@ impl Evaluation<'_> {
     /// Hands on the values of selected series.
     pub(super) fn select(&self, selector: &Selector, cell: Cell, grid: &Grid, sink: Sink<'_>) -> Result<()> {
         let mut row = vec![ABSENT; grid.count];
-        self.read(selector, self.lookback_ms, grid, &mut |labels, timestamps, values| {
-            if lookback::fill((timestamps, values), grid, selector.shift, self.lookback_ms, cell, &mut row) {
-                sink(labels, &mut row)?;
-            }
-            Ok(())
+        let is_smoothed = selector.extent == Extent::Smoothed && cell == Cell::Value;
+        let ahead = if is_smoothed { self.lookback_ms } else { 0 };
+        self.read(selector, (self.lookback_ms, ahead), grid, &mut |labels, timestamps, values| {
+            let any = if is_smoothed {
+                window::remove_markers(timestamps, values);
+                lookback::fill_smoothed((timestamps, values), grid, selector.shift, self.lookback_ms, &mut row)
+            } else {
+                lookback::fill((timestamps, values), grid, selector.shift, self.lookback_ms, cell, &mut row)
+            };
+            if any { sink(labels, &mut row) } else { Ok(()) }
         })
     }
 
     /// Hands on what a function makes of windows, with the metric name.
     pub(super) fn per_window(&self, windows: &Windows<'_>, grid: &Grid, sink: Sink<'_>) -> Result<()> {
         let (shift, range) = windows.input.extent();
+        let margins = self.margins(windows.input.extent_of_samples());
         let numbers = self.scalars(windows.scalars, grid)?;
         self.check_scalars(windows, &numbers)?;
         let mut scalars = vec![0.0; numbers.len()];
@@ -50,7 +57,7 @@ impl Evaluation<'_> {
         let mut looked_at = 0;
         let mut is_over = false;
         self.each_series(windows.input, grid, &mut |labels, series| {
-            let any = window::walk(series, grid, shift, range, &mut row, |i, window: &Window<'_>| {
+            let any = window::walk(series, grid, shift, (range, margins), &mut row, |i, window: &Window<'_>| {
                 looked_at += window.len();
                 if looked_at > CHECK_EVERY {
                     looked_at = 0;
@@ -126,10 +133,14 @@ impl Evaluation<'_> {
     /// Hands on the samples of a range, for all its windows at once.
     pub(super) fn each_series(&self, range: &Range, grid: &Grid, sink: SeriesSink<'_>) -> Result<()> {
         match range {
-            Range::Select(selector, length) => self.read(selector, *length, grid, &mut |labels, timestamps, values| {
-                window::remove_markers(timestamps, values);
-                sink(labels, &Series { timestamps, values })
-            }),
+            Range::Select(selector, length) => {
+                let Margins { before, after } = self.margins(selector.extent);
+                let back = length.saturating_add(before);
+                self.read(selector, (back, after), grid, &mut |labels, timestamps, values| {
+                    window::remove_markers(timestamps, values);
+                    sink(labels, &Series { timestamps, values })
+                })
+            }
             Range::Subquery { input, range, step, shift } => {
                 let Some(inner) = subquery_grid(grid, *shift, *range, *step) else { return Ok(()) };
                 // Before anything is allocated for them: a year has 3 * 10^10 milliseconds.
@@ -150,10 +161,25 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Reads the series of a selector with all samples that any step looks at: `(first - back, last]`.
-    fn read(&self, selector: &Selector, back_ms: i64, grid: &Grid, sink: SamplesSink<'_>) -> Result<()> {
+    /// Returns how far around its windows an extended selector looks.
+    fn margins(&self, extent: Extent) -> Margins {
+        match extent {
+            Extent::Plain => Margins::default(),
+            Extent::Anchored => Margins { before: self.lookback_ms, after: 0 },
+            Extent::Smoothed => Margins { before: self.lookback_ms, after: self.lookback_ms },
+        }
+    }
+
+    /// Reads the series of a selector with all samples that any step looks at: `(first - back, last + ahead]`.
+    fn read(
+        &self,
+        selector: &Selector,
+        (back_ms, ahead_ms): (i64, i64),
+        grid: &Grid,
+        sink: SamplesSink<'_>,
+    ) -> Result<()> {
         let min = selector.shift.apply(grid.start).saturating_sub(back_ms).saturating_add(1);
-        let max = selector.shift.apply(grid.last());
+        let max = selector.shift.apply(grid.last()).saturating_add(ahead_ms);
         if grid.count == 0 || min > max {
             return Ok(());
         }

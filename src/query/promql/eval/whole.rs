@@ -5,6 +5,7 @@ use crate::model::Labels;
 use crate::query::promql::columns::{ABSENT, Columns, Grid, is_present};
 use crate::query::promql::functions::{labels as relabel, sort as ordering};
 use crate::query::promql::tree::{Order, Range, Vector};
+use crate::query::promql::window::{self, Margins};
 use crate::query::promql::{Error, Result};
 
 /// Makes new labels of old ones; `None` leaves them as they are.
@@ -27,7 +28,7 @@ impl<'a> Evaluation<'a> {
         let mut absent = vec![1.0; grid.count];
         let mut row = vec![ABSENT; grid.count];
         self.each_series(input, grid, &mut |_, series| {
-            crate::query::promql::window::walk(series, grid, shift, range, &mut row, |_, _| Some(1.0));
+            window::walk(series, grid, shift, (range, Margins::default()), &mut row, |_, _| Some(1.0));
             absent.iter_mut().zip(&row).filter(|(_, v)| is_present(**v)).for_each(|(a, _)| *a = ABSENT);
             Ok(())
         })?;

@@ -3,6 +3,7 @@
 
 mod calendar;
 mod change;
+mod extended;
 pub(super) mod histogram;
 pub(super) mod labels;
 mod math;
@@ -11,6 +12,8 @@ mod rate;
 pub(super) mod sort;
 mod trend;
 
+pub(super) use self::extended::between;
+use super::syntax::Extent;
 use super::window::Window;
 
 /// What a window function gets besides the window.
@@ -233,6 +236,28 @@ pub(super) fn find(name: &str) -> Option<Shape> {
         }
         _ => return None,
     })
+}
+
+/// Returns the row of a function of windows that come with the samples around them; the error names the functions that
+/// there are.
+pub(super) fn find_extended(name: &str, extent: Extent, row: PerWindow) -> Result<PerWindow, String> {
+    let (modifier, known) = match extent {
+        Extent::Plain => return Ok(row),
+        Extent::Anchored => ("anchored", "changes, delta, increase, rate, resets"),
+        Extent::Smoothed => ("smoothed", "delta, increase, rate"),
+    };
+    let function: WindowFunction = match (extent, name) {
+        (Extent::Anchored, "changes") => extended::anchored_changes,
+        (Extent::Anchored, "delta") => extended::anchored_delta,
+        (Extent::Anchored, "increase") => extended::anchored_increase,
+        (Extent::Anchored, "rate") => extended::anchored_rate,
+        (Extent::Anchored, "resets") => extended::anchored_resets,
+        (Extent::Smoothed, "delta") => extended::smoothed_delta,
+        (Extent::Smoothed, "increase") => extended::smoothed_increase,
+        (Extent::Smoothed, "rate") => extended::smoothed_rate,
+        _ => return Err(format!("{modifier} modifier can only be used with: {known} - not with {name}")),
+    };
+    Ok(PerWindow { function, ..row })
 }
 
 fn per_window(function: WindowFunction) -> PerWindow {

@@ -96,6 +96,9 @@ impl Parser<'_> {
         self.skip();
         let extent = if keyword == "anchored" { Extent::Anchored } else { Extent::Smoothed };
         let mut node = expr.node;
+        if matches!(node, Node::Subquery(_)) {
+            return Err(self.error(expr.span, format!("{keyword} modifier is not supported for subqueries")));
+        }
         let (Node::Selector(selector) | Node::Range(selector, _)) = &mut node else {
             let message =
                 format!("{keyword} modifier must be preceded by an instant vector selector or range vector selector");
