@@ -10,10 +10,8 @@ use std::sync::Arc;
 
 use super::disk::{Disk, metered, written_bytes};
 use super::files;
+use super::tsdb::MERGE_SUFFIX;
 use crate::instrument::Registry;
-
-/// Ends the name of a merged block in the making.
-pub(crate) const MERGE_SUFFIX: &str = ".merge.tmp";
 
 /// Returns the disk with everything written below `folder` counted by cause.
 pub(super) fn counted(disk: Arc<dyn Disk>, folder: &Path, registry: &Registry) -> Arc<dyn Disk> {

@@ -47,7 +47,7 @@ pub use faulty::{Fault, FaultyDisk};
 pub use lock::{Lock, lock};
 pub use metered::{WRITTEN_CAUSES, WrittenByThreads, metered, thread_written_bytes, written_bytes};
 pub use os::OsDisk;
-pub use quarantine::set_aside;
+pub use quarantine::{note, set_aside};
 pub use record::{RECORD_PAYLOAD_BYTES_MAX, Record};
 pub use segments::{Found, Segments, SegmentsOptions};
 pub use space::{READ_ONLY_BELOW_BYTES, SpaceWatch, WRITABLE_FROM_BYTES};

@@ -8,6 +8,9 @@ use crate::model::Timestamp;
 /// Name of the note beside what was put aside.
 const WHY_NAME: &str = "why.txt";
 
+/// A note about what stays where it is does not grow beyond this.
+const NOTE_BYTES_MAX: u64 = 64 << 10;
+
 /// Moves a file or folder to `quarantine/<when>-<what>/` and writes `why.txt` beside it. Returns where it is.
 ///
 /// # Errors
@@ -31,6 +34,22 @@ pub fn set_aside(
         disk.sync_folder(parent)?;
     }
     Ok(place)
+}
+
+/// Adds lines to the note about damage in `name`, which stays where it is: `quarantine/<name>.txt`.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn note(disk: &dyn Disk, quarantine: &Path, name: &str, lines: &str) -> Result<()> {
+    disk.create_folder(quarantine)?;
+    let path = quarantine.join(format!("{name}.txt"));
+    let mut text = match disk.open(&path) {
+        Ok(file) => file.read_exact_at(0, usize::try_from(file.size()?.min(NOTE_BYTES_MAX)).unwrap_or(0))?,
+        Err(_) => Vec::new(),
+    };
+    text.extend_from_slice(lines.as_bytes());
+    text.truncate(usize::try_from(NOTE_BYTES_MAX).unwrap_or(usize::MAX));
+    replace(disk, &path, &text)
 }
 
 #[cfg(test)]

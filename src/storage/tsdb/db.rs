@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::batch::{AppendOutcome, Batch, Key, SeriesRef};
 use super::block::Block;
-use super::cache::IndexCache;
+use super::cache::PageCache;
 use super::config::WalSync;
 use super::head::{Added, Head};
 use super::instruments::Instruments;
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     /// `None` for a store in memory.
     pub(super) stored: Option<Stored>,
-    pub(super) cache: IndexCache,
+    pub(super) cache: Arc<PageCache>,
     pub(super) instruments: Instruments,
     pub(super) space: Mutex<SpaceWatch>,
     pub(super) is_closed: AtomicBool,
@@ -275,7 +275,7 @@ impl Shared {
             config,
             state: RwLock::new(state),
             stored,
-            cache: IndexCache::default(),
+            cache: Arc::default(),
             instruments: Instruments::new(registry),
             space: Mutex::default(),
             is_closed: AtomicBool::new(false),

@@ -20,6 +20,9 @@ pub(crate) const INDEX: &str = "index";
 /// In a block's folder: the columns.
 pub(crate) const CHUNKS: &str = "chunks";
 
+/// Ends the name of a merged block in the making.
+pub(crate) const MERGE_SUFFIX: &str = ".merge.tmp";
+
 const CHECKPOINT_PREFIX: &str = "checkpoint.";
 
 /// Returns the folder of the checkpoint that stands for all WAL segments below `number`.

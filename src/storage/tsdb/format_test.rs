@@ -2,11 +2,13 @@
 //! zstd frame must read and, written again, read the same: the packer may get better.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::block::{Block, BlockMeta, BlockWriter, ChunkPlace, ColumnPlace, Index, IndexWriter, Origin};
+use super::block::{
+    Block, BlockMeta, BlockWriter, ChunkPlace, ColumnPlace, Contents, Origin, Page, PagePlace, PageWriter, TimesPlace,
+    checked_column,
+};
 use super::chunk::Window;
-use super::column::{Effort, decode_times, decode_values, encode_times, encode_values};
+use super::column::{Effort, decode_bare_values, decode_times, decode_values, encode_times, encode_values};
 use super::postings::Postings;
 use super::wal::{Logged, LoggedSample, decode, encode};
 use crate::model::{Labels, TimeRange, Timestamp, stale_nan};
@@ -111,7 +113,7 @@ fn records_of_the_wal_of_version_1() {
 
 fn meta() -> BlockMeta {
     BlockMeta {
-        version: 1,
+        version: 2,
         number: 42,
         start_ms: NOON_MS,
         end_ms: NOON_MS + 7_200_000,
@@ -129,40 +131,76 @@ fn meta() -> BlockMeta {
 }
 
 #[test]
-fn a_meta_of_version_1() {
-    let dump = include_str!("../../../tests/formats/tsdb_block_meta_1.hex");
+fn a_meta_of_version_2() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_meta_2.hex");
     check_same(&meta().to_json(), dump);
     assert_eq!(BlockMeta { checksum: String::new(), ..BlockMeta::from_json(&bytes(dump)).unwrap() }, meta());
 }
 
-#[test]
-fn an_index_of_version_1() {
-    let dump = include_str!("../../../tests/formats/tsdb_block_index_1.hex");
-    let times = ColumnPlace { offset: 8, length: 11 };
-    let place = |offset| ChunkPlace { min: 5, max: 9, count: 4, times, values: ColumnPlace { offset, length: 7 } };
-    let check = |index: &Index| {
-        assert_eq!((index.series_count(), index.labels(0), index.labels(1)), (2, belt(), press()));
-        assert_eq!((index.chunks(0), index.chunks(1)), (vec![place(23)], vec![place(34)]));
-        assert_eq!(index.names(), ["__name__", "device"]);
-        assert_eq!((index.equal("device", "belt"), index.equal("__name__", "up")), (vec![0], vec![0, 1]));
-    };
-    let mut writer = IndexWriter::default();
-    writer.add(&belt(), &[place(23)]);
-    writer.add(&press(), &[place(34)]);
-    let written = writer.finish().unwrap();
-    if dump.is_empty() {
-        check_same(&written, dump);
-    }
-    check(&Index::parse(&written).unwrap());
-    check(&Index::parse(&bytes(dump)).unwrap());
+fn chunk(times_at: u64, values_at: u64) -> ChunkPlace {
+    let column = ColumnPlace { offset: times_at, length: 11 };
+    let times = TimesPlace { column, min: 5, max: 9, count: 4 };
+    ChunkPlace { times, values: ColumnPlace { offset: values_at, length: 7 } }
 }
 
 #[test]
-fn a_file_of_chunks_of_version_2() {
-    let dump = include_str!("../../../tests/formats/tsdb_block_writer_2.hex");
+fn a_page_of_an_index_of_version_2() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_index_page_2.hex");
+    let mut writer = PageWriter::default();
+    writer.add(&belt(), &[chunk(8, 23), chunk(34, 49)]);
+    writer.add(&press(), &[chunk(8, 23)]);
+    let mut written = Vec::new();
+    let place = writer.finish(8, &mut written).unwrap();
+    check_same(&written, dump);
+    let page = Page::parse(&bytes(dump)[..place.length as usize]).unwrap();
+    let chunks = page.chunks().unwrap();
+    let (mut text, of) = (String::new(), |series| chunks.of(series).collect::<Vec<_>>());
+    assert_eq!((page.series_count(), page.labels(0, &mut text), page.labels(1, &mut text)), (2, belt(), press()));
+    assert_eq!((of(0), of(1)), (vec![chunk(8, 23), chunk(34, 49)], vec![chunk(8, 23)]));
+    assert_eq!(page.names().collect::<Vec<_>>(), ["__name__", "device"]);
+    assert_eq!(page.values("device").collect::<Vec<_>>(), ["belt", "press-1"]);
+    assert_eq!((page.equal("device", "belt"), page.equal("__name__", "up")), (vec![0], vec![0, 1]));
+    let expected = PagePlace {
+        offset: 8,
+        length: place.length,
+        series: 2,
+        min: 5,
+        max: 9,
+        first_name: "up".into(),
+        last_name: "up".into(),
+    };
+    assert_eq!(place, expected);
+}
+
+#[test]
+fn contents_of_an_index_of_version_2() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_index_2.hex");
+    let page = |offset, length, min, max, first_name: &str, last_name: &str| PagePlace {
+        offset,
+        length,
+        series: 1024,
+        min,
+        max,
+        first_name: first_name.into(),
+        last_name: last_name.into(),
+    };
+    let pages = vec![page(8, 300, NOON_MS, NOON_MS + 9, "a", "c"), page(312, 200, NOON_MS - 5, NOON_MS + 5, "c", "up")];
+    let contents = Contents { meta: "{}".to_owned(), pages, copies: vec![(8, 1000), (500, 1100)] };
+    check_same(&contents.encode(), dump);
+    let disk = FaultyDisk::new(1);
+    let file = disk.shared().create(Path::new("/index")).unwrap();
+    file.write_at(0, &[b"ANDONIX2".to_vec(), vec![0; 508], bytes(dump)].concat()).unwrap();
+    let read = Contents::read(&*file).unwrap();
+    assert_eq!(read, contents);
+    assert_eq!((read.copy_of(500), read.copy_of(9)), (Some(1100), None));
+}
+
+#[test]
+fn a_file_of_chunks_of_version_3() {
+    let dump = include_str!("../../../tests/formats/tsdb_block_writer_3.hex");
     let (disk, folder) = (FaultyDisk::new(1), Path::new("/blocks"));
     let shared = disk.shared();
-    let mut writer = BlockWriter::begin(shared.clone(), folder, 1, Effort::Fast).unwrap();
+    let mut writer = BlockWriter::begin(shared.clone(), folder, 1, Effort::Small).unwrap();
     let window = |v| Window { times: vec![NOON_MS, NOON_MS + 15_000], values: vec![v, v] };
     writer.add(&belt(), &window(1.0)).unwrap();
     writer.add(&press(), &window(0.5)).unwrap();
@@ -171,12 +209,17 @@ fn a_file_of_chunks_of_version_2() {
     let origin = Origin { number: 1, window: range, level: 1, rank: 1, merged: vec![] };
     let (_, folder) = writer.finish(origin).unwrap().unwrap();
     let file = disk.open(&folder.join("chunks")).unwrap();
-    let size = usize::try_from(file.size().unwrap()).unwrap();
-    check_same(&file.read_exact_at(0, size).unwrap(), dump);
-    file.write_at(0, &bytes(dump)).unwrap();
-    let block = Arc::new(Block::open(&shared, &folder).unwrap());
-    let (index, columns) = (block.load_index().unwrap(), block.columns().unwrap());
-    let place = index.chunks(1).remove(0);
-    assert_eq!(columns.read_times(place.times).unwrap(), [NOON_MS, NOON_MS + 15_000]);
-    assert_eq!(columns.read_values(place.values).unwrap(), [0.5, 0.5]);
+    let columns = bytes(dump);
+    check_same(&file.read_exact_at(0, columns.len()).unwrap(), dump);
+    file.write_at(0, &columns).unwrap();
+    let block = Block::open(&shared, &folder).unwrap();
+    assert_eq!(block.contents().unwrap(), &Contents::read(&*file).unwrap());
+    let page = block.read_page(0).unwrap().unwrap();
+    let place = page.chunks().unwrap().of(1).next().unwrap();
+    assert_eq!(block.read_times(place.times).unwrap(), [NOON_MS, NOON_MS + 15_000]);
+    let bytes = block.read_chunks(place.values.offset, place.values.length as usize + 4).unwrap();
+    let mut values = Vec::new();
+    decode_bare_values(checked_column(&bytes).unwrap(), 2, &mut values).unwrap();
+    assert_eq!(values, [0.5, 0.5]);
+    assert!(block.take_findings().is_empty());
 }

@@ -287,9 +287,7 @@ impl Shared {
         let next = blocks.iter().filter(|b| b.meta.number > memory.checked_until).min_by_key(|b| b.meta.number);
         let Some(block) = next else { return };
         memory.checked_until = block.meta.number;
-        if let Err(disk::Error::Corruption(damage)) = block.load_index() {
-            super::repair::put_aside(self, block, &damage);
-        }
+        super::repair::check_index(self, block);
     }
 
     /// Updates the gauges.

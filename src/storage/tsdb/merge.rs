@@ -1,19 +1,26 @@
 //! Series of several sources as one: by labels, samples in order, each once.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tracing::warn;
+use foldhash::fast::FixedState;
 
-use super::block::{Block, ChunkPlace, Columns, Index};
+use super::block::{Block, ChunkPlace, Page, TimesPlace, checked_column};
+use super::cache::PageCache;
 use super::chunk::Window;
+use super::column::decode_bare_values;
 use super::head::{Decoded, Parts};
-use super::instruments::Instruments;
 use crate::model::Labels;
-use crate::storage::disk::{Malformed, Result};
+use crate::storage::disk::{Error, Malformed};
 
-/// So many columns of times are kept while a block is read: neighbours often share them.
-const TIMES_KEPT_MAX: usize = 4;
+/// So many times are kept unpacked per block while it is read, 4 MiB: series of one scrape share them.
+const TIMES_KEPT_MAX: usize = 512 << 10;
+
+/// Neighbouring columns are read in stretches of up to this size,
+const STRETCH_BYTES: u64 = 256 << 10;
+
+/// unless so many bytes between two of them are not wanted.
+const GAP_BYTES: u64 = 8 << 10;
 
 /// Series of one place, sorted by labels.
 #[derive(Debug)]
@@ -28,78 +35,228 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct BlockSource {
     block: Arc<Block>,
-    index: Arc<Index>,
-    columns: Columns,
-    ids: std::vec::IntoIter<u32>,
-    /// The series that comes next.
-    next: Option<(Labels, u32)>,
-    times: VecDeque<(u64, Vec<i64>)>,
-    instruments: Instruments,
-    /// How many chunks did not check out.
-    damaged: u64,
+    cache: Arc<PageCache>,
+    min: i64,
+    max: i64,
+    /// Pages that come, with the series wanted of each.
+    pages: std::vec::IntoIter<(usize, Vec<u32>)>,
+    page: Option<OpenPage>,
+    /// The series that comes next, and where its chunks end in the page's list.
+    next: Option<(Labels, usize)>,
+    times: HashMap<u64, Arc<Vec<i64>>, FixedState>,
+    times_kept: usize,
+    /// What was read last of the file of chunks, and where it begins.
+    stretch: (u64, Vec<u8>),
+    text: String,
+    /// A failure of the disk that is no damage: what should have been read may still be there.
+    failure: Option<Error>,
+}
+
+/// A page that is being read.
+#[derive(Debug)]
+struct OpenPage {
+    page: Arc<Page>,
+    /// Series and the ends of their chunks in `chunks`.
+    series: std::vec::IntoIter<(u32, usize)>,
+    /// All chunks wanted of the page, series by series.
+    chunks: Vec<ChunkPlace>,
+    /// Where the chunks of the next series begin.
+    start: usize,
+}
+
+/// Samples of one series that lie together.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    /// Number of the source.
+    source: usize,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Window(Window),
+    /// A chunk, and its place in the list of the page.
+    Chunk(ChunkPlace, usize),
+}
+
+impl Piece {
+    /// Returns how many samples there are.
+    pub(crate) fn len(&self) -> usize {
+        match &self.held {
+            Held::Window(window) => window.len(),
+            Held::Chunk(chunk, _) => chunk.times.count as usize,
+        }
+    }
 }
 
 impl BlockSource {
-    /// Reads the series with these ids.
-    pub(crate) fn new(block: Arc<Block>, index: Arc<Index>, ids: Vec<u32>, instruments: Instruments) -> Result<Self> {
-        let columns = block.columns()?;
+    /// Reads these series of these pages, as far as they have samples in `[min, max]`.
+    pub(crate) fn new(
+        block: Arc<Block>,
+        cache: Arc<PageCache>,
+        pages: Vec<(usize, Vec<u32>)>,
+        min: i64,
+        max: i64,
+    ) -> Self {
         let mut source = BlockSource {
             block,
-            index,
-            columns,
-            ids: ids.into_iter(),
+            cache,
+            min,
+            max,
+            pages: pages.into_iter(),
+            page: None,
             next: None,
-            times: VecDeque::new(),
-            instruments,
-            damaged: 0,
+            times: HashMap::default(),
+            times_kept: 0,
+            stretch: (0, Vec::new()),
+            text: String::new(),
+            failure: None,
         };
         source.advance();
-        Ok(source)
+        source
+    }
+
+    pub(crate) fn block(&self) -> &Block {
+        &self.block
     }
 
     fn advance(&mut self) {
-        self.next = self.ids.next().map(|id| (self.index.labels(id), id));
-    }
-
-    fn take(&mut self, min: i64, max: i64) -> Window {
-        let Some((_, id)) = self.next else { return Window::default() };
-        let mut whole = Window::default();
-        for place in self.index.chunks(id).iter().filter(|c| c.min <= max && c.max >= min) {
-            match self.read(place) {
-                Ok(mut window) => {
-                    window.restrict(min, max);
-                    whole.merge(window);
-                }
-                Err(error) => {
-                    self.damaged += 1;
-                    self.instruments.damage.with(&["chunk"]).inc();
-                    let (samples, block) = (place.count, self.block.name());
-                    warn!(%error, %block, samples, first_ms = place.min, last_ms = place.max, "chunk cannot be read");
+        self.next = loop {
+            if let Some(open) = &mut self.page {
+                open.start = self.next.as_ref().map_or(open.start, |(_, end)| *end);
+                if let Some((series, end)) = open.series.next() {
+                    break Some((open.page.labels(series, &mut self.text), end));
                 }
             }
-        }
-        self.advance();
-        whole
+            self.next = None;
+            let Some((number, ids)) = self.pages.next() else { break None };
+            self.page = self.open_page(number, ids);
+        };
     }
 
-    fn read(&mut self, place: &ChunkPlace) -> Result<Window> {
-        let times = match self.times.iter().find(|(offset, _)| *offset == place.times.offset) {
-            Some((_, times)) => times.clone(),
-            None => {
-                let times = self.columns.read_times(place.times)?;
-                if self.times.len() == TIMES_KEPT_MAX {
-                    self.times.pop_front();
-                }
-                self.times.push_back((place.times.offset, times.clone()));
-                times
+    fn open_page(&mut self, number: usize, ids: Vec<u32>) -> Option<OpenPage> {
+        let page = self.cache.get(&self.block, number);
+        let page = page.unwrap_or_else(|error| {
+            self.lost("index", 0, error);
+            None
+        })?;
+        let places = page.chunks().ok()?;
+        let (mut chunks, mut series) = (Vec::new(), Vec::with_capacity(ids.len()));
+        for id in ids {
+            let before = chunks.len();
+            chunks.extend(places.of(id).filter(|c| c.times.min <= self.max && c.times.max >= self.min));
+            if chunks.len() > before {
+                series.push((id, chunks.len()));
+            }
+        }
+        Some(OpenPage { page, series: series.into_iter(), chunks, start: 0 })
+    }
+
+    /// Appends the chunks of the series that comes next; goes on to the one behind only with
+    /// [`BlockSource::advance`], when they have been read.
+    fn pieces(&self, source: usize, pieces: &mut Vec<Piece>) {
+        let (Some(open), Some((_, end))) = (&self.page, &self.next) else { return };
+        let chunks = open.chunks.get(open.start..*end).unwrap_or_default();
+        pieces.extend(chunks.iter().zip(open.start..).map(|(chunk, at)| Piece {
+            min: chunk.times.min,
+            max: chunk.times.max,
+            source,
+            held: Held::Chunk(*chunk, at),
+        }));
+    }
+
+    /// Returns times and column of values of a chunk; `None` if they do not check out, which is noted.
+    fn read(&mut self, chunk: ChunkPlace, at: usize) -> Option<(Arc<Vec<i64>>, &[u8])> {
+        let times = match self.read_times(chunk.times) {
+            Ok(times) => times,
+            Err(error) => {
+                self.lost("chunk", chunk.times.column.offset, error);
+                return None;
             }
         };
-        let values = self.columns.read_values(place.values)?;
-        if values.len() != times.len() {
-            let e = Malformed { offset: 0, reason: "columns of unequal length" };
-            return Err(self.columns.damage(place.values, &e).into());
+        let (offset, end) = (chunk.values.offset, chunk.values.end());
+        if offset < self.stretch.0 || end > self.stretch.0 + self.stretch.1.len() as u64 {
+            match self.block.read_chunks(offset, usize::try_from(self.stretch_end(at) - offset).unwrap_or(0)) {
+                Ok(bytes) => self.stretch = (offset, bytes),
+                Err(error) => {
+                    self.lost("chunk", offset, error);
+                    return None;
+                }
+            }
         }
-        Ok(Window { times, values })
+        let within = |at: u64| usize::try_from(at - self.stretch.0).unwrap_or(usize::MAX);
+        let column = self.stretch.1.get(within(offset)..within(end)).and_then(checked_column);
+        if column.is_none() {
+            let (count, first, last) = (chunk.times.count, chunk.times.min, chunk.times.max);
+            let mut damage = self.block.damage(chunk.values, &Malformed { offset: 0, reason: "does not check out" });
+            damage.reason = format!("column of {count} samples from {first} to {last} does not check out");
+            self.block.found("chunk", &damage);
+        }
+        column.map(|column| (times, column))
+    }
+
+    /// Returns how far to read from a chunk on: over those behind it that are wanted and near.
+    fn stretch_end(&self, at: usize) -> u64 {
+        let chunks = self.page.as_ref().and_then(|open| open.chunks.get(at..)).unwrap_or_default();
+        let Some(first) = chunks.first() else { return 0 };
+        let mut end = first.values.end();
+        for chunk in chunks.iter().skip(1) {
+            let (offset, next) = (chunk.values.offset, chunk.values.end());
+            if offset < end || offset - end > GAP_BYTES || next - first.values.offset > STRETCH_BYTES {
+                break;
+            }
+            end = next;
+        }
+        end
+    }
+
+    fn read_times(&mut self, place: TimesPlace) -> Result<Arc<Vec<i64>>, Error> {
+        if let Some(times) = self.times.get(&place.column.offset) {
+            return Ok(times.clone());
+        }
+        let times = Arc::new(self.block.read_times(place)?);
+        if self.times_kept + times.len() > TIMES_KEPT_MAX {
+            self.times.clear();
+            self.times_kept = 0;
+        }
+        self.times_kept += times.len();
+        self.times.insert(place.column.offset, times.clone());
+        Ok(times)
+    }
+
+    fn lost(&mut self, what: &'static str, offset: u64, error: Error) {
+        match error {
+            Error::Corruption(damage) => self.block.found(what, &damage),
+            other => {
+                let damage = Malformed { offset: 0, reason: "cannot be read" };
+                let mut damage = damage.in_file(&self.block.folder, offset, 0);
+                damage.reason = other.to_string();
+                self.block.found(what, &damage);
+                self.failure.get_or_insert(other);
+            }
+        }
+    }
+
+    /// Appends the samples of a chunk in `[min, max]`.
+    fn read_into(&mut self, chunk: ChunkPlace, at: usize, out: &mut Window) {
+        let (min, max) = (self.min, self.max);
+        let Some((times, column)) = self.read(chunk, at) else { return };
+        let start = out.values.len();
+        if let Err(e) = decode_bare_values(column, times.len(), &mut out.values) {
+            self.block.found("chunk", &self.block.damage(chunk.values, &e));
+            return;
+        }
+        if min <= chunk.times.min && chunk.times.max <= max {
+            out.times.extend_from_slice(&times);
+            return;
+        }
+        let from = times.partition_point(|t| *t < min);
+        let to = times.partition_point(|t| *t <= max).max(from);
+        out.times.extend_from_slice(times.get(from..to).unwrap_or_default());
+        out.values.truncate(start + to);
+        out.values.drain(start..start + from);
     }
 }
 
@@ -116,16 +273,6 @@ impl Source {
             Source::Block(block) => block.next.as_ref().map(|(labels, _)| labels),
         }
     }
-
-    /// Returns the samples of the series that comes next, in `[min, max]`.
-    fn take(&mut self, min: i64, max: i64) -> Window {
-        match self {
-            Source::Head(series, decoded) => {
-                series.next().map(|(_, parts)| parts.read(min, max, decoded)).unwrap_or_default()
-            }
-            Source::Block(block) => block.take(min, max),
-        }
-    }
 }
 
 /// Several sources as one. Where two have a sample at the same time, the one further in front counts.
@@ -134,20 +281,106 @@ pub(crate) struct Merged {
     sources: Vec<Source>,
     min: i64,
     max: i64,
+    /// Sources whose series `pieces` are of: they have not gone on yet.
+    behind: Vec<usize>,
 }
 
 impl Merged {
     pub(crate) fn new(sources: Vec<Source>, min: i64, max: i64) -> Self {
-        Merged { sources, min, max }
+        Merged { sources, min, max, behind: Vec::new() }
     }
 
-    /// Returns names of the blocks in which chunks did not check out so far.
-    pub(crate) fn damaged(&self) -> Vec<String> {
-        let blocks = self.sources.iter().filter_map(|s| match s {
-            Source::Block(b) if b.damaged > 0 => Some(b.block.name()),
-            Source::Block(_) | Source::Head(..) => None,
-        });
-        blocks.collect()
+    /// Returns the blocks it reads.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.sources.iter().filter_map(|s| match s {
+            Source::Block(source) => Some(source.block()),
+            Source::Head(..) => None,
+        })
+    }
+
+    /// Returns a failure of the disk that is no damage.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.sources.iter_mut().find_map(|s| match s {
+            Source::Block(source) => source.failure.take(),
+            Source::Head(..) => None,
+        })
+    }
+
+    /// Returns the series that comes next and its pieces, sorted by where they begin.
+    pub(crate) fn next_pieces(&mut self) -> Option<(Labels, Vec<Piece>)> {
+        for behind in self.behind.drain(..) {
+            if let Some(Source::Block(source)) = self.sources.get_mut(behind) {
+                source.advance();
+            }
+        }
+        let labels = self.sources.iter_mut().filter_map(Source::peek).min()?.clone();
+        let mut pieces = Vec::new();
+        for (number, source) in self.sources.iter_mut().enumerate() {
+            // The head may have a label set twice, see head/mod.rs.
+            while source.peek() == Some(&labels) {
+                match source {
+                    Source::Head(series, decoded) => {
+                        let window = series.next().map(|(_, parts)| parts.read(self.min, self.max, decoded));
+                        pieces.extend(window.and_then(|window| {
+                            let (min, max) = window.range()?;
+                            Some(Piece { min, max, source: number, held: Held::Window(window) })
+                        }));
+                    }
+                    Source::Block(source) => {
+                        source.pieces(number, &mut pieces);
+                        self.behind.push(number);
+                        break;
+                    }
+                }
+            }
+        }
+        pieces.sort_by_key(|p| p.min);
+        Some((labels, pieces))
+    }
+
+    /// Appends the samples of pieces that overlap each other, but nothing that `out` has.
+    pub(crate) fn read_group(&mut self, group: &mut [Piece], out: &mut Window) {
+        if let [piece] = group {
+            return self.read_piece(piece, out);
+        }
+        group.sort_by_key(|p| (p.source, p.min));
+        let mut whole = Window::default();
+        for of_source in group.chunk_by_mut(|a, b| a.source == b.source) {
+            let mut window = Window::default();
+            for overlapping in of_source.chunk_by_mut(|a, b| a.max >= b.min) {
+                for piece in overlapping {
+                    let mut next = Window::default();
+                    self.read_piece(piece, &mut next);
+                    window.merge(next);
+                }
+            }
+            whole.merge(window);
+        }
+        out.times.append(&mut whole.times);
+        out.values.append(&mut whole.values);
+    }
+
+    fn read_piece(&mut self, piece: &mut Piece, out: &mut Window) {
+        match &mut piece.held {
+            Held::Window(window) if out.is_empty() => *out = std::mem::take(window),
+            Held::Window(window) => {
+                out.times.append(&mut window.times);
+                out.values.append(&mut window.values);
+            }
+            Held::Chunk(chunk, at) => {
+                if let Some(Source::Block(source)) = self.sources.get_mut(piece.source) {
+                    source.read_into(*chunk, *at, out);
+                }
+            }
+        }
+    }
+
+    /// Returns a chunk as it stands in its block; `None` if it is not one, or cannot be read.
+    pub(crate) fn read_packed(&mut self, piece: &Piece) -> Option<(Arc<Vec<i64>>, &[u8])> {
+        match (&piece.held, self.sources.get_mut(piece.source)) {
+            (Held::Chunk(chunk, at), Some(Source::Block(source))) => source.read(*chunk, *at),
+            _ => None,
+        }
     }
 }
 
@@ -156,14 +389,32 @@ impl Iterator for Merged {
 
     /// Returns the next series with its samples, of which there may be none.
     fn next(&mut self) -> Option<(Labels, Window)> {
-        let labels = self.sources.iter_mut().filter_map(Source::peek).min()?.clone();
+        let (labels, mut pieces) = self.next_pieces()?;
         let mut whole = Window::default();
-        for source in &mut self.sources {
-            // The head may have a label set twice, see head/mod.rs.
-            while source.peek() == Some(&labels) {
-                whole.merge(source.take(self.min, self.max));
-            }
+        if pieces.len() > 1 {
+            let count = pieces.iter().map(Piece::len).sum();
+            whole.times.reserve(count);
+            whole.values.reserve(count);
+        }
+        for group in groups(&mut pieces) {
+            self.read_group(group, &mut whole);
         }
         Some((labels, whole))
     }
+}
+
+/// Returns the pieces, which are sorted, in groups that do not overlap.
+pub(crate) fn groups(mut pieces: &mut [Piece]) -> impl Iterator<Item = &mut [Piece]> {
+    std::iter::from_fn(move || {
+        let mut max = pieces.first()?.max;
+        let within = pieces.iter().skip(1).take_while(|p| {
+            let overlaps = p.min <= max;
+            max = max.max(p.max);
+            overlaps
+        });
+        let count = 1 + within.count();
+        let (group, rest) = std::mem::take(&mut pieces).split_at_mut(count);
+        pieces = rest;
+        Some(group)
+    })
 }

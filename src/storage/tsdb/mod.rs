@@ -60,6 +60,7 @@ pub use batch::{AppendOutcome, Batch, SeriesRef};
 pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
 pub use db::Db;
 pub use error::{Error, Result};
+pub(crate) use files::MERGE_SUFFIX;
 pub use inspect::BlockAbout;
 pub(crate) use inspect::blocks;
 pub use querier::{Querier, SeriesSamples, SeriesSet};

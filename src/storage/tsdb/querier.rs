@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::block::{Block, Index};
+use super::block::{Block, Page};
 use super::db::{Db, bounds};
 use super::head::Parts;
 use super::merge::{BlockSource, Merged, Source};
@@ -27,6 +27,7 @@ pub struct SeriesSamples {
 /// dropped. A chunk that does not check out is left out, counted and logged.
 #[derive(Debug)]
 pub struct SeriesSet {
+    db: Db,
     merged: Merged,
     limit: usize,
     left: usize,
@@ -47,6 +48,12 @@ impl Iterator for SeriesSet {
         };
         self.left = left;
         Some(Ok(SeriesSamples { labels, timestamps: window.times, values: window.values }))
+    }
+}
+
+impl Drop for SeriesSet {
+    fn drop(&mut self) {
+        self.merged.blocks().for_each(|block| repair::report_findings(&self.db.0, block));
     }
 }
 
@@ -79,18 +86,21 @@ impl Querier {
         let (head, blocks) = self.snapshot(&selection, min, max);
         let mut sources = Vec::with_capacity(blocks.len() + 1);
         for block in blocks {
-            let opened = self.index(&block).and_then(|index| {
-                let ids = selection.select(&*index);
-                BlockSource::new(block.clone(), index, ids, self.db.0.instruments.clone())
-            });
-            match opened {
-                Ok(source) => sources.push(Source::Block(Box::new(source))),
-                Err(error) => self.put_aside(&block, error)?,
+            let mut pages = Vec::new();
+            self.each_page(&block, Some(&selection), min, max, |number, page| {
+                let ids = selection.select(page);
+                if !ids.is_empty() {
+                    pages.push((number, ids));
+                }
+            })?;
+            if !pages.is_empty() {
+                let cache = self.db.0.cache.clone();
+                sources.push(Source::Block(Box::new(BlockSource::new(block, cache, pages, min, max))));
             }
         }
         sources.push(Source::head(head));
         let merged = Merged::new(sources, min, max);
-        Ok(SeriesSet { merged, limit: samples_max, left: samples_max, has_failed: false })
+        Ok(SeriesSet { db: self.db.clone(), merged, limit: samples_max, left: samples_max, has_failed: false })
     }
 
     /// Returns the label sets of the series that pass all matchers and have a sample, or may have one, in
@@ -107,11 +117,17 @@ impl Querier {
         let mut found: Vec<Labels> = in_head.map(|id| state.head.labels(id)).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
-        self.each_index(&blocks, |index| {
-            let ids = selection.select(index).into_iter();
-            let reaching = ids.filter(|id| index.chunks(*id).iter().any(|c| c.min <= max && c.max >= min));
-            found.extend(reaching.map(|id| index.labels(id)));
-        })?;
+        let mut text = String::new();
+        for block in &blocks {
+            self.each_page(block, Some(&selection), min, max, |_, page| {
+                let ids = selection.select(page);
+                let Some(chunks) = Some(ids.is_empty()).filter(|none| !none).and_then(|_| page.chunks().ok()) else {
+                    return;
+                };
+                let reaching = |id: &u32| chunks.of(*id).any(|c| c.times.min <= max && c.times.max >= min);
+                found.extend(ids.into_iter().filter(reaching).map(|id| page.labels(id, &mut text)));
+            })?;
+        }
         found.sort_unstable();
         found.dedup();
         Ok(found)
@@ -132,7 +148,9 @@ impl Querier {
         let mut names: BTreeSet<String> = state.head.index().names().map(str::to_owned).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
-        self.each_index(&blocks, |index| names.extend(index.names().into_iter().map(str::to_owned)))?;
+        for block in &blocks {
+            self.each_page(block, None, min, max, |_, page| names.extend(page.names().map(str::to_owned)))?;
+        }
         Ok(names.into_iter().collect())
     }
 
@@ -157,7 +175,9 @@ impl Querier {
         let mut values: BTreeSet<String> = state.head.index().values(name, "").map(|(v, _)| v.to_owned()).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
-        self.each_index(&blocks, |index| values.extend(index.values(name).map(|(v, _)| v.to_owned())))?;
+        for block in &blocks {
+            self.each_page(block, None, min, max, |_, page| values.extend(page.values(name).map(str::to_owned)))?;
+        }
         Ok(values.into_iter().collect())
     }
 
@@ -174,17 +194,30 @@ impl Querier {
         blocks.iter().filter(|b| b.meta.overlaps(min, max)).cloned().collect()
     }
 
-    fn index(&self, block: &Block) -> disk::Result<Arc<Index>> {
-        self.db.0.cache.get(block)
-    }
-
-    fn each_index(&self, blocks: &[Arc<Block>], mut visit: impl FnMut(&Index)) -> Result<()> {
-        for block in blocks {
-            match self.index(block) {
-                Ok(index) => visit(&index),
-                Err(error) => self.put_aside(block, error)?,
+    /// Calls `visit` with number and content of each page of a block that may have something of the selection
+    /// in `[min, max]`. One that does not check out is left out and reported.
+    fn each_page(
+        &self,
+        block: &Arc<Block>,
+        selection: Option<&Selection<'_>>,
+        min: i64,
+        max: i64,
+        mut visit: impl FnMut(usize, &Page),
+    ) -> Result<()> {
+        let contents = match block.contents() {
+            Ok(contents) => contents,
+            Err(error) => return self.put_aside(block, error),
+        };
+        for (number, place) in contents.pages.iter().enumerate() {
+            let is_wanted = selection.is_none_or(|s| s.reaches(&place.first_name, &place.last_name));
+            if is_wanted
+                && place.overlaps(min, max)
+                && let Some(page) = self.db.0.cache.get(block, number)?
+            {
+                visit(number, &page);
             }
         }
+        repair::report_findings(&self.db.0, block);
         Ok(())
     }
 

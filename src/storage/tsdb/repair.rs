@@ -12,7 +12,7 @@ use super::head::{Head, Replayed};
 use super::wal::{Wal, read_checkpoint, remove_old};
 use super::{Result, files};
 use crate::clock::Clock;
-use crate::storage::disk::{self, Corruption, Disk, Found, set_aside};
+use crate::storage::disk::{self, Corruption, Disk, Found, note, set_aside};
 
 /// What was on disk.
 #[derive(Debug)]
@@ -67,7 +67,10 @@ fn open_blocks(
             disk.remove_folder(&path)?;
         } else if files::block_number(&entry.name).is_some() {
             match Block::open(disk, &path) {
-                Ok(block) => open.push(Arc::new(block)),
+                Ok(block) => {
+                    damages.extend(block.take_findings());
+                    open.push(Arc::new(block));
+                }
                 Err(error) => {
                     damages.push(("block", error.to_string()));
                     quarantine(disk, folder, &path, &as_corruption(error, &path), clock);
@@ -86,6 +89,36 @@ fn open_blocks(
     });
     open.sort_by_key(|b| b.meta.rank);
     Ok(open)
+}
+
+/// Reports what did not check out in a block since the last call, and leaves a note of it in quarantine.
+pub(super) fn report_findings(shared: &Shared, block: &Block) {
+    let findings = block.take_findings();
+    if findings.is_empty() {
+        return;
+    }
+    for (what, damage) in &findings {
+        shared.report(what, damage);
+    }
+    if let Some(stored) = &shared.stored {
+        let place = stored.folder.parent().unwrap_or(&stored.folder).join(files::QUARANTINE);
+        let lines: String = findings.iter().map(|(what, damage)| format!("{what}: {damage}\n")).collect();
+        if let Err(error) = note(&*stored.disk, &place, &block.name(), &lines) {
+            error!(%error, block = %block.name(), "cannot leave a note about damage");
+        }
+    }
+}
+
+/// Reads the index of a block: damage shows before somebody asks for it.
+pub(super) fn check_index(shared: &Shared, block: &Arc<Block>) {
+    let pages = match block.contents() {
+        Ok(contents) => contents.pages.len(),
+        Err(disk::Error::Corruption(damage)) => return put_aside(shared, block, &damage),
+        Err(_) => 0,
+    };
+    // What cannot be read for another reason shows when somebody asks for it.
+    let _ = (0..pages).try_for_each(|page| block.read_page(page).map(|_| ()));
+    report_findings(shared, block);
 }
 
 /// Takes a damaged block out of the store and puts its folder aside.

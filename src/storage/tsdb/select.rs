@@ -8,7 +8,7 @@
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::postings::{Postings, intersect, normalise, subtract};
-use crate::model::{MatchOp, Matcher};
+use crate::model::{LABEL_NAME, MatchOp, Matcher};
 
 /// An expression with more words than this is tried on the values instead.
 const WORDS_MAX: usize = 512;
@@ -40,6 +40,18 @@ impl<'a> Selection<'a> {
         // Exact ones first: they leave the fewest series.
         conditions.sort_by_key(|c| (c.passes_empty, c.words.as_ref().map_or(usize::MAX, Vec::len)));
         Selection { conditions }
+    }
+
+    /// Tells whether a series whose metric name is one from `first` to `last` may pass.
+    pub(crate) fn reaches(&self, first: &str, last: &str) -> bool {
+        let of_name = self.conditions.iter().filter(|c| c.matcher.name() == LABEL_NAME);
+        of_name.filter(|c| !c.passes_empty && !c.is_negative()).all(|condition| match &condition.words {
+            Some(words) => words.iter().any(|word| first <= word.as_str() && word.as_str() <= last),
+            None => {
+                let prefix = condition.prefix.as_str();
+                last >= prefix && (first <= prefix || first.starts_with(prefix))
+            }
+        })
     }
 
     /// Returns the series of an index that pass all matchers, sorted.
@@ -143,6 +155,28 @@ mod tests {
         });
         assert_eq!(found, words.map(|w| w.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()), "{pattern}");
         assert_eq!(common, prefix, "{pattern}");
+    }
+
+    #[track_caller]
+    fn check_reaches(op: MatchOp, value: &str, first: &str, last: &str, expected: bool) {
+        let matchers = [Matcher::new("__name__", op, value).unwrap(), Matcher::equal("a", "b")];
+        assert_eq!(Selection::new(&matchers).reaches(first, last), expected, "{value} in {first} to {last}");
+    }
+
+    #[test]
+    fn a_page_is_passed_over_by_its_names() {
+        check_reaches(MatchOp::Equal, "up", "a", "z", true);
+        check_reaches(MatchOp::Equal, "up", "up", "up", true);
+        check_reaches(MatchOp::Equal, "up", "v", "z", false);
+        check_reaches(MatchOp::Equal, "up", "a", "u", false);
+        check_reaches(MatchOp::Regex, "node_.*", "node_cpu", "node_load", true);
+        check_reaches(MatchOp::Regex, "node_.*", "a", "node_", true);
+        check_reaches(MatchOp::Regex, "node_.*", "a", "node", false);
+        check_reaches(MatchOp::Regex, "node_.*", "nodf", "z", false);
+        check_reaches(MatchOp::Regex, "up|down", "e", "t", false);
+        check_reaches(MatchOp::Regex, ".*", "e", "t", true);
+        check_reaches(MatchOp::NotEqual, "up", "up", "up", true);
+        check_reaches(MatchOp::Equal, "", "a", "b", true);
     }
 
     #[test]

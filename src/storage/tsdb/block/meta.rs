@@ -1,6 +1,6 @@
 //! # Format
 //!
-//! `meta.json` says what a block holds, for people and for planning. Version 1: a JSON object with the fields
+//! `meta.json` says what a block holds, for people and for planning. Version 2: a JSON object with the fields
 //! of [`BlockMeta`], times in milliseconds since the epoch. It is written last; a folder without it is no
 //! block. `checksum` is the CRC-32C of the same object with `checksum` 0, in eight hexadecimal digits: a
 //! damaged file puts the block aside.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{TimeRange, Timestamp};
 use crate::storage::disk::{Malformed, crc32c};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a block holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,7 +46,7 @@ pub(crate) enum Effort {
 }
 
 /// Appends a column of integers.
-pub(super) fn encode(integers: &[i64], effort: Effort, out: &mut ByteWriter) {
+pub(crate) fn encode(integers: &[i64], effort: Effort, out: &mut ByteWriter) {
     let Some((order, residuals)) = best_order(integers) else { return out.u8(0) };
     let mut sorted = residuals.clone();
     sorted.sort_unstable();
@@ -68,7 +68,7 @@ pub(super) fn encode(integers: &[i64], effort: Effort, out: &mut ByteWriter) {
 }
 
 /// Reads a column of so many integers.
-pub(super) fn decode(r: &mut ByteReader<'_>, count: usize) -> Result<Vec<i64>, Malformed> {
+pub(crate) fn decode(r: &mut ByteReader<'_>, count: usize) -> Result<Vec<i64>, Malformed> {
     let scheme = r.u8()?;
     let order = usize::from(scheme & ORDER_MASK);
     if count == 0 {

@@ -8,11 +8,16 @@ use tracing::info;
 use super::plan::Plan;
 use crate::storage::disk::{self, Corruption};
 use crate::storage::tsdb::block::{Block, BlockWriter, Origin};
-use crate::storage::tsdb::column::Effort;
+use crate::storage::tsdb::chunk::Window;
 use crate::storage::tsdb::db::{Shared, Stored};
-use crate::storage::tsdb::merge::{BlockSource, Merged, Source};
-use crate::storage::tsdb::postings::Postings;
+use crate::storage::tsdb::merge::{BlockSource, Merged, Piece, Source, groups};
 use crate::storage::tsdb::{Error, Result, files, repair};
+
+/// A chunk of so many samples is not packed again.
+const FINAL_FROM_SAMPLES: usize = 240;
+
+/// Smaller chunks are joined until they have so many samples.
+const JOINED_SAMPLES: usize = 480;
 
 /// What came of a merge.
 #[derive(Debug)]
@@ -48,35 +53,28 @@ impl Shared {
     fn write_merged(&self, stored: &Stored, plan: &Plan, inputs: &[Arc<Block>]) -> Result<Option<Outcome>> {
         let mut sources = Vec::with_capacity(inputs.len());
         for block in inputs {
-            let opened = block.load_index().and_then(|index| {
-                let ids = index.all();
-                BlockSource::new(block.clone(), Arc::new(index), ids, self.instruments.clone())
-            });
-            match opened {
-                Ok(source) => sources.push(Source::Block(Box::new(source))),
+            let contents = match block.contents() {
+                Ok(contents) => contents,
                 Err(disk::Error::Corruption(damage)) => {
                     repair::put_aside(self, block, &damage);
                     return Ok(None);
                 }
                 Err(other) => return Err(other.into()),
-            }
+            };
+            let pages = contents.pages.iter().enumerate().map(|(n, page)| (n, (0..page.series).collect())).collect();
+            // Pages of its own: merging must not drive those of queries out.
+            let source = BlockSource::new(block.clone(), Arc::default(), pages, i64::MIN, i64::MAX);
+            sources.push(Source::Block(Box::new(source)));
         }
         let number = self.next_number();
-        let folder = stored.folder.join(files::BLOCKS);
-        let mut writer = BlockWriter::begin(stored.disk.clone(), &folder, number, Effort::Small)?;
+        let mut writer = BlockWriter::begin_merge(stored.disk.clone(), &stored.folder.join(files::BLOCKS), number)?;
         let mut merged = Merged::new(sources, i64::MIN, i64::MAX);
-        for (labels, window) in merged.by_ref() {
-            let done = if self.is_closed.load(Ordering::Relaxed) {
-                Err(Error::Closed)
-            } else {
-                writer.add(&labels, &window).map_err(Error::from)
-            };
-            if let Err(error) = done {
-                writer.abandon();
-                return Err(error);
-            }
+        if let Err(error) = self.copy_series(&mut merged, &mut writer) {
+            writer.abandon();
+            return Err(error);
         }
-        let damaged = merged.damaged();
+        inputs.iter().for_each(|input| repair::report_findings(self, input));
+        let damaged = inputs.iter().filter(|b| b.is_damaged()).map(|b| b.name()).collect();
         let origin = Origin {
             number,
             window: plan.window,
@@ -86,6 +84,22 @@ impl Shared {
         };
         let block = self.finish_block(stored, writer, origin, "compaction")?;
         Ok(Some(Outcome { block, damaged }))
+    }
+
+    /// Writes all series of the sources.
+    fn copy_series(&self, merged: &mut Merged, writer: &mut BlockWriter) -> Result<()> {
+        while let Some((labels, mut pieces)) = merged.next_pieces() {
+            if self.is_closed.load(Ordering::Relaxed) {
+                return Err(Error::Closed);
+            }
+            copy_pieces(merged, &mut pieces, writer)?;
+            if let Some(failure) = merged.take_failure() {
+                // No damage: what could not be read may be there the next time.
+                return Err(failure.into());
+            }
+            writer.end_series(&labels)?;
+        }
+        Ok(())
     }
 
     /// Shows the merged block instead of its sources, in one step.
@@ -107,4 +121,26 @@ impl Shared {
             }
         }
     }
+}
+
+/// Writes the samples of a series. A chunk that is large enough and overlaps no other is passed on as it
+/// stands; all else is unpacked and joined.
+fn copy_pieces(merged: &mut Merged, pieces: &mut [Piece], writer: &mut BlockWriter) -> disk::Result<()> {
+    let mut pending = Window::default();
+    for group in groups(pieces) {
+        if let [piece] = group
+            && piece.len() >= FINAL_FROM_SAMPLES
+        {
+            writer.put_window(&std::mem::take(&mut pending))?;
+            if let Some((times, column)) = merged.read_packed(piece) {
+                writer.put_chunk(&times, column)?;
+            }
+        } else {
+            merged.read_group(group, &mut pending);
+            if pending.len() >= JOINED_SAMPLES {
+                writer.put_window(&std::mem::take(&mut pending))?;
+            }
+        }
+    }
+    writer.put_window(&pending)
 }

@@ -1,62 +1,85 @@
 //! # Format
 //!
-//! `index` in a block's folder: its series sorted by labels, where their chunks are, and which series carry a
-//! label. Version 1, little-endian. Five parts one after the other:
+//! `index` in a block's folder: which series it has, and where their chunks are. Version 2, little-endian.
 //!
-//! | part     | bytes | meaning                                                             |
-//! |----------|-------|---------------------------------------------------------------------|
-//! | magic    | 8     | `ANDONIDX`                                                          |
-//! | symbols  |       | section                                                             |
-//! | series   |       | section                                                             |
-//! | postings |       | section                                                             |
-//! | contents | 56    | see below                                                           |
+//! | part     | bytes | meaning                                                                     |
+//! |----------|-------|-----------------------------------------------------------------------------|
+//! | magic    | 8     | `ANDONIX2`                                                                  |
+//! | pages    |       | each a page (`page.rs`) and its CRC-32C (4)                                 |
+//! | contents |       | where the pages are, see below; stands at the end of `chunks` once more     |
 //!
-//! A section is a zstd frame. The contents stand at the end of the file:
+//! Series are sorted by labels over all pages; each page can be read without the others. Contents:
 //!
-//! | field    | bytes  | meaning                                                                       |
-//! |----------|--------|-------------------------------------------------------------------------------|
-//! | section  | 3 × 16 | for symbols, series, postings: packed length (4), plain length (4), CRC-32C of the packed bytes (4), number of entries (4) |
-//! | version  | 4      | 1                                                                             |
-//! | checksum | 4      | CRC-32C of magic, the three entries and version                               |
+//! | field    | bytes                     | meaning                                                          |
+//! |----------|---------------------------|------------------------------------------------------------------|
+//! | meta     | varint + text             | `meta.json` with `bytes` 0, in case that file is damaged         |
+//! | pages    | varint                    | how many pages, then for each:                                   |
+//! | length   | varint                    | bytes of the page; it begins where the one before it ends        |
+//! | series   | varint                    | how many series it has                                           |
+//! | times    | 2 signed varints          | first sample as difference to the page before, last to the first |
+//! | names    | 2 × (varint + text)       | lowest and highest metric name in it                             |
+//! | copies   | varint                    | how many columns of times are in `chunks` twice, then for each:  |
+//! | original | varint                    | its offset as difference to the one before                       |
+//! | copy     | varint                    | offset of the copy as difference to the original                 |
+//! | length   | 4                         | bytes of all fields above                                        |
+//! | checksum | 4                         | CRC-32C of all fields above                                      |
+//! | magic    | 8                         | `ANDONCT2`                                                       |
 //!
-//! Symbols are all label names and values, sorted, each once: a varint length and UTF-8 each; a symbol is
-//! named by its place. Series are sorted by labels: a varint number of labels, symbols of name and value each
-//! (varints), a varint number of chunks, then for each chunk: first time as difference to the last time of
-//! the chunk before (or to 0), last time as difference to the first (signed varints), number of samples,
-//! offset (signed varint, difference to the chunk before in the file) and length of the times' column, offset
-//! (difference to the end of the values' column before in the file) and length of the values' column.
-//! Postings are sorted by name, then value: symbols of both, a varint number of series, and their places in
-//! the series section, each as difference to the one before.
-//!
-//! Damage: a section whose checksum does not fit, or that does not decode, makes the block unreadable: it is
-//! put aside and reported. Caps: 1 GiB a section.
-//! Growth: another version is refused.
+//! Damage: a page whose checksum does not fit costs its series, at most 1024; contents that do not check out
+//! are read from `chunks` instead. Both are reported; the next merge leaves the damage behind. Without any
+//! contents the block is put aside.
+//! Caps: 64 MiB of contents, 16 MiB a page. Growth: another magic is refused.
 
-mod reader;
-mod writer;
+mod contents;
+mod page;
+mod page_writer;
 
-pub(crate) use self::reader::Index;
-pub(crate) use self::writer::IndexWriter;
+pub(crate) use self::contents::{Contents, PagePlace};
+pub(crate) use self::page::Page;
+pub(crate) use self::page_writer::PageWriter;
 
-const MAGIC: &[u8; 8] = b"ANDONIDX";
-const VERSION: u32 = 1;
-const SECTIONS: usize = 3;
-const CONTENTS_BYTES: usize = SECTIONS * 16 + 4 + 4;
-const SECTION_BYTES_MAX: u32 = 1 << 30;
+/// Begins the file.
+pub(super) const MAGIC: &[u8; 8] = b"ANDONIX2";
+
+/// Series in a page: what one damaged page may cost, and what a reader of one series unpacks.
+const PAGE_SERIES_MAX: usize = 1024;
+
+/// Chunks in a page.
+const PAGE_CHUNKS_MAX: usize = 1 << 14;
+
+/// Bytes of labels in a page.
+const PAGE_TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Upper bound of a page on disk, which a damaged length may not pass.
+const PAGE_BYTES_MAX: u64 = 16 << 20;
 
 /// Where a chunk of a series is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChunkPlace {
-    pub(crate) min: i64,
-    pub(crate) max: i64,
-    pub(crate) count: u32,
-    pub(crate) times: ColumnPlace,
+    pub(crate) times: TimesPlace,
     pub(crate) values: ColumnPlace,
 }
 
+/// Where a column of times stands, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TimesPlace {
+    pub(crate) column: ColumnPlace,
+    /// First and last time.
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    pub(crate) count: u32,
+}
+
 /// Where a column stands in the file of chunks, its checksum not counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ColumnPlace {
     pub(crate) offset: u64,
     pub(crate) length: u32,
+}
+
+impl ColumnPlace {
+    /// Returns where the bytes behind the column and its checksum begin.
+    pub(crate) fn end(self) -> u64 {
+        self.offset.saturating_add(u64::from(self.length) + 4)
+    }
 }
