@@ -64,7 +64,7 @@ pub(super) struct Replayed {
 impl Journal {
     /// Opens the journal and replays it.
     pub(super) fn open(disk: Arc<dyn Disk>, folder: &Path) -> crate::storage::disk::Result<(Journal, Replayed)> {
-        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true, has_parity: false };
         let mut replayed = Replayed::default();
         let mut newest = BTreeMap::new();
         let (segments, found) = Segments::open(disk, folder, options, &mut |record| {

@@ -70,7 +70,7 @@ fn a_journal_of_version_1() {
 
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
     let folder = Path::new("/journal");
-    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
     let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
     for (kind, payload) in &records {
         segments.append(*kind, payload).unwrap();
@@ -88,7 +88,7 @@ fn damage_costs_a_record_and_never_the_start() {
     for seed in 0..200_u64 {
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(seed));
         let folder = Path::new("/journal");
-        let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
         let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
         let (kind, payload) = encode(&event(Event::Raised, alarm()));
         // The payload cut, or one byte of it changed: the record checks out, its content does not.

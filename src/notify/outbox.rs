@@ -42,7 +42,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Opens the outbox; returns it with what waits, by id.
     pub(super) fn open(disk: Arc<dyn Disk>, folder: &Path) -> disk::Result<(Outbox, BTreeMap<u64, Notice>)> {
-        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true, has_parity: false };
         let mut waiting = BTreeMap::new();
         let (segments, _) = Segments::open(disk, folder, options, &mut |record| {
             let mut reader = ByteReader::new(record.payload);

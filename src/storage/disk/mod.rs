@@ -26,9 +26,11 @@ mod format_test;
 mod lock;
 mod metered;
 mod os;
+mod parity;
 mod quarantine;
 mod record;
 mod segments;
+mod segments_reader;
 #[cfg(test)]
 mod segments_test;
 mod space;
@@ -49,7 +51,7 @@ pub use metered::{WRITTEN_CAUSES, WrittenByThreads, metered, thread_written_byte
 pub use os::OsDisk;
 pub use quarantine::{note, set_aside};
 pub use record::{RECORD_PAYLOAD_BYTES_MAX, Record};
-pub use segments::{Found, Segments, SegmentsOptions};
+pub use segments::{Found, Groups, Segments, SegmentsOptions};
 pub use space::{READ_ONLY_BELOW_BYTES, SpaceWatch, WRITABLE_FROM_BYTES};
 pub use untouched::untouched;
 

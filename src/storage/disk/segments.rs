@@ -8,37 +8,37 @@
 //! # Format
 //!
 //! A segment is a file named by its number (eight digits or more, rising, not reused while later ones are
-//! there). Version 1, little-endian: a head, then records (`record.rs`).
+//! there). Version 2, little-endian: a head, then records (`record.rs`), with the parity of stretches of the file
+//! among them if the log has it (`parity.rs`).
 //!
 //! | field    | bytes | meaning                                          |
 //! |----------|-------|--------------------------------------------------|
 //! | magic    | 8     | `ANDONSEG`                                       |
-//! | version  | 4     | 1                                                |
+//! | version  | 4     | 2                                                |
 //! | first    | 8     | sequence of the first record                     |
 //! | checksum | 4     | CRC-32C of magic, version and first              |
 //!
 //! Sequences rise by one through all segments; after a failed sync a later segment begins again with
 //! sequences that stand in earlier ones, and its copies count; the earlier stand in where they are torn.
 //!
-//! Damage: bytes behind the last good record of the newest segment are a torn write: they are cut off and
+//! Damage: what parity makes good is written back, reported, and costs nothing. Bytes behind the last good record of the newest segment are a torn write: they are cut off and
 //! counted. Damage anywhere else costs the records it lies in; it is reported, the rest is read on. A
 //! damaged head costs nothing but the report. A sequence that is skipped without other damage is reported.
-//! A segment of a newer version is reported and passed over.
-//! Growth: a new version number; readers keep the old ones.
+//! A segment of another version is reported and passed over.
+//! Growth: a new version number; from the first release on readers keep the old ones.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::parity::{KIND_PARITY, Parity};
 use super::record::{self, RECORD_HEAD_BYTES, Record};
+use super::segments_reader::Reader;
 use super::{ByteReader, ByteWriter, Corruption, Disk, DiskFile, Malformed, Result, crc32c};
 
 const MAGIC: &[u8; 8] = b"ANDONSEG";
-const VERSION: u32 = 1;
-const HEAD_BYTES: usize = MAGIC.len() + 4 + 8 + 4;
-
-/// A file longer than this was not written by us; only so much of it is read.
-const SEGMENT_BYTES_READ_MAX: u64 = 256 << 20;
+const VERSION: u32 = 2;
+pub(super) const HEAD_BYTES: usize = MAGIC.len() + 4 + 8 + 4;
 
 /// With so many bytes waiting for a sync, the next append syncs itself: bounds memory and loss.
 const UNSYNCED_BYTES_MAX: usize = 8 << 20;
@@ -51,6 +51,9 @@ pub struct SegmentsOptions {
     /// Whether records are kept in memory until a sync, so that a failed one loses nothing. Without it a
     /// failed sync loses what was not synced; only for logs that are never synced.
     pub is_synced: bool,
+    /// Whether parity is written, a sixteenth more: then a flipped byte or a hole of 4 KiB costs nothing, but
+    /// for the newest 80 kB of a segment that was not ended.
+    pub has_parity: bool,
 }
 
 /// What opening a log met.
@@ -64,8 +67,19 @@ pub struct Found {
     pub bytes: u64,
     /// Bytes of torn writes that were cut off the newest segment.
     pub truncated_bytes: u64,
+    /// Places that did not check out and were made good by parity; also among `damages`.
+    pub mended: u64,
     /// Places that did not check out.
     pub damages: Vec<Corruption>,
+}
+
+/// Groups of records, see [`Segments::groups`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// The group that the next record belongs to.
+    pub current: u64,
+    /// All groups below are covered by parity that stands in the log.
+    pub covered: u64,
 }
 
 /// A log of records in numbered segments; shared by reference, all calls are safe from several threads.
@@ -96,6 +110,8 @@ struct State {
     unsynced: Vec<u8>,
     /// After a failed sync: `unsynced` must be written to a new segment before anything else.
     must_rewrite: bool,
+    groups: Groups,
+    written_bytes: u64,
     scratch: Vec<u8>,
 }
 
@@ -105,6 +121,7 @@ struct Open {
     file: Arc<dyn DiskFile>,
     bytes: u64,
     is_unsynced: bool,
+    parity: Option<Parity>,
 }
 
 impl Segments {
@@ -127,15 +144,7 @@ impl Segments {
             }
         }
         numbers.sort_unstable();
-        let mut reader = Reader {
-            disk: &*disk,
-            is_synced: options.is_synced,
-            found: Found::default(),
-            expected: None,
-            is_explained: false,
-            spare: BTreeMap::new(),
-            visit,
-        };
+        let mut reader = Reader::new(&*disk, options.is_synced, visit);
         let firsts: Vec<u64> = numbers.iter().map(|(n, _)| read_first(&*disk, &folder.join(name(*n)))).collect();
         let mut closed = VecDeque::new();
         for (i, (number, bytes)) in numbers.iter().enumerate() {
@@ -143,9 +152,7 @@ impl Segments {
             let kept = reader.read_segment(&folder.join(name(*number)), *number, rewritten_from);
             closed.push_back((*number, kept.unwrap_or(*bytes)));
         }
-        reader.take_spare(u64::MAX);
-        let next_sequence = reader.expected.unwrap_or(1).max(1);
-        let found = reader.found;
+        let (found, next_sequence) = reader.finish();
         let state = State {
             next_number: closed.back().map_or(1, |(n, _)| n + 1),
             is_folder_unsynced: !closed.is_empty(),
@@ -165,8 +172,9 @@ impl Segments {
     /// When the disk refuses; then nothing of the record is kept.
     ///
     /// # Panics
-    /// When the payload is longer than [`super::RECORD_PAYLOAD_BYTES_MAX`].
+    /// When the payload is longer than [`super::RECORD_PAYLOAD_BYTES_MAX`], or the kind is 255.
     pub fn append(&self, kind: u8, payload: &[u8]) -> Result<u64> {
+        assert!(kind != KIND_PARITY, "bug: the kind of records of parity");
         let mut state = self.lock();
         if self.options.is_synced && state.unsynced.len() > UNSYNCED_BYTES_MAX {
             drop(state);
@@ -176,7 +184,7 @@ impl Segments {
         self.rewrite(&mut state)?;
         let size = (RECORD_HEAD_BYTES + payload.len()) as u64;
         if state.open.as_ref().is_some_and(|o| o.bytes + size > self.options.segment_bytes_max) {
-            state.close();
+            state.end();
         }
         let sequence = state.next_sequence;
         if state.open.is_none() {
@@ -191,8 +199,11 @@ impl Segments {
             if self.options.is_synced {
                 state.unsynced.extend_from_slice(&bytes);
             }
+            state.scratch = bytes;
+            state.cover();
+        } else {
+            state.scratch = bytes;
         }
-        state.scratch = bytes;
         written.map(|()| sequence)
     }
 
@@ -255,7 +266,7 @@ impl Segments {
     pub fn skip_to(&self, number: u64, sequence: u64) {
         let mut state = self.lock();
         if sequence > state.next_sequence {
-            state.close();
+            state.end();
             state.next_sequence = sequence;
             state.synced_sequence = sequence - 1;
         }
@@ -267,7 +278,7 @@ impl Segments {
     #[must_use]
     pub fn rotate(&self) -> u64 {
         let mut state = self.lock();
-        state.close();
+        state.end();
         state.next_number
     }
 
@@ -296,6 +307,24 @@ impl Segments {
     pub fn bytes(&self) -> u64 {
         let state = self.lock();
         state.closed.iter().map(|(_, bytes)| bytes).sum::<u64>() + state.open.as_ref().map_or(0, |o| o.bytes)
+    }
+
+    /// Returns the bytes written so far, heads and parity included.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.lock().written_bytes
+    }
+
+    /// Returns where the next record stands: with parity, records of groups below `covered` survive a flipped
+    /// byte or a small hole. Without parity `current` and `covered` are the sequence: each record is alone.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        let state = self.lock();
+        if self.options.has_parity {
+            state.groups
+        } else {
+            Groups { current: state.next_sequence, covered: state.next_sequence }
+        }
     }
 
     /// Returns the numbers of the oldest and the newest segment there are; `None` if there is none.
@@ -341,9 +370,13 @@ impl Segments {
         let made = self.disk.create(&path).and_then(|file| file.write_at(0, &bytes).map(|()| file));
         match made {
             Ok(file) => {
+                let mut parity = self.options.has_parity.then(Parity::new);
+                parity.iter_mut().for_each(|p| p.add(&bytes));
                 state.next_number += 1;
+                state.groups.current += 1;
                 state.is_folder_unsynced = true;
-                state.open = Some(Open { number, file, bytes: bytes.len() as u64, is_unsynced: true });
+                state.written_bytes += bytes.len() as u64;
+                state.open = Some(Open { number, file, bytes: bytes.len() as u64, is_unsynced: true, parity });
                 Ok(())
             }
             Err(error) => {
@@ -367,6 +400,8 @@ impl State {
             Ok(()) => {
                 open.bytes += bytes.len() as u64;
                 open.is_unsynced = true;
+                open.parity.iter_mut().for_each(|p| p.add(bytes));
+                self.written_bytes += bytes.len() as u64;
                 Ok(())
             }
             Err(error) => {
@@ -376,6 +411,44 @@ impl State {
                 Err(error)
             }
         }
+    }
+
+    /// Ends the group of records if it is large enough, and writes the parity that is due.
+    fn cover(&mut self) {
+        let Some(parity) = self.open.as_mut().and_then(|o| o.parity.as_mut()) else { return };
+        if parity.end_if_full() {
+            self.groups.current += 1;
+        }
+        if let Some(payload) = parity.due().map(<[u8]>::to_vec) {
+            self.write_parity(&payload);
+        }
+    }
+
+    /// Writes the parity of the group that ended last; if the disk refuses, that group goes without.
+    fn write_parity(&mut self, payload: &[u8]) {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        record::encode(&mut bytes, self.next_sequence - 1, KIND_PARITY, payload);
+        let written = self.write(&bytes);
+        self.scratch = bytes;
+        if written.is_ok() {
+            // The current group is the one behind.
+            self.groups.covered = self.groups.current;
+        }
+        self.open.iter_mut().filter_map(|o| o.parity.as_mut()).for_each(Parity::written);
+    }
+
+    /// Ends the open segment: writes the parity of all of it.
+    fn end(&mut self) {
+        for _ in 0..2 {
+            let Some(parity) = self.open.as_mut().and_then(|o| o.parity.as_mut()) else { break };
+            if let Some(payload) = parity.waiting().map(<[u8]>::to_vec) {
+                self.write_parity(&payload);
+            }
+            // What is written next is the parity of the rest, and after that nothing is left.
+            self.open.iter_mut().filter_map(|o| o.parity.as_mut()).for_each(Parity::end);
+        }
+        self.close();
     }
 
     fn close(&mut self) {
@@ -388,162 +461,7 @@ impl State {
     }
 }
 
-/// Reads segments one after the other.
-struct Reader<'a> {
-    disk: &'a dyn Disk,
-    is_synced: bool,
-    found: Found,
-    /// The sequence that should come next, once one is known.
-    expected: Option<u64>,
-    /// Whether damage was reported since the last good record: then a skipped sequence is no news.
-    is_explained: bool,
-    /// Records of a segment that a later one repeats (after a failed sync): sequence to segment, kind, payload.
-    /// They step in where the later copy is torn.
-    spare: BTreeMap<u64, (u64, u8, Vec<u8>)>,
-    visit: &'a mut dyn FnMut(Record<'_>) -> std::result::Result<(), Malformed>,
-}
-
-impl Reader<'_> {
-    /// Reads one segment; returns how many bytes of it stay, `None` if it could not be read at all. Later
-    /// segments, if there are any, begin with `rewritten_from` at the earliest.
-    fn read_segment(&mut self, path: &Path, number: u64, rewritten_from: Option<u64>) -> Option<u64> {
-        let is_newest = rewritten_from.is_none();
-        let rewritten_from = rewritten_from.unwrap_or(u64::MAX);
-        let file = match self.disk.open(path) {
-            Ok(file) => file,
-            Err(e) => {
-                self.damage(path, 0, 0, &e.to_string());
-                return None;
-            }
-        };
-        let bytes = self.read_all(&*file);
-        self.found.segments += 1;
-        self.found.bytes += bytes.len() as u64;
-        let mut at = match decode_head(&bytes) {
-            Ok(Some(first)) => {
-                if first < rewritten_from {
-                    self.take_spare(first);
-                    self.expect(path, first);
-                }
-                HEAD_BYTES
-            }
-            Ok(None) => {
-                self.damage(path, 0, bytes.len() as u64, "segment of a newer version");
-                return None;
-            }
-            // Torn at its beginning, or emptied by something else: cannot be told apart, so it is told.
-            Err(_) if bytes.is_empty() => {
-                self.damage(path, 0, 0, "segment is empty");
-                let _ = self.disk.remove_file(path);
-                0
-            }
-            Err(_) if is_newest && record::find(&bytes, 0).is_none() => 0,
-            Err(e) => {
-                let good = record::find(&bytes, 0).unwrap_or(bytes.len());
-                self.damage(path, 0, good as u64, e.reason);
-                good
-            }
-        };
-        while at < bytes.len() {
-            if let Some((record, length)) = bytes.get(at..).and_then(|b| record::decode(b, number)) {
-                if record.sequence >= rewritten_from {
-                    self.spare.insert(record.sequence, (number, record.kind, record.payload.to_vec()));
-                } else {
-                    self.take_spare(record.sequence);
-                    self.take(path, at, record, length);
-                }
-                at += length;
-                continue;
-            }
-            match record::find(&bytes, at + 1) {
-                Some(next) => {
-                    self.damage(path, at, (next - at) as u64, "record does not check out");
-                    at = next;
-                }
-                None if is_newest => {
-                    self.found.truncated_bytes += (bytes.len() - at) as u64;
-                    self.is_explained = true;
-                    // If the cut fails the tail is passed over again next time.
-                    let _ = file.set_size(at as u64);
-                    break;
-                }
-                None => {
-                    self.damage(path, at, (bytes.len() - at) as u64, "segment ends within a record");
-                    at = bytes.len();
-                }
-            }
-        }
-        // The process that wrote it may have ended before its sync; from now on a sync is to cover it too.
-        if self.is_synced
-            && let Err(e) = file.sync()
-        {
-            self.damage(path, 0, 0, &e.to_string());
-        }
-        Some(at as u64)
-    }
-
-    /// Reads a file in pieces; what the disk cannot read becomes zeros and is reported.
-    fn read_all(&mut self, file: &dyn DiskFile) -> Vec<u8> {
-        const PIECE: usize = 64 << 10;
-        let size = file.size().unwrap_or(0).min(SEGMENT_BYTES_READ_MAX);
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        let mut at = 0;
-        for piece in bytes.chunks_mut(PIECE) {
-            if let Err(e) = file.read_at(at as u64, piece) {
-                piece.fill(0);
-                self.damage(file.path(), at, piece.len() as u64, &e.to_string());
-            }
-            at += piece.len();
-        }
-        bytes
-    }
-
-    /// Hands on what was set by and comes before `sequence`.
-    fn take_spare(&mut self, sequence: u64) {
-        while let Some(spare) = self.spare.first_entry().filter(|s| *s.key() < sequence) {
-            let (sequence, (segment, kind, payload)) = spare.remove_entry();
-            self.take(
-                Path::new(&name(segment)),
-                0,
-                Record { segment, sequence, kind, payload: &payload },
-                payload.len(),
-            );
-        }
-    }
-
-    /// Hands a good record on, unless it is a repetition.
-    fn take(&mut self, path: &Path, at: usize, record: Record<'_>, length: usize) {
-        if self.expected.is_some_and(|expected| record.sequence < expected) {
-            return;
-        }
-        self.expect(path, record.sequence);
-        self.is_explained = false;
-        self.expected = Some(record.sequence + 1);
-        match (self.visit)(record) {
-            Ok(()) => self.found.records += 1,
-            Err(e) => self.damage(path, at, length as u64, &format!("payload: {e}")),
-        }
-    }
-
-    /// Reports records that are missing before `sequence`, unless that is known.
-    fn expect(&mut self, path: &Path, sequence: u64) {
-        let expected = *self.expected.get_or_insert(sequence);
-        if sequence > expected {
-            if !self.is_explained {
-                self.damage(path, 0, 0, &format!("records {expected} to {} are missing", sequence - 1));
-            }
-            self.expected = Some(sequence);
-        }
-    }
-
-    fn damage(&mut self, path: &Path, at: usize, bytes: u64, reason: &str) {
-        self.is_explained = true;
-        let damage = Corruption { file: path.to_owned(), offset: at as u64, bytes, reason: reason.to_owned() };
-        self.found.damages.push(damage);
-    }
-}
-
-fn name(number: u64) -> String {
+pub(super) fn name(number: u64) -> String {
     format!("{number:08}")
 }
 
@@ -568,7 +486,7 @@ fn encode_head(first: u64) -> Vec<u8> {
 }
 
 /// Returns the first sequence; `None` for a version we do not know.
-fn decode_head(bytes: &[u8]) -> std::result::Result<Option<u64>, Malformed> {
+pub(super) fn decode_head(bytes: &[u8]) -> std::result::Result<Option<u64>, Malformed> {
     let mut r = ByteReader::new(bytes);
     let magic = r.raw(MAGIC.len())?;
     let (version, first, checksum) = (r.u32()?, r.u64()?, r.u32()?);

@@ -9,7 +9,7 @@ use super::{Disk, Found, Segments, SegmentsOptions};
 const FOLDER: &str = "/wal";
 
 fn options() -> SegmentsOptions {
-    SegmentsOptions { segment_bytes_max: 200, is_synced: true }
+    SegmentsOptions { segment_bytes_max: 200, is_synced: true, has_parity: false }
 }
 
 fn open(disk: &FaultyDisk) -> (Segments, Found, Vec<(u64, Vec<u8>)>) {
@@ -165,4 +165,152 @@ fn appends_from_many_threads_all_arrive() {
         }
     });
     assert_eq!(open(&disk).2.len(), 200);
+}
+
+fn open_covered(disk: &FaultyDisk) -> (Segments, Found, Vec<(u64, Vec<u8>)>) {
+    let mut read = Vec::new();
+    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: true };
+    let (log, found) = Segments::open(disk.shared(), Path::new(FOLDER), options, &mut |r| {
+        read.push((r.sequence, r.payload.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    (log, found, read)
+}
+
+/// Appends records of this size, more or less, until the segment has so many bytes; returns them.
+fn fill(log: &Segments, record_bytes: u64, bytes: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut written = Vec::new();
+    let mut random = 7_u64;
+    while log.bytes() < bytes {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let length = record_bytes / 2 + (random >> 33) % record_bytes;
+        let payload: Vec<u8> = (0..length).map(|i| ((random >> 20).wrapping_mul(i + 1) >> 7) as u8).collect();
+        written.push((log.append(1, &payload).unwrap(), payload));
+    }
+    written
+}
+
+const ONE: &str = "/wal/00000001";
+
+/// Overwrites a stretch of the first segment, reads the log, and puts the stretch back.
+fn with_hole(disk: &FaultyDisk, at: usize, length: usize, check: impl FnOnce(Found, Vec<(u64, Vec<u8>)>)) {
+    let file = disk.open(Path::new(ONE)).unwrap();
+    let size = usize::try_from(file.size().unwrap()).unwrap();
+    let length = length.min(size - at);
+    let before = file.read_exact_at(0, size).unwrap();
+    file.write_at(at as u64, &vec![0; length]).unwrap();
+    let (_, found, read) = open_covered(disk);
+    check(found, read);
+    file.set_size(0).unwrap();
+    file.write_at(0, &before).unwrap();
+}
+
+#[test]
+fn a_flipped_byte_in_what_parity_covers_costs_nothing() {
+    for (record_bytes, bytes) in [(60, 9_000), (2_000, 200_000), (30_000, 300_000)] {
+        let disk = FaultyDisk::new(1);
+        let log = open_covered(&disk).0;
+        let written = fill(&log, record_bytes, bytes);
+        let _ = log.rotate();
+        let size = usize::try_from(log.bytes()).unwrap();
+        let step = (size / 150) | 1;
+        for at in (0..size).step_by(step).chain(0..60).chain(size - 60..size) {
+            disk.flip(Path::new(ONE), at, 0x41);
+            let (_, found, read) = open_covered(&disk);
+            assert!(read == written, "at {at} of {size}: {} of {}", read.len(), written.len());
+            assert!(found.mended == 1 || at > size - 5_000, "at {at} of {size}: {found:?}");
+            assert!(found.mended == 1 || !found.damages.is_empty() || found.truncated_bytes > 0, "at {at}");
+            if found.mended == 0 {
+                break; // In the last parity: it may have been cut off.
+            }
+            assert_eq!(open_covered(&disk).1.damages, [], "the file has been made good");
+        }
+    }
+}
+
+#[test]
+fn a_hole_of_a_page_costs_nothing_but_what_lies_in_it() {
+    for (record_bytes, bytes) in [(60, 100_000), (2_000, 240_000)] {
+        let disk = FaultyDisk::new(1);
+        let log = open_covered(&disk).0;
+        let written = fill(&log, record_bytes, bytes);
+        let _ = log.rotate();
+        let size = usize::try_from(log.bytes()).unwrap();
+        for at in (0..size).step_by(size / 61).chain(size - 9_400..size).step_by(97) {
+            with_hole(&disk, at, 4096, |found, read| {
+                if at < size - 14_000 {
+                    assert!(read == written, "at {at} of {size}: {} of {}", read.len(), written.len());
+                } else {
+                    // The end of the last group and its parity stand side by side.
+                    let lost = written.iter().filter(|r| !read.contains(r)).count() as u64;
+                    assert!(lost <= 4096 / (record_bytes / 2) + 2, "at {at} of {size}: {lost} lost");
+                    assert!(read.iter().all(|r| written.contains(r)), "at {at}");
+                }
+                assert!(!found.damages.is_empty() || found.truncated_bytes > 0 || read == written, "at {at}");
+            });
+        }
+    }
+}
+
+#[test]
+fn what_parity_does_not_cover_yet_costs_one_record() {
+    let disk = FaultyDisk::new(1);
+    let log = open_covered(&disk).0;
+    let written = fill(&log, 300, 20_000);
+    assert_eq!(log.groups().covered, 0);
+    let size = usize::try_from(log.bytes()).unwrap();
+    for at in (100..size - 600).step_by(331) {
+        disk.flip(Path::new(ONE), at, 0x41);
+        let (_, found, read) = open_covered(&disk);
+        assert_eq!((read.len(), found.damages.len(), found.mended), (written.len() - 1, 1, 0), "at {at}");
+        disk.flip(Path::new(ONE), at, 0x41);
+    }
+}
+
+#[test]
+fn groups_are_covered_as_the_log_grows() {
+    let disk = FaultyDisk::new(1);
+    let log = open_covered(&disk).0;
+    let mut before = log.groups();
+    for _ in 0..2_000 {
+        log.append(1, &[7; 300]).unwrap();
+        let groups = log.groups();
+        assert!(groups.covered <= groups.current && groups.current <= groups.covered + 2, "{groups:?}");
+        assert!(groups.current >= before.current && groups.covered >= before.covered);
+        before = groups;
+    }
+    assert!(before.covered >= 8, "{before:?}");
+    let share = log.written_bytes() as f64 / (2_000.0 * 321.0);
+    assert!(share < 1.07, "{share}");
+}
+
+#[test]
+fn parity_survives_whatever_call_fails() {
+    for fault in [Fault::Eio, Fault::Enospc, Fault::PowerCut] {
+        for call in 1..90 {
+            let disk = FaultyDisk::new(call);
+            let log = open_covered(&disk).0;
+            disk.fail_call(call, fault);
+            let (mut accepted, mut synced) = (Vec::new(), 0);
+            for i in 0..60_u64 {
+                let payload = vec![i as u8; 3_000 + i as usize];
+                if let Ok(sequence) = log.append(1, &payload) {
+                    accepted.push((sequence, payload));
+                }
+                if i % 20 == 19 && log.sync().is_ok() {
+                    synced = accepted.len();
+                }
+            }
+            let _ = log.rotate();
+            let what = format!("{fault:?} at call {call}");
+            disk.mend();
+            if fault != Fault::PowerCut {
+                assert!(open_covered(&disk).2 == accepted, "{what}");
+            }
+            disk.crash();
+            let read = open_covered(&disk).2;
+            assert!(read.len() >= synced && read[..synced] == accepted[..synced], "{what}: {} of {synced}", read.len());
+        }
+    }
 }

@@ -124,7 +124,7 @@ impl LogStore {
         let instruments = Arc::new(Instruments::new(registry));
         let opened = shelf::open(&*disk, folder, clock.now(), &instruments)?;
         let mut head = Head::default();
-        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true, has_parity: true };
         let (wal, found) = Segments::open(disk.clone(), &files::wal(folder), options, &mut |record| {
             wal::decode(&record, &mut |item| replay(&mut head, item, &opened.labels))
         })?;

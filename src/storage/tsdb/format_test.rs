@@ -10,7 +10,6 @@ use super::block::{
 use super::chunk::Window;
 use super::column::{Effort, decode_bare_values, decode_times, decode_values, encode_times, encode_values};
 use super::postings::Postings;
-use super::wal::{Logged, LoggedSample, decode, encode};
 use crate::model::{Labels, TimeRange, Timestamp, stale_nan};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, FaultyDisk};
 
@@ -94,21 +93,6 @@ fn columns_of_values_of_version_2() {
     for (read, written) in unframed(&bytes(dump)).iter().zip(&columns) {
         assert_eq!(bits(&decode_values(read).unwrap()), bits(written));
     }
-}
-
-#[test]
-fn records_of_the_wal_of_version_1() {
-    let dump = include_str!("../../../tests/formats/tsdb_wal_record_1.hex");
-    let sample = |series, time, value| LoggedSample { series, time, value };
-    let logged = Logged::Batch {
-        new: vec![(7, press()), (8, belt())],
-        samples: vec![sample(7, NOON_MS, 21.5), sample(8, NOON_MS + 5, 0.1 + 0.2)],
-    };
-    let mut body = ByteWriter::default();
-    body.u8(0);
-    assert_eq!(encode(&logged, &mut body), 1);
-    check_same(body.as_slice(), dump);
-    assert_eq!(decode(1, &bytes(dump)).unwrap(), logged);
 }
 
 fn meta() -> BlockMeta {

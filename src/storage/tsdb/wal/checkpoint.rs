@@ -33,7 +33,7 @@ impl CheckpointWriter {
         temporary.push(TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
         remove_folder(&*disk, &temporary)?;
-        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false };
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
         let (segments, _) = Segments::open(disk.clone(), &temporary, options, &mut |_| Ok(()))?;
         Ok(CheckpointWriter {
             disk,
@@ -101,9 +101,8 @@ pub(crate) fn read_checkpoint(
 ) -> std::result::Result<(u64, Found), Error> {
     let newest = disk.list(folder)?.iter().filter_map(|e| files::checkpoint_number(&e.name)).max();
     let Some(number) = newest else { return Ok((0, Found::default())) };
-    let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false };
-    let mut visit = read(visit);
-    let (_, found) = Segments::open(disk.clone(), &files::checkpoint(folder, number), options, &mut visit)?;
+    let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
+    let (_, found) = read(disk.clone(), &files::checkpoint(folder, number), options, visit)?;
     Ok((number, found))
 }
 

@@ -1,33 +1,36 @@
 //! # Format
 //!
-//! What stands in the payloads of the WAL's and the checkpoint's records (`storage/disk/record.rs`). Version 1
-//! (of the segment), little-endian.
+//! What stands in the payloads of the WAL's and the checkpoint's records (`storage/disk/record.rs`). Version 2,
+//! little-endian.
 //!
-//! Every payload begins with a byte that says how the body is packed: 0 as it is; 1 a varint with the body's
-//! length (at most 64 MiB), then a zstd frame. Texts are a varint length and UTF-8. The record's kind says
-//! what the body is:
+//! The record's kind says what the payload is. That of a batch is told in `batch.rs`; all others begin with a
+//! byte that says how the body is packed: 0 as it is; 1 a varint with the body's length (at most 64 MiB), then
+//! a zstd frame. Texts are a varint length and UTF-8.
 //!
 //! | kind | body                                                                                              |
 //! |------|---------------------------------------------------------------------------------------------------|
-//! | 1    | batch: new series; samples                                                                        |
+//! | 5    | batch                                                                                             |
 //! | 2    | chunks: new series; then a varint count of chunks: reference, and two columns, each a varint length and its bytes |
 //! | 3    | late: sequence (8 bytes), newest time (signed varint), count, then minute (signed varint difference) and sequence (varint) each; a count of 0 or 1 joined stretches: first and last minute (signed varints), sequence |
 //! | 4    | metadata: count, then name, kind (1 byte), help and unit each                                     |
 //!
-//! New series are a varint count, then for each its reference (varint), the number of labels (varint), and
-//! name and value of each label. Samples are columns: a varint count; the references, each as difference to
-//! the one before; the times, likewise; a byte for each value: 0 to 15 for a decimal with so many
-//! places, 16 for a double; then the values, decimals as zigzag varints, doubles as 8 bytes.
+//! New series are a varint count, then for each its reference (signed varint, difference to the one before),
+//! the number of labels (varint), and name and value of each label. Each of these texts begins with a varint:
+//! how many of its bytes are those of the text at the same place of the series before; then follow the varint
+//! length and the bytes of its rest.
 //!
-//! A record stands for itself: nothing in it refers to another but the references of series.
+//! Records other than batches stand for themselves: nothing in them refers to another but references of
+//! series.
 //! Damage: found by the record's checksum; a body that does not decode all the same costs that record.
-//! Growth: other kinds and packings are refused, which costs the record.
+//! Growth: other kinds and packings are refused, which costs the record. Kind 1 was the batch of version 1.
 
+use std::borrow::Cow;
+
+use super::batch::BatchReader;
 use crate::model::{Labels, Metadata, MetricKind};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
-use crate::storage::tsdb::column::{decimal_exponent, scale, unscale};
 
-pub(crate) const KIND_BATCH: u8 = 1;
+pub(crate) const KIND_BATCH: u8 = 5;
 pub(crate) const KIND_CHUNKS: u8 = 2;
 pub(crate) const KIND_LATE: u8 = 3;
 pub(crate) const KIND_METADATA: u8 = 4;
@@ -40,8 +43,6 @@ const PACKED_FROM_BYTES: usize = 192;
 
 /// Upper bound of a body: what a damaged length may ask for.
 const BODY_BYTES_MAX: usize = 64 << 20;
-
-const VALUE_DOUBLE: u8 = 16;
 
 /// A series and the reference that later records name it by.
 pub(crate) type NewSeries = (u32, Labels);
@@ -80,10 +81,13 @@ pub(crate) enum Logged {
     Metadata(Vec<(String, Metadata)>),
 }
 
-/// Writes the body of a record.
-pub(crate) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
+/// Writes the body of a record other than a batch.
+///
+/// # Panics
+/// For a batch, which a [`BatchWriter`] writes.
+pub(super) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
     match logged {
-        Logged::Batch { new, samples } => encode_batch(new, samples, out),
+        Logged::Batch { .. } => unreachable!("bug: a batch has its own writer"),
         Logged::Chunks { new, chunks } => {
             encode_series(new, out);
             out.varint(chunks.len() as u64);
@@ -127,41 +131,33 @@ pub(crate) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
     }
 }
 
-/// Writes the body of a batch.
-pub(crate) fn encode_batch(new: &[NewSeries], samples: &[LoggedSample], out: &mut ByteWriter) -> u8 {
-    encode_series(new, out);
-    out.varint(samples.len() as u64);
-    let mut last = 0;
-    for sample in samples {
-        out.signed_varint(i64::from(sample.series) - last);
-        last = i64::from(sample.series);
-    }
-    let mut last = 0_i64;
-    for sample in samples {
-        out.signed_varint(sample.time.wrapping_sub(last));
-        last = sample.time;
-    }
-    let places: Vec<u8> = samples.iter().map(|s| decimal_exponent(s.value, 0).unwrap_or(VALUE_DOUBLE)).collect();
-    out.raw(&places);
-    for (sample, places) in samples.iter().zip(places) {
-        match scale(sample.value, places) {
-            Some(integer) => out.signed_varint(integer),
-            None => out.u64(sample.value.to_bits()),
+/// Writes series, each as what it has new beside the one before.
+pub(super) fn encode_series(new: &[NewSeries], out: &mut ByteWriter) {
+    out.varint(new.len() as u64);
+    let none = Labels::empty();
+    let (mut reference, mut before) = (0, &none);
+    for (next, labels) in new {
+        out.signed_varint(i64::from(*next) - reference);
+        out.varint(labels.len() as u64);
+        let known = texts(before).chain(std::iter::repeat(""));
+        for (text, known) in texts(labels).zip(known) {
+            let same = common(known, text);
+            out.varint(same as u64);
+            out.text(text.get(same..).unwrap_or(""));
         }
+        (reference, before) = (i64::from(*next), labels);
     }
-    KIND_BATCH
 }
 
-fn encode_series(new: &[NewSeries], out: &mut ByteWriter) {
-    out.varint(new.len() as u64);
-    for (reference, labels) in new {
-        out.varint(u64::from(*reference));
-        out.varint(labels.len() as u64);
-        for (name, value) in labels.iter() {
-            out.text(name);
-            out.text(value);
-        }
-    }
+/// Returns all names and values of a series, one after the other.
+fn texts(labels: &Labels) -> impl Iterator<Item = &str> {
+    labels.iter().flat_map(|(name, value)| [name, value])
+}
+
+/// Returns how many bytes two texts begin with in common, in whole characters.
+fn common(a: &str, b: &str) -> usize {
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    (0..=same).rev().find(|at| b.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// Packs bodies into payloads; keeps its memory from one to the next.
@@ -206,74 +202,78 @@ impl std::fmt::Debug for Packer {
     }
 }
 
-/// Reads a record.
-pub(crate) fn decode(kind: u8, payload: &[u8]) -> Result<Logged, Malformed> {
+/// Reads records, in the order of their sequences.
+#[derive(Debug, Default)]
+pub(crate) struct LogReader {
+    batches: BatchReader,
+    /// Samples that could not be read because they build on a record that was lost.
+    pub(crate) left_out: u64,
+}
+
+impl LogReader {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When the payload is not of its kind.
+    pub(crate) fn read(&mut self, sequence: u64, kind: u8, payload: &[u8]) -> Result<Logged, Malformed> {
+        if kind == KIND_BATCH {
+            let batch = self.batches.read(sequence, payload)?;
+            self.left_out += batch.left_out;
+            return Ok(Logged::Batch { new: batch.new, samples: batch.samples });
+        }
+        let body = unpack(payload)?;
+        let mut r = ByteReader::new(&body);
+        let logged = match kind {
+            KIND_CHUNKS => Logged::Chunks { new: decode_series(&mut r)?, chunks: decode_chunks(&mut r)? },
+            KIND_LATE => Logged::Late(decode_late(&mut r)?),
+            KIND_METADATA => Logged::Metadata(decode_metadata(&mut r)?),
+            _ => return Err(r.malformed("unknown kind of record")),
+        };
+        r.end()?;
+        Ok(logged)
+    }
+}
+
+/// Undoes [`Packer::pack`].
+pub(super) fn unpack(payload: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
     let mut r = ByteReader::new(payload);
     match r.u8()? {
-        PACKING_NONE => decode_body(kind, r.rest()),
+        PACKING_NONE => Ok(Cow::Borrowed(r.rest())),
         PACKING_ZSTD => {
             let length = usize::try_from(r.varint()?).ok().filter(|n| *n <= BODY_BYTES_MAX);
             let length = length.ok_or_else(|| r.malformed("body too long"))?;
-            let body = zstd::bulk::decompress(r.rest(), length).map_err(|_| r.malformed("not a zstd frame"))?;
-            decode_body(kind, &body)
+            zstd::bulk::decompress(r.rest(), length).map(Cow::Owned).map_err(|_| r.malformed("not a zstd frame"))
         }
         _ => Err(r.malformed("unknown packing")),
     }
 }
 
-fn decode_body(kind: u8, body: &[u8]) -> Result<Logged, Malformed> {
-    let mut r = ByteReader::new(body);
-    let logged = match kind {
-        KIND_BATCH => Logged::Batch { new: decode_series(&mut r)?, samples: decode_samples(&mut r)? },
-        KIND_CHUNKS => Logged::Chunks { new: decode_series(&mut r)?, chunks: decode_chunks(&mut r)? },
-        KIND_LATE => Logged::Late(decode_late(&mut r)?),
-        KIND_METADATA => Logged::Metadata(decode_metadata(&mut r)?),
-        _ => return Err(r.malformed("unknown kind of record")),
-    };
-    r.end()?;
-    Ok(logged)
-}
-
-fn decode_series(r: &mut ByteReader<'_>) -> Result<Vec<NewSeries>, Malformed> {
+pub(super) fn decode_series(r: &mut ByteReader<'_>) -> Result<Vec<NewSeries>, Malformed> {
     let count = r.count(2)?;
-    let mut new = Vec::with_capacity(count);
+    let mut new: Vec<NewSeries> = Vec::with_capacity(count);
+    let (mut reference, mut before, mut bytes) = (0_i64, Labels::empty(), 0);
     for _ in 0..count {
-        let reference = decode_reference(r)?;
-        let pairs = r.count(2)?;
-        let pairs = (0..pairs).map(|_| Ok((r.text()?, r.text()?))).collect::<Result<Vec<_>, Malformed>>()?;
-        new.push((reference, pairs.into_iter().collect()));
+        reference = reference.wrapping_add(r.signed_varint()?);
+        let series = u32::try_from(reference).map_err(|_| r.malformed("reference out of range"))?;
+        let mut known = texts(&before);
+        let mut text = |r: &mut ByteReader<'_>| -> Result<String, Malformed> {
+            let same = usize::try_from(r.varint()?).unwrap_or(usize::MAX);
+            bytes += same.min(BODY_BYTES_MAX);
+            let same = known.next().unwrap_or("").get(..same).filter(|_| bytes <= BODY_BYTES_MAX);
+            Ok([same.ok_or_else(|| r.malformed("more in common than there may be"))?, r.text()?].concat())
+        };
+        let pairs = r.count(4)?;
+        let labels = (0..pairs).map(|_| Ok((text(r)?, text(r)?))).collect::<Result<Vec<_>, Malformed>>()?;
+        drop(known);
+        let labels: Labels = labels.into_iter().collect();
+        before = labels.clone();
+        new.push((series, labels));
     }
     Ok(new)
 }
 
 fn decode_reference(r: &mut ByteReader<'_>) -> Result<u32, Malformed> {
     u32::try_from(r.varint()?).map_err(|_| r.malformed("reference out of range"))
-}
-
-fn decode_samples(r: &mut ByteReader<'_>) -> Result<Vec<LoggedSample>, Malformed> {
-    // A sample takes at least a byte in each of the four columns.
-    let count = r.count(4)?;
-    let mut samples = Vec::with_capacity(count);
-    let mut last = 0_i64;
-    for _ in 0..count {
-        last = last.wrapping_add(r.signed_varint()?);
-        let series = u32::try_from(last).map_err(|_| r.malformed("reference out of range"))?;
-        samples.push(LoggedSample { series, time: 0, value: 0.0 });
-    }
-    let mut last = 0_i64;
-    for sample in &mut samples {
-        last = last.wrapping_add(r.signed_varint()?);
-        sample.time = last;
-    }
-    let places = r.raw(count)?;
-    for (sample, places) in samples.iter_mut().zip(places) {
-        sample.value = match *places {
-            VALUE_DOUBLE => f64::from_bits(r.u64()?),
-            places if places < VALUE_DOUBLE => unscale(r.signed_varint()?, places),
-            _ => return Err(r.malformed("unknown kind of value")),
-        };
-    }
-    Ok(samples)
 }
 
 fn decode_chunks(r: &mut ByteReader<'_>) -> Result<Vec<LoggedChunk>, Malformed> {
@@ -332,62 +332,5 @@ fn byte_kind(byte: u8) -> MetricKind {
         3 => MetricKind::Histogram,
         4 => MetricKind::Summary,
         _ => MetricKind::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::stale_nan;
-
-    #[track_caller]
-    fn check(logged: &Logged) {
-        let mut body = ByteWriter::default();
-        let kind = encode(logged, &mut body);
-        let mut packer = Packer::new();
-        let payload = packer.pack(body.as_slice()).to_vec();
-        let back = decode(kind, &payload).unwrap();
-        // Through text, because NaN is not equal to itself.
-        assert_eq!(format!("{back:?}"), format!("{logged:?}"));
-        for length in 0..payload.len().min(300) {
-            let _ = decode(kind, &payload[..length]);
-        }
-    }
-
-    fn sample(series: u32, time: i64, value: f64) -> LoggedSample {
-        LoggedSample { series, time, value }
-    }
-
-    #[test]
-    fn records_come_back_as_they_were() {
-        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a")]);
-        let values = [1.0, -0.0, 21.5, f64::INFINITY, stale_nan(), 0.1 + 0.2, -3e300];
-        let samples: Vec<_> = values.iter().zip(0..).map(|(v, i)| sample(7 + i, 1_000 - i64::from(i), *v)).collect();
-        check(&Logged::Batch { new: vec![(7, labels.clone())], samples });
-        check(&Logged::Batch { new: vec![], samples: (0..500).map(|i| sample(i, 5, f64::from(i) / 10.0)).collect() });
-        let chunk = LoggedChunk { series: 7, times: vec![1, 2], values: vec![3] };
-        check(&Logged::Chunks { new: vec![(7, labels)], chunks: vec![chunk] });
-        for joined in [None, Some((-9, -7, 3))] {
-            check(&Logged::Late(LoggedLate { sequence: 9, newest: -5, minutes: vec![(-3, 4), (8, 2)], joined }));
-        }
-        let about = Metadata { kind: MetricKind::Counter, help: "Help.".to_owned(), unit: "s".to_owned() };
-        check(&Logged::Metadata(vec![("up".to_owned(), about)]));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_decoded_or_refused(kind in 0..6_u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode(kind, &bytes);
-        }
-
-        #[test]
-        fn any_batch_comes_back(samples in prop::collection::vec((any::<u32>(), any::<i64>(), any::<u64>()), 0..50)) {
-            check(&Logged::Batch {
-                new: vec![],
-                samples: samples.into_iter().map(|(s, t, v)| sample(s, t, f64::from_bits(v))).collect(),
-            });
-        }
     }
 }
