@@ -35,3 +35,7 @@ pub mod http;
 pub mod app;
 pub mod cli;
 pub mod config;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -271,3 +271,12 @@ impl Gateway {
         self.new_config.send_replace(Arc::new(config));
     }
 }
+
+/// Door for fuzzers: a text frame of a device.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(frame) = protocol::parse(text) {
+        let _ = protocol::Claim::parse(frame.payload);
+    }
+}

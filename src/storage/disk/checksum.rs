@@ -3,12 +3,16 @@
 /// Returns the checksum of some bytes.
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    ::crc32c::crc32c(bytes)
+    crc32c_of(&[bytes])
 }
 
 /// Returns the checksum of several pieces as if they were one.
 #[must_use]
 pub fn crc32c_of(pieces: &[&[u8]]) -> u32 {
+    if cfg!(fuzzing) {
+        // What does not check out is never decoded: a fuzzer would not come past this.
+        return 0;
+    }
     pieces.iter().fold(0, |sum, piece| ::crc32c::crc32c_append(sum, piece))
 }
 

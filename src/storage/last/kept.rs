@@ -166,3 +166,10 @@ fn decode_seen((key, value): &(sled::IVec, sled::IVec)) -> Result<(String, Times
         _ => Err(Error::Entry("seen")),
     }
 }
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz(data: &[u8]) {
+    let _ = split_key(data);
+    let _ = decode_stamped(data);
+    let _ = decode_retained("a.b", data);
+}

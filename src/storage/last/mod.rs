@@ -308,3 +308,9 @@ fn spawn_writer(shared: Arc<Shared>) -> Option<std::thread::JoinHandle<()>> {
         }
     }
 }
+
+/// Door for fuzzers: a value, and a key.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    kept::fuzz(data);
+}

@@ -35,6 +35,8 @@ mod files;
 mod filter;
 #[cfg(test)]
 mod format_test;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod head;
 mod instruments;
 mod lines;

@@ -40,6 +40,8 @@ mod error;
 mod files;
 #[cfg(test)]
 mod format_test;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod head;
 mod inspect;
 mod instruments;

@@ -1,0 +1,241 @@
+//! Doors for fuzzers to what decodes bytes from outside: `tests/fuzz` is the program, this is its list.
+//!
+//! Compiled only with `--cfg fuzzing`. Checksums are all zero then, so that what is behind them is reached.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions};
+use crate::{alarms, config, gateway, notify, query, storage, wire};
+
+/// One decoder.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// What it is called by.
+    pub name: &'static str,
+    /// Decodes bytes and does with the answer what the store would do.
+    pub run: fn(&[u8]),
+    /// Returns bytes that decode, to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Target {
+    Target { name, run, seeds }
+}
+
+/// Every decoder there is.
+pub const TARGETS: &[Target] = &[
+    target("segments", segments, segment_seeds),
+    target("tsdb_record", storage::tsdb::fuzzing::record, storage::tsdb::fuzzing::wal_seeds),
+    target("tsdb_wal", storage::tsdb::fuzzing::wal, storage::tsdb::fuzzing::wal_seeds),
+    target("tsdb_checkpoint", storage::tsdb::fuzzing::checkpoint, storage::tsdb::fuzzing::checkpoint_seeds),
+    target("tsdb_block", storage::tsdb::fuzzing::block, storage::tsdb::fuzzing::block_seeds),
+    target("tsdb_index", storage::tsdb::fuzzing::index, storage::tsdb::fuzzing::index_seeds),
+    target("tsdb_meta", storage::tsdb::fuzzing::meta, storage::tsdb::fuzzing::meta_seeds),
+    target("tsdb_columns", storage::tsdb::fuzzing::columns, storage::tsdb::fuzzing::column_seeds),
+    target("tsdb_round_trip", storage::tsdb::fuzzing::round_trip, storage::tsdb::fuzzing::column_seeds),
+    target("logs_record", storage::logs::fuzzing::record, storage::logs::fuzzing::record_seeds),
+    target("logs_part", storage::logs::fuzzing::part, storage::logs::fuzzing::part_seeds),
+    target("logs_block", storage::logs::fuzzing::block, Vec::new),
+    target("last_known", storage::last::fuzz, last_seeds),
+    target("alarm_journal", alarms::fuzz, Vec::new),
+    target("outbox", notify::fuzz, Vec::new),
+    target("remote_write", remote_write, remote_write_seeds),
+    target("loki_push", loki_push, Vec::new),
+    target("exposition", exposition, exposition_seeds),
+    target("promql", promql, promql_seeds),
+    target("logql", logql, logql_seeds),
+    target("settings", settings, settings_seeds),
+    target("device_frame", gateway::fuzz, frame_seeds),
+];
+
+/// Hands `payload` to whoever opens a log of segments in `/log` of the disk.
+pub(crate) fn as_record(kind: u8, payload: &[u8]) -> Arc<dyn Disk> {
+    let disk = FaultyDisk::new(0);
+    let options = SegmentsOptions { segment_bytes_max: 1 << 30, is_synced: false };
+    let opened = Segments::open(disk.shared(), Path::new("/log"), options, &mut |_| Ok(()));
+    let (log, _) = opened.unwrap_or_else(|e| panic!("bug: {e}"));
+    log.append(kind, payload).unwrap_or_else(|e| panic!("bug: {e}"));
+    disk.shared()
+}
+
+/// Puts a file on a disk.
+pub(crate) fn put(disk: &FaultyDisk, path: &str, bytes: &[u8]) {
+    let path = Path::new(path);
+    let put = || {
+        disk.create_folder(path.parent().unwrap_or(Path::new("/")))?;
+        disk.create(path)?.write_at(0, bytes)
+    };
+    put().unwrap_or_else(|e| panic!("bug: {e}"));
+}
+
+/// Returns what all files below a folder hold.
+pub(crate) fn take(disk: &FaultyDisk, folder: &str) -> Vec<Vec<u8>> {
+    let read = |path: &Path, bytes: u64| {
+        disk.open(path).and_then(|f| f.read_exact_at(0, usize::try_from(bytes).unwrap_or(0))).unwrap_or_default()
+    };
+    disk.files(Path::new(folder)).iter().map(|(path, bytes)| read(path, *bytes)).collect()
+}
+
+fn segments(data: &[u8]) {
+    let disk = FaultyDisk::new(0);
+    // Two files, so that a damaged one is not always the last.
+    let (first, second) = data.split_at(data.len() / 2);
+    put(&disk, "/log/00000001", first);
+    put(&disk, "/log/00000002", second);
+    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+    let mut sequences = Vec::new();
+    let opened = Segments::open(disk.shared(), Path::new("/log"), options, &mut |record| {
+        sequences.push(record.sequence);
+        Ok(())
+    });
+    let (log, found) = opened.unwrap_or_else(|e| panic!("bug: {e}"));
+    assert!(sequences.is_sorted_by(|a, b| a < b), "bug: each record once, in order");
+    assert_eq!(found.records, sequences.len() as u64, "bug: each record is counted");
+    let next = log.append(1, b"next").unwrap_or_else(|e| panic!("bug: {e}"));
+    assert!(sequences.last().is_none_or(|last| next > *last), "bug: sequences rise");
+}
+
+fn segment_seeds() -> Vec<Vec<u8>> {
+    let disk = FaultyDisk::new(0);
+    let options = SegmentsOptions { segment_bytes_max: 100, is_synced: true };
+    if let Ok((log, _)) = Segments::open(disk.shared(), Path::new("/log"), options, &mut |_| Ok(())) {
+        for payload in [&b"one"[..], b"", b"three and more"] {
+            let _ = log.append(7, payload);
+        }
+    }
+    let files = take(&disk, "/log");
+    vec![files.concat(), files.first().cloned().unwrap_or_default()]
+}
+
+fn last_seeds() -> Vec<Vec<u8>> {
+    vec![b"\x01\0\0\0\0\0\0\0\0{}".to_vec(), b"device\0subject".to_vec()]
+}
+
+fn remote_write(data: &[u8]) {
+    let mut buffer = Vec::new();
+    let bytes = match wire::remote_write::unpack(data, &mut buffer) {
+        Ok(()) => buffer.as_slice(),
+        Err(_) => data,
+    };
+    for entry in wire::remote_write::Reader::new(bytes) {
+        match entry {
+            Ok(wire::remote_write::Entry::Series(series)) => {
+                let _ = series.check_labels();
+                assert!(series.label_bytes().len() <= bytes.len());
+                series.labels().for_each(drop);
+                if series.parts().any(|part| part.is_err()) {
+                    break;
+                }
+            }
+            Ok(wire::remote_write::Entry::Description(description)) => drop(description.read()),
+            Err(_) => break,
+        }
+    }
+}
+
+fn remote_write_seeds() -> Vec<Vec<u8>> {
+    let mut writer = wire::remote_write::Request::new();
+    let labels = crate::model::Labels::from_pairs([("__name__", "up"), ("instance", "a")]);
+    writer.push(&labels, [(1_790_000_000_000, 1.0), (1_790_000_015_000, -0.5)]);
+    writer.finish().into_iter().collect()
+}
+
+fn loki_push(data: &[u8]) {
+    let _ = wire::loki_push::decode(data);
+}
+
+fn exposition(data: &[u8]) {
+    use wire::exposition::{Entry, Format, Parser};
+    for format in [Format::Text, Format::OpenMetrics] {
+        let Ok(parser) = Parser::new(data, format) else { return };
+        for entry in parser.take(100_000) {
+            match entry {
+                Ok(Entry::Sample(sample)) => drop(sample.labels()),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn exposition_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "# HELP up Is up.\n# TYPE up gauge\nup{instance=\"a\\n\\\"b\",job=\"c\"} 1 1790000000000\nup 0x1p-2\n",
+        "# TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2 # {trace=\"a\"} 0.3 1.5\nh_sum NaN\nh_count 2\n# EOF\n",
+    ];
+    texts.map(|t| t.as_bytes().to_vec()).to_vec()
+}
+
+fn promql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = query::promql::parse_selector(text);
+    if query::promql::check(text).is_ok()
+        && let Ok(pretty) = query::promql::format(text)
+    {
+        assert!(query::promql::check(&pretty).is_ok(), "bug: {text:?} formats to {pretty:?}, which does not parse");
+    }
+}
+
+fn promql_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "sum by (job) (rate(http_requests_total{code=~\"5..\",job!=\"x\"}[5m] offset 1h))",
+        "histogram_quantile(0.9, sum without (instance) (rate(b_bucket[1m:10s] @ end()))) > bool 1e3",
+        "a * on (x) group_left (y) b or vector(1) unless absent(c{__name__=\"d\"})",
+        "-1 ^ 2 % 3 == 0x1F and label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\")",
+    ];
+    texts.map(|t| t.as_bytes().to_vec()).to_vec()
+}
+
+fn logql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(filter) = query::logql::Filter::new(text) else { return };
+    let stream = crate::model::Labels::from_pairs([("device", "a"), ("job", "b")]);
+    for line in ["{\"level\":\"warn\",\"n\":1.5}", "level=warn n=15ms took=3", "plain text"] {
+        let entry = crate::model::LogEntry { stream: stream.clone(), timestamp_ns: 1, line: line.to_owned() };
+        let _ = filter.apply(entry);
+    }
+}
+
+fn logql_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "{device=~\"a.*\",job=\"b\"} |= \"warn\" != `x` | json | n > 1",
+        "{device=\"a\"} | logfmt | took >= 3 and level=\"warn\" |~ \"n=.*ms\"",
+    ];
+    texts.map(|t| t.as_bytes().to_vec()).to_vec()
+}
+
+fn settings(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    // What would read other files is about those.
+    if text.contains("file") || text.contains("_key") || text.contains("token") || text.contains('/') {
+        return;
+    }
+    let _ = config::resolve(text, Path::new("/nowhere/andon.yml"), &config::Source::default());
+}
+
+fn settings_seeds() -> Vec<Vec<u8>> {
+    let good = include_bytes!("../tests/config/everything.good.yml");
+    let text = String::from_utf8_lossy(good);
+    // Each section alone: the whole is long and names files.
+    let mut sections = vec![String::new()];
+    for line in text.lines() {
+        if line.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            sections.push(String::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    sections.into_iter().map(String::into_bytes).collect()
+}
+
+fn frame_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "{\"type\":0,\"subject\":\"a.b\",\"payload\":{\"x\":1},\"correlationId\":\"c\"}",
+        "{\"type\":8,\"payload\":{\"deviceId\":\"d\",\"token\":\"t\"}}",
+        "{\"Type\":\"publish\",\"subject\":null,\"payload\":[1,2,{\"a\":\"\\u00e9\"}]}",
+    ];
+    texts.map(|t| t.as_bytes().to_vec()).to_vec()
+}
