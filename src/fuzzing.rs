@@ -135,7 +135,7 @@ fn remote_write(data: &[u8]) {
 }
 
 fn remote_write_seeds() -> Vec<Vec<u8>> {
-    let mut writer = wire::remote_write::Request::new();
+    let mut writer = wire::remote_write::Encoder::new();
     let labels = crate::model::Labels::from_pairs([("__name__", "up"), ("instance", "a")]);
     writer.push(&labels, [(1_790_000_000_000, 1.0), (1_790_000_015_000, -0.5)]);
     writer.finish().into_iter().collect()
