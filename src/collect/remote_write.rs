@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::instruments::{Instruments, Way};
 use super::known::{Key, Known};
@@ -18,7 +19,7 @@ use crate::wire;
 use crate::wire::remote_write::{Description, Entry, Part, Reader, SAMPLES_MAX, TimeSeries, unpack};
 
 /// How far ahead of our clock a sample may lie: one bad clock must not shut out everybody else.
-const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
+const AHEAD_MAX: Duration = Duration::from_secs(600);
 /// Most labels of one series.
 const LABELS_MAX: usize = 64;
 /// Longest label name.
@@ -128,15 +129,14 @@ impl RemoteWrite {
     fn write_with(&self, body: &[u8], buffers: &mut Buffers) -> Result<WriteOutcome, WriteError> {
         let Buffers { unpacked, batch } = buffers;
         unpack(body, unpacked)?;
-        let now = self.clock.now();
-
-        let mut sorted = self.sort(unpacked, now, batch)?;
+        let newest = self.clock.latest_taken(AHEAD_MAX);
+        let mut sorted = self.sort(unpacked, newest, batch)?;
         let mut outcome = self.db.append(batch)?;
         if outcome.unknown_ref > 0 {
             // The store has dropped series from its head that we still knew: look them up again.
             self.forget(batch, &outcome.unknown);
             batch.clear();
-            sorted = self.sort(unpacked, now, batch)?;
+            sorted = self.sort(unpacked, newest, batch)?;
             outcome = self.db.append(batch)?;
         }
         self.instruments.appended(Way::RemoteWrite, &outcome);
@@ -155,7 +155,7 @@ impl RemoteWrite {
     }
 
     /// Sorts a request out into a batch that is empty; what is wrong by itself is left out.
-    fn sort<'a>(&self, unpacked: &'a [u8], now: Timestamp, batch: &mut Batch) -> Result<Sorted<'a>, wire::Error> {
+    fn sort<'a>(&self, unpacked: &'a [u8], newest: Timestamp, batch: &mut Batch) -> Result<Sorted<'a>, wire::Error> {
         let mut sorted = Sorted::default();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut next = 0;
@@ -164,7 +164,7 @@ impl RemoteWrite {
                 Entry::Series(series) => {
                     let key = known.key(series.label_bytes());
                     match known.find(key, &mut next) {
-                        Some(found) => self.take(*found, &series, now, batch, &mut sorted)?,
+                        Some(found) => self.take(*found, &series, newest, batch, &mut sorted)?,
                         None => {
                             series.check_labels()?;
                             sorted.strangers.push((key, series));
@@ -179,13 +179,13 @@ impl RemoteWrite {
         }
         drop(known);
         if !sorted.strangers.is_empty() {
-            self.take_strangers(now, batch, &mut sorted)?;
+            self.take_strangers(newest, batch, &mut sorted)?;
         }
         Ok(sorted)
     }
 
     /// Looks up the series that are not known yet, and takes their samples.
-    fn take_strangers(&self, now: Timestamp, batch: &mut Batch, sorted: &mut Sorted<'_>) -> Result<(), wire::Error> {
+    fn take_strangers(&self, newest: Timestamp, batch: &mut Batch, sorted: &mut Sorted<'_>) -> Result<(), wire::Error> {
         let strangers = std::mem::take(&mut sorted.strangers);
         // A mistake in the last one must not leave the others begun.
         for (_, series) in &strangers {
@@ -196,7 +196,7 @@ impl RemoteWrite {
             match self.look_up(&series) {
                 Ok(found) => {
                     known.keep(key, found);
-                    self.take(found, &series, now, batch, sorted)?;
+                    self.take(found, &series, newest, batch, sorted)?;
                 }
                 Err((reason, sentence)) => {
                     let samples = series.parts().count();
@@ -213,11 +213,11 @@ impl RemoteWrite {
         &self,
         found: SeriesRef,
         series: &TimeSeries<'_>,
-        now: Timestamp,
+        newest: Timestamp,
         batch: &mut Batch,
         sorted: &mut Sorted<'_>,
     ) -> Result<(), wire::Error> {
-        let newest_ms = now.as_millis().saturating_add(AHEAD_MS_MAX);
+        let newest_ms = newest.as_millis();
         for part in series.parts() {
             sorted.samples += 1;
             if sorted.samples > SAMPLES_MAX {
@@ -231,7 +231,11 @@ impl RemoteWrite {
                     self.instruments.refused(Way::RemoteWrite, "too_new", 1);
                     sorted.refusals.add(1, || {
                         let at = Timestamp::from_millis(timestamp_ms);
-                        format!("series {}: sample at {at} is more than 10 min ahead of {now}", name_of(series))
+                        format!(
+                            "series {}: sample at {at} is more than 10 min ahead of {now}",
+                            name_of(series),
+                            now = newest - AHEAD_MAX
+                        )
                     });
                 }
                 Part::NativeHistogram => {

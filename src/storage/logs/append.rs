@@ -1,9 +1,11 @@
 //! A batch in: limits, WAL, head, tail.
 
+use std::ops::RangeInclusive;
+
 use super::store::{AppendOutcome, Shared};
 use super::wal::Batch;
 use super::{Error, Result};
-use crate::model::LogEntry;
+use crate::model::{LogEntry, Timestamp};
 use crate::storage::disk::WRITABLE_FROM_BYTES;
 
 /// Longest label set of a stream, bytes of names and values.
@@ -20,11 +22,13 @@ struct Piece {
 
 impl Shared {
     pub(super) fn append(&self, batch: Vec<LogEntry>) -> Result<AppendOutcome> {
-        let now_ns = self.clock.now_ns();
+        let retention_ns = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+        let oldest_ns = ns_of(self.clock.retention_now()).saturating_sub(retention_ns);
+        let newest_ns = ns_of(self.clock.latest_taken(self.config.ahead_max));
         let mut outcome = AppendOutcome::default();
         let mut entries = Vec::with_capacity(batch.len());
         for mut entry in batch {
-            if self.admit(&mut entry, now_ns, &mut outcome) {
+            if self.admit(&mut entry, &(oldest_ns..=newest_ns), &mut outcome) {
                 entries.push(entry);
             }
         }
@@ -57,14 +61,13 @@ impl Shared {
     }
 
     /// Tells whether a line may come in by its time and its labels; cuts it if it is too long.
-    fn admit(&self, entry: &mut LogEntry, now_ns: i64, outcome: &mut AppendOutcome) -> bool {
+    fn admit(&self, entry: &mut LogEntry, taken_ns: &RangeInclusive<i64>, outcome: &mut AppendOutcome) -> bool {
         let config = &self.config;
-        let ns = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        if entry.timestamp_ns < now_ns.saturating_sub(ns(config.retention)) {
+        if entry.timestamp_ns < *taken_ns.start() {
             outcome.too_old += 1;
             return false;
         }
-        if entry.timestamp_ns > now_ns.saturating_add(ns(config.ahead_max)) {
+        if entry.timestamp_ns > *taken_ns.end() {
             outcome.too_new += 1;
             return false;
         }
@@ -179,4 +182,9 @@ fn reason(error: &Error) -> &'static str {
         Error::Overfull { .. } => "overfull",
         Error::Disk(_) => "disk",
     }
+}
+
+/// Returns a time in nanoseconds since 1970.
+pub(super) fn ns_of(time: Timestamp) -> i64 {
+    time.as_millis().saturating_mul(1_000_000)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::append::ns_of;
 use super::head::{self, HeadDay};
 use super::part::{self, Part};
 use super::scan::days_of;
@@ -192,7 +193,7 @@ impl Shared {
 
     pub(super) fn retain(&self) {
         let _one = self.upkeep_lock();
-        let first = retention::first_day_kept(self.clock.now_ns(), self.config.retention);
+        let first = retention::first_day_kept(ns_of(self.clock.retention_now()), self.config.retention);
         let old: Vec<i64> = self.read().shelf.days.range(..first).map(|(day, _)| *day).collect();
         for day in old {
             if let Err(error) = self.delete_day(day) {

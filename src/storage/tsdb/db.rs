@@ -280,7 +280,7 @@ impl Shared {
             space: Mutex::default(),
             is_closed: AtomicBool::new(false),
             stop: Arc::default(),
-            maintenance: Mutex::new(maintenance::Memory::new(&clock)),
+            maintenance: Mutex::default(),
             clock,
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),
@@ -298,15 +298,15 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the oldest time that is taken and kept.
-    pub(super) fn oldest_ms(&self, now: i64) -> i64 {
-        now.saturating_sub(self.retention_ms.load(Ordering::Relaxed))
+    /// Returns the oldest time that is taken and kept. A wrong clock deletes nothing: see
+    /// `Clock::retention_now`.
+    pub(super) fn oldest_ms(&self) -> i64 {
+        self.clock.retention_now().as_millis().saturating_sub(self.retention_ms.load(Ordering::Relaxed))
     }
 
     /// Resolves series and leaves out what is refused or there already.
     fn sort_out(&self, head: &mut Head, batch: &Batch, outcome: &mut AppendOutcome) -> Sorted {
-        let now = self.clock.now();
-        let (oldest, newest) = (self.oldest_ms(now.as_millis()), (now + self.config.ahead_max).as_millis());
+        let (oldest, newest) = (self.oldest_ms(), self.clock.latest_taken(self.config.ahead_max).as_millis());
         let mut sorted = Sorted { samples: Vec::with_capacity(batch.samples.len()), unlogged: Vec::new() };
         for (i, (key, timestamp, value)) in batch.samples.iter().enumerate() {
             let time = timestamp.as_millis();

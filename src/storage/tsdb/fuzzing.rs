@@ -25,8 +25,7 @@ fn open(disk: &FaultyDisk) -> Db {
         ahead_max: Duration::from_secs(600),
     };
     let clock = Clock::hand_set(Timestamp::from_millis(NOW_MS));
-    let opened =
-        Db::open_without_threads(config, disk.shared(), Path::new("/data/tsdb"), clock, &Registry::default());
+    let opened = Db::open_without_threads(config, disk.shared(), Path::new("/data/tsdb"), clock, &Registry::default());
     opened.unwrap_or_else(|e| panic!("bug: a start always succeeds: {e}"))
 }
 
@@ -197,8 +196,12 @@ pub(crate) fn meta_seeds() -> Vec<Vec<u8>> {
 
 pub(crate) fn column_seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    let shapes: [fn(i64) -> f64; 4] =
-        [|i| i as f64 / 10.0, |i| (i * i) as f64, |_| 5.0, |i| f64::from_bits((i * 0x9e37_79b9_7f4a_7c15_u64.cast_signed()).cast_unsigned())];
+    let shapes: [fn(i64) -> f64; 4] = [
+        |i| i as f64 / 10.0,
+        |i| (i * i) as f64,
+        |_| 5.0,
+        |i| f64::from_bits((i * 0x9e37_79b9_7f4a_7c15_u64.cast_signed()).cast_unsigned()),
+    ];
     for shape in shapes {
         for effort in [Effort::Fast, Effort::Small] {
             let values: Vec<f64> = (1..200_i64).map(|i| shape(i.wrapping_mul(3) % 97)).collect();

@@ -16,7 +16,6 @@ use super::db::{Db, Shared, millis};
 use super::due::{Facts, SETTLE_MS, due};
 use super::retention::expired;
 use super::{Error, Result};
-use crate::clock::Clock;
 use crate::model::{TimeRange, Timestamp};
 use crate::storage::disk;
 
@@ -37,13 +36,6 @@ const PAUSE: Duration = Duration::from_secs(120);
 
 /// The last day is kept whatever the size limit says.
 const FLOOR: Duration = Duration::from_secs(24 * 3600);
-
-/// Wall time and time since start may part by so much; more is a clock that was set, and nothing is retired
-/// by age.
-const CLOCK_STEP_MAX_MS: u64 = 3_600_000;
-
-/// A clock that was set is believed when it has gone on steadily for so long.
-const BELIEVED_AFTER: Duration = Duration::from_secs(3600);
 
 /// Tells threads to stop.
 #[derive(Debug, Default)]
@@ -73,53 +65,16 @@ impl Stop {
 }
 
 /// What maintenance remembers from one pass to the next.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Memory {
     /// When the last cut ended, in milliseconds since start.
     last_cut_ms: Option<u64>,
     /// When gauges were last worked out, in time since start.
     shown_at: Option<Duration>,
-    /// Wall time less time since start, as last believed.
-    clock_offset_ms: i64,
-    /// Since when the wall clock has gone differently, in time since start.
-    stepped_at: Option<Duration>,
     /// No writing before this, in time since start.
     paused_until: Duration,
     /// Blocks whose index has been checked up to this number.
     checked_until: u64,
-}
-
-impl Memory {
-    pub(super) fn new(clock: &Clock) -> Self {
-        Memory {
-            last_cut_ms: None,
-            shown_at: None,
-            clock_offset_ms: clock_offset_ms(clock),
-            stepped_at: None,
-            paused_until: Duration::ZERO,
-            checked_until: 0,
-        }
-    }
-
-    /// Tells whether wall time may be believed: it goes with the time since start, or was set and has stayed
-    /// so for an hour.
-    fn is_clock_steady(&mut self, clock: &Clock) -> bool {
-        let offset_ms = clock_offset_ms(clock);
-        if offset_ms.abs_diff(self.clock_offset_ms) <= CLOCK_STEP_MAX_MS {
-            self.stepped_at = None;
-            return true;
-        }
-        let stepped_at = *self.stepped_at.get_or_insert_with(|| clock.elapsed());
-        if clock.elapsed().saturating_sub(stepped_at) > BELIEVED_AFTER {
-            self.clock_offset_ms = offset_ms;
-            self.stepped_at = None;
-        }
-        self.stepped_at.is_none()
-    }
-}
-
-fn clock_offset_ms(clock: &Clock) -> i64 {
-    clock.now().as_millis().saturating_sub(millis(clock.elapsed()))
 }
 
 /// Starts the threads.
@@ -199,7 +154,7 @@ impl Shared {
             return;
         }
         let now = self.clock.now().as_millis();
-        self.retire(&mut memory, now);
+        self.retire(now);
         if self.clock.elapsed() >= memory.paused_until {
             let done = self.cut_if_due(&mut memory, now).and_then(|()| self.merge_if_due(now));
             if let Err(error) = done {
@@ -250,11 +205,13 @@ impl Shared {
     }
 
     /// Removes blocks that are too old or too many.
-    fn retire(&self, memory: &mut Memory, now: i64) {
+    fn retire(&self, now: i64) {
         let bytes_max = Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX);
-        let oldest = if memory.is_clock_steady(&self.clock) { self.oldest_ms(now) } else { i64::MIN };
+        let oldest = self.oldest_ms();
         let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
-        let floor = metas.iter().map(|m| m.max_ms).max().unwrap_or(now).saturating_sub(millis(FLOOR));
+        // What lies in the future, from a clock that was wrong, does not leave the last day without its protection.
+        let newest = metas.iter().map(|m| m.max_ms).max().map_or(now, |newest| newest.min(now));
+        let floor = newest.saturating_sub(millis(FLOOR));
         let gone = expired(&metas, oldest, bytes_max, floor);
         if gone.is_empty() {
             return;
