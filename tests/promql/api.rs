@@ -106,3 +106,19 @@ fn refusals_have_upstreams_status_and_kind() {
     check("series?match[]=%7Ba=~%22.*%22%7D", 400, "bad_data", "match[]");
     check("labels?start=2&end=1", 400, "bad_data", "end timestamp");
 }
+
+#[test]
+fn another_prometheus_can_federate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, end) = program(folder.path());
+    let answer = program.get("/federate?match[]=speed%7Bline%3D~%221%7C2%22%7D&match[]=%7Bline%3D%221%22%7D").unwrap();
+    let speed =
+        |line: &str, value: &str| format!("speed{{\"höhe.über\"=\"x\",line=\"{line}\"}} {value} {}\n", end * 1000);
+    assert_eq!(answer.body, format!("# TYPE speed untyped\n{}{}", speed("1", "4"), speed("2", "8")));
+    assert_eq!(program.get("/federate?match[]=speed%7B").unwrap().status, 400);
+    let (status, body) = ask(&program, "query_exemplars?query=speed&start=0&end=1");
+    assert_eq!((status, &body["data"]), (200, &json!([])));
+    assert_eq!(ask(&program, "query_exemplars?query=speed%7B&start=0&end=1").0, 400);
+    assert_eq!(ask(&program, "alertmanagers").1["data"]["activeAlertmanagers"], json!([]));
+    assert_eq!(ask(&program, "status/walreplay").1["data"], json!({ "min": 0, "max": 0, "current": 0 }));
+}

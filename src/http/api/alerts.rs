@@ -14,7 +14,10 @@ use crate::model::Alert;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/api/v1/alerts", get(alerts)).route("/graph", get(graph))
+    Router::new()
+        .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/alertmanagers", get(alertmanagers))
+        .route("/graph", get(graph))
 }
 
 /// One alert as upstream shows it.
@@ -47,6 +50,17 @@ async fn alerts(State(app): State<AppState>) -> Response {
     }
     let snapshot = app.rules.snapshot();
     success(Alerts { alerts: snapshot.alerts().map(AlertObject::of).collect() })
+}
+
+/// Notices go out from here; no other Alertmanager is told.
+async fn alertmanagers() -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Alertmanagers {
+        active_alertmanagers: [(); 0],
+        dropped_alertmanagers: [(); 0],
+    }
+    success(Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] })
 }
 
 /// Sends `/graph?g0.expr=up&g0.tab=1` to the page for questions.

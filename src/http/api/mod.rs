@@ -6,6 +6,7 @@ mod alarms;
 mod alerts;
 mod backup;
 mod devices;
+mod federate;
 mod format;
 mod logs;
 mod metadata;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(alerts::routes())
         .merge(backup::routes())
         .merge(devices::routes())
+        .merge(federate::routes())
         .merge(logs::routes())
         .merge(metadata::routes())
         .merge(query::routes())

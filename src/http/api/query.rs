@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/query", get(instant).post(instant))
         .route("/api/v1/query_range", get(range).post(range))
         .route("/api/v1/format_query", get(format).post(format))
+        .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
 }
 
 async fn instant(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
@@ -67,6 +68,16 @@ async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<
 
 async fn format(parameters: Parameters) -> Result<Response, ApiError> {
     Ok(success(promql::format(&query(&parameters)?)?))
+}
+
+/// Exemplars are not kept, so there are none of any query; a wrong one is told.
+async fn exemplars(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let (start, end) = (parameters.time("start", Timestamp::MIN)?, parameters.time("end", state.clock.now())?);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    promql::check(&query(&parameters)?)?;
+    Ok(success([(); 0]))
 }
 
 fn query(parameters: &Parameters) -> Result<String, ApiError> {

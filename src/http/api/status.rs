@@ -35,6 +35,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/status/flags", get(flags))
         .route("/api/v1/status/config", get(config))
         .route("/api/v1/status/tsdb", get(tsdb))
+        .route("/api/v1/status/walreplay", get(wal_replay))
+        .route("/api/v1/notifications", get(async || success([(); 0])))
 }
 
 /// Reads the settings again; a mistake changes nothing and is the answer.
@@ -50,6 +52,17 @@ async fn reload(State(app): State<AppState>) -> Response {
         }
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the box is stopping\n").into_response(),
     }
+}
+
+/// Who reaches this path meets a box whose log has been read.
+async fn wal_replay() -> Response {
+    #[derive(Serialize)]
+    struct Replay {
+        min: u64,
+        max: u64,
+        current: u64,
+    }
+    success(Replay { min: 0, max: 0, current: 0 })
 }
 
 async fn metrics(State(app): State<AppState>) -> Response {

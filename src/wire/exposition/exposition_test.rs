@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{FamilySample, Labels, Metadata, MetricFamily, MetricKind};
+use crate::model::{FamilySample, Labels, Metadata, MetricFamily, MetricKind, Sample, Timestamp};
 
 /// Reads a body; each sample as `labels value [time]`, each error as its text.
 fn read(body: &str, format: Format) -> Vec<String> {
@@ -166,4 +166,15 @@ proptest! {
         let got = sample.labels().unwrap();
         prop_assert_eq!(got.get("x"), labels.get("x"));
     }
+}
+
+#[test]
+fn single_samples_are_written_with_their_times() {
+    let labels = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+    let (a, b) = (labels(&[("__name__", "b_total"), ("le", "a\"b")]), labels(&[("__name__", "a.dot"), ("x.y", "z")]));
+    let at = |ms, value| Sample::new(Timestamp::from_millis(ms), value);
+    let text = render_untyped([(&a, at(1500, 2.5)), (&b, at(2000, f64::INFINITY))].into_iter());
+    let expected = "# TYPE \"a.dot\" untyped\n{\"a.dot\",\"x.y\"=\"z\"} +Inf 2000\n\
+                    # TYPE b_total untyped\nb_total{le=\"a\\\"b\"} 2.5 1500\n";
+    assert_eq!(text, expected);
 }

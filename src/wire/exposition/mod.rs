@@ -10,7 +10,7 @@ mod render;
 
 pub use float::normal_bound;
 pub use parse::{Entry, Format, Parser, SampleLine};
-pub use render::{CONTENT_TYPE, render};
+pub use render::{CONTENT_TYPE, render, render_untyped};
 
 #[cfg(test)]
 mod exposition_test;

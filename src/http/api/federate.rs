@@ -1,0 +1,54 @@
+//! `/federate`: the newest sample of chosen series as text, for another Prometheus to scrape.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::format::ApiError;
+use super::parameters::Parameters;
+use crate::http::AppState;
+use crate::model::{LABEL_NAME, Labels, Matcher, Sample, Timestamp, is_stale};
+use crate::query::promql::parse_selector;
+use crate::storage::tsdb::{self, Querier};
+use crate::wire::exposition;
+
+/// A sample older than this is not the series' value any more, as in a query.
+const LOOKBACK_MS: i64 = 5 * 60 * 1000;
+
+/// Samples that one answer may read.
+const SAMPLES_MAX: usize = 10_000_000;
+
+/// Returns the paths of this file.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/federate", get(federate))
+}
+
+async fn federate(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let selectors =
+        parameters.all("match[]").map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)));
+    let selectors: Vec<Vec<Matcher>> = selectors.collect::<Result<_, _>>()?;
+    let (db, now) = (state.db.clone(), state.clock.now());
+    let found = super::query::on_pool(&state, move || newest(&db.querier(), &selectors, now)).await??;
+    let samples = found.iter().map(|(labels, sample)| (labels, *sample));
+    Ok(([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render_untyped(samples)).into_response())
+}
+
+/// Returns the newest sample of each series that passes one of the selectors, by metric name, then labels.
+fn newest(querier: &Querier, selectors: &[Vec<Matcher>], now: Timestamp) -> Result<BTreeMap<Labels, Sample>, ApiError> {
+    let from = Timestamp::from_millis(now.as_millis().saturating_sub(LOOKBACK_MS - 1));
+    let mut found = BTreeMap::new();
+    for selector in selectors {
+        for series in querier.select(selector, from, now, SAMPLES_MAX)? {
+            let series = series.map_err(|e: tsdb::Error| ApiError::from(e))?;
+            let (Some(time), Some(value)) = (series.timestamps.last(), series.values.last()) else { continue };
+            if !is_stale(*value) && series.labels.get(LABEL_NAME).is_some() {
+                found.insert(series.labels, Sample::new(Timestamp::from_millis(*time), *value));
+            }
+        }
+    }
+    Ok(found)
+}
