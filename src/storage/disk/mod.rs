@@ -24,6 +24,7 @@ mod faulty_test;
 #[cfg(test)]
 mod format_test;
 mod lock;
+mod log_files;
 mod metered;
 mod os;
 mod parity;
@@ -47,6 +48,7 @@ pub(crate) use coding::{low_byte, unzigzag, zigzag};
 pub use error::{Corruption, Error, Malformed, Result};
 pub use faulty::{Fault, FaultyDisk};
 pub use lock::{Lock, lock};
+pub use log_files::LogFiles;
 pub use metered::{WRITTEN_CAUSES, WrittenByThreads, metered, thread_written_bytes, written_bytes};
 pub use os::OsDisk;
 pub use quarantine::{note, set_aside};
