@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod demo;
 mod device;
+mod inspect;
 mod query;
 mod restore;
 mod run;
@@ -39,6 +40,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup back into a data folder.
     Restore(restore::RestoreArgs),
+    /// Show what a data folder holds, and whether it checks out.
+    Inspect(inspect::InspectArgs),
 }
 
 /// Carries out a command and returns the exit code of the process.
@@ -52,6 +55,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {
         Ok(code) => code,

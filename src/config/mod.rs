@@ -243,7 +243,8 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let http = listener::http(root, source.listen.as_deref());
     let time_zone = time_zone(root);
     let global = global::read(root);
-    let stores::Stores { storage, mut alarms, outbox, flash_endurance } = stores::storage(root, folder, source.data.as_deref());
+    let stores::Stores { storage, mut alarms, outbox, flash_endurance } =
+        stores::storage(root, folder, source.data.as_deref());
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
         Some((http, None)) if http.listen.ip().is_unspecified() => {

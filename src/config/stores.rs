@@ -22,7 +22,8 @@ pub(super) struct Stores {
 
 /// Reads `storage`; `data_flag` wins over `storage.path`.
 pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Path>) -> Stores {
-    const KEYS: &[&str] = &["path", "size_limit", "reserve", "flash_endurance", "metrics", "logs", "alarms", "tsdb", "exemplars"];
+    const KEYS: &[&str] =
+        &["path", "size_limit", "reserve", "flash_endurance", "metrics", "logs", "alarms", "tsdb", "exemplars"];
     let fields = root.fields("storage", KEYS);
     let mut tsdb = storage::tsdb::Config {
         retention: storage::tsdb::RETENTION_DEFAULT,

@@ -135,7 +135,8 @@ impl Storage {
     pub fn flash_steps(&self, id: &str) -> Vec<FlashStep> {
         let Ok(Some(value)) = self.state.meta().get(&format!("{KEY_PREFIX}{id}")) else { return Vec::new() };
         let mut reader = ByteReader::new(&value);
-        let mut next = || Some(FlashStep { seen_at: Timestamp::from_millis(reader.i64().ok()?), step: reader.u8().ok()? });
+        let mut next =
+            || Some(FlashStep { seen_at: Timestamp::from_millis(reader.i64().ok()?), step: reader.u8().ok()? });
         std::iter::from_fn(&mut next).collect()
     }
 }

@@ -205,7 +205,11 @@ fn kept(asker: &Asker) -> Vec<Row> {
     };
     vec![
         Row::plain("Metrics since", since(stats.min_time), format!("kept {}", span(db.retention()))),
-        Row::plain("Logs since", first_day.unwrap_or_else(|| "–".to_owned()), format!("kept {}", span(logs.retention()))),
+        Row::plain(
+            "Logs since",
+            first_day.unwrap_or_else(|| "–".to_owned()),
+            format!("kept {}", span(logs.retention())),
+        ),
         Row::plain("Made safe", sync, loss),
         Row::plain("Blocks", stats.blocks.to_string(), per_sample(stats.block_bytes, stats.block_samples)),
         Row::plain("Last backup", backup, remark),
@@ -288,7 +292,8 @@ fn life(asker: &Asker) -> Life {
     let disk = disk(asker);
     let told = flash_lives(Path::new("/sys")).into_iter().find(|life| disk.as_ref() == Some(&life.device));
     let steps = told.as_ref().map(|life| storage.flash_steps(&life.id)).unwrap_or_default();
-    let window = db.stats().min_time.map_or(PACE_WINDOW, |t| asker.now.since(t)).clamp(Duration::from_secs(300), PACE_WINDOW);
+    let window =
+        db.stats().min_time.map_or(PACE_WINDOW, |t| asker.now.since(t)).clamp(Duration::from_secs(300), PACE_WINDOW);
     let a_day = |selector: &str| asker.number(&format!("sum(rate({selector}[{}s])) * 86400", window.as_secs()));
     let by_all = disk.as_ref().and_then(|disk| {
         let all = a_day(&format!("node_disk_written_bytes_total{{job=\"host\",device=\"{disk}\"}}"))?;
@@ -311,7 +316,10 @@ fn life(asker: &Asker) -> Life {
         let used = format!("{} %", life.step.min(10) * 10);
         facts.push(Row::plain("Used, as the device tells", used, format!("{}, in steps of 10 %", life.device)));
     }
-    facts.extend(info.flash_endurance.map(|b| Row::plain("Promised by the maker", bytes(b), "storage.flash_endurance".to_owned())));
+    facts.extend(
+        info.flash_endurance
+            .map(|b| Row::plain("Promised by the maker", bytes(b), "storage.flash_endurance".to_owned())),
+    );
     let device = disk.as_deref().unwrap_or("the disk");
     let projection = wear.projection();
     Life {

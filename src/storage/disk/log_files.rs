@@ -37,7 +37,7 @@ impl LogFiles {
     /// # Errors
     /// As [`LogFiles::list`].
     pub fn verify(disk: &Arc<dyn Disk>, folder: &Path) -> Result<LogFiles> {
-        let options = SegmentsOptions { segment_bytes_max: u64::MAX, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: u64::MAX, is_synced: true, has_parity: false };
         LogFiles::verify_with(disk, folder, |disk| {
             Segments::open(disk, folder, options, &mut |_: Record<'_>| Ok(())).map(|(_, found)| found)
         })
@@ -79,7 +79,7 @@ mod tests {
         let faulty = FaultyDisk::new(1);
         let (disk, folder) = (faulty.shared(), Path::new("/log"));
         assert_eq!(LogFiles::verify(&disk, folder).unwrap(), LogFiles::default());
-        let options = SegmentsOptions { segment_bytes_max: 100, is_synced: true };
+        let options = SegmentsOptions { segment_bytes_max: 100, is_synced: true, has_parity: false };
         let (log, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
         for i in 0..20 {
             log.append(1, &[i; 30]).unwrap();

@@ -67,7 +67,13 @@ pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path, is_verified: bool) -> Result
     Ok(found)
 }
 
-fn about(disk: &dyn Disk, path: &Path, day: &str, is_verified: bool, damages: &mut Vec<String>) -> Result<Option<PartAbout>> {
+fn about(
+    disk: &dyn Disk,
+    path: &Path,
+    day: &str,
+    is_verified: bool,
+    damages: &mut Vec<String>,
+) -> Result<Option<PartAbout>> {
     let Some(part) = Part::open(disk, path)? else { return Ok(None) };
     let file = disk.open(path)?;
     let streams = part.index(&*file)?;
@@ -76,7 +82,11 @@ fn about(disk: &dyn Disk, path: &Path, day: &str, is_verified: bool, damages: &m
             damages.push(error.to_string());
         }
         if !part.has_good_filter(&*file, place) {
-            damages.push(format!("{}: the filter of a block at byte {} does not check out", path.display(), place.offset));
+            damages.push(format!(
+                "{}: the filter of a block at byte {} does not check out",
+                path.display(),
+                place.offset
+            ));
         }
     }
     Ok(Some(PartAbout {
@@ -89,7 +99,7 @@ fn about(disk: &dyn Disk, path: &Path, day: &str, is_verified: bool, damages: &m
 }
 
 fn verify_wal(disk: &Arc<dyn Disk>, folder: &Path) -> Result<LogFiles> {
-    let options = SegmentsOptions { segment_bytes_max: u64::MAX, is_synced: true };
+    let options = SegmentsOptions { segment_bytes_max: u64::MAX, is_synced: true, has_parity: true };
     LogFiles::verify_with(disk, folder, |disk| {
         let mut visit = |record: crate::storage::disk::Record<'_>| wal::decode(&record, &mut |_| ());
         Segments::open(disk, folder, options, &mut visit).map(|(_, found)| found)

@@ -63,8 +63,8 @@ pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIE
 pub use db::Db;
 pub use error::{Error, Result};
 pub(crate) use files::MERGE_SUFFIX;
-pub use inspect::BlockAbout;
 pub(crate) use inspect::blocks;
+pub use inspect::{BlockAbout, Depth, Inspection, Share, Values, inspect};
 pub use querier::{Querier, SeriesSamples, SeriesSet};
 pub use snapshot::SnapshotInfo;
 pub use stats::{Cardinality, Stats};

@@ -12,7 +12,6 @@
 mod block_test;
 mod index;
 mod meta;
-#[cfg_attr(not(test), expect(dead_code, reason = "for the scrub"))]
 mod verify;
 mod writer;
 
