@@ -308,6 +308,7 @@ fn listener(connections_max: usize) -> http::Config {
         connections_max,
         body_bytes_max: 1024,
         header_timeout: Duration::from_millis(300),
+        admin_api: false,
     }
 }
 

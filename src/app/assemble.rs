@@ -125,6 +125,7 @@ pub(super) fn join(
         size_limit: config.storage.size_limit,
         flash_endurance: config.flash_endurance,
         settings_files: config.files.clone(),
+        has_admin_api: config.http.admin_api,
     });
     let log_engine = LogEngine::new(logs.clone(), clock.clone());
     AppState {

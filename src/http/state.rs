@@ -90,6 +90,8 @@ pub struct Info {
     pub flash_endurance: Option<u64>,
     /// The files that the settings came from at the start, for backups.
     pub settings_files: Vec<PathBuf>,
+    /// Whether the admin API deletes series and makes snapshots.
+    pub has_admin_api: bool,
 }
 
 /// A wish to read the settings again.

@@ -35,6 +35,9 @@ mod cut;
 mod db;
 #[cfg(test)]
 mod db_test;
+mod delete;
+#[cfg(test)]
+mod delete_test;
 mod due;
 mod error;
 mod files;
@@ -56,6 +59,8 @@ mod snapshot;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod tidy;
+mod tombstones;
 mod wal;
 
 pub use batch::{AppendOutcome, Batch, SeriesRef};
