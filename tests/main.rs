@@ -20,5 +20,4 @@ mod notify;
 mod pages;
 mod promql;
 mod rules;
-mod storage;
 mod support;

@@ -6,7 +6,7 @@ mod backup;
 mod check;
 mod demo;
 mod device;
-mod inspect;
+mod heap;
 mod query;
 mod restore;
 mod run;
@@ -40,13 +40,14 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup back into a data folder.
     Restore(restore::RestoreArgs),
-    /// Show what a data folder holds, and whether it checks out.
-    Inspect(inspect::InspectArgs),
 }
 
 /// Carries out a command and returns the exit code of the process.
 #[must_use]
 pub fn main(arguments: Arguments) -> ExitCode {
+    if matches!(arguments.command, Command::Run(_) | Command::Demo(_)) {
+        heap::settle();
+    }
     let outcome = match arguments.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
@@ -55,7 +56,6 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -5,11 +5,10 @@
 //! Cost: about 60 small files, 2 ms, every 15 s.
 //! Source: node_exporter 1.5 to 1.9, its default collectors cpu, stat, loadavg, meminfo, filesystem,
 //! diskstats, netdev, netclass (up, carrier, speed, mtu), thermal_zone, hwmon (temperatures), pressure,
-//! uname, time, filefd, sockstat, vmstat. The wear of flash (`flash.rs`) has no model there.
+//! uname, time, filefd, sockstat, vmstat.
 
 mod cpu;
 mod disk;
-mod flash;
 mod kernel;
 mod memory;
 mod network;
@@ -22,8 +21,6 @@ mod host_test;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-pub use flash::{FlashLife, disk_of, flash_lives};
 
 use super::HostConfig;
 use super::families::Families;
@@ -73,7 +70,7 @@ fn read(config: &HostConfig, now: Timestamp) -> (Vec<MetricFamily>, Vec<String>)
     let mut families = Families::default();
     let roots = Roots { proc: config.proc_root.clone(), sys: config.sys_root.clone() };
     let out = &mut families;
-    let parts: [(&str, Part); 13] = [
+    let parts: [(&str, Part); 12] = [
         ("cpu", cpu::read(&roots, out)),
         ("loadavg", kernel::load(&roots, out)),
         ("meminfo", memory::meminfo(&roots, out)),
@@ -82,7 +79,6 @@ fn read(config: &HostConfig, now: Timestamp) -> (Vec<MetricFamily>, Vec<String>)
         ("diskstats", disk::disks(&roots, config, out)),
         ("netdev", network::traffic(&roots, config, out)),
         ("sockstat", network::sockets(&roots, out)),
-        ("flash", flash::read(&roots, out)),
         ("thermal", thermal::read(&roots, out)),
         ("pressure", pressure::read(&roots, out)),
         ("uname", kernel::uname(&roots, out)),

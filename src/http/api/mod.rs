@@ -2,7 +2,6 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
-mod admin;
 mod alarms;
 mod alerts;
 mod backup;
@@ -25,7 +24,6 @@ use super::AppState;
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
-        .merge(admin::routes())
         .merge(alarms::routes())
         .merge(alerts::routes())
         .merge(backup::routes())

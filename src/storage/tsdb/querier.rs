@@ -124,10 +124,7 @@ impl Querier {
                 let Some(chunks) = Some(ids.is_empty()).filter(|none| !none).and_then(|_| page.chunks().ok()) else {
                     return;
                 };
-                let mask = block.deleted.mask(page);
-                let is_there =
-                    |id: u32, first: i64, last: i64| first <= max && last >= min && !mask.covers(id, first, last);
-                let reaching = |id: &u32| chunks.of(*id).any(|c| is_there(*id, c.times.min, c.times.max));
+                let reaching = |id: &u32| chunks.of(*id).any(|c| c.times.min <= max && c.times.max >= min);
                 found.extend(ids.into_iter().filter(reaching).map(|id| page.labels(id, &mut text)));
             })?;
         }
