@@ -20,8 +20,8 @@ use crate::model::{Labels, TimeRange, Timestamp};
 /// So many series are looked at under one lock: well under a millisecond.
 const SLICE: usize = 256;
 
-/// Series by labels, as a block has them; one label set may stand there twice.
-pub(super) type SeriesList = Vec<(Labels, u32)>;
+/// Slots of the head's series by their labels, as a block has them; one label set may stand there twice.
+pub(super) type SeriesList = Vec<u32>;
 
 /// What a cut begins with.
 #[derive(Debug)]
@@ -80,14 +80,7 @@ impl Shared {
 
     /// Lists the series of the head by labels.
     pub(super) fn series_list(&self) -> SeriesList {
-        let slots: Vec<u32> = self.read().head.iter().map(|(slot, _)| slot).collect();
-        let mut series = SeriesList::with_capacity(slots.len());
-        for slice in slots.chunks(SLICE) {
-            let state = self.read();
-            series.extend(slice.iter().map(|slot| (state.head.labels(*slot), *slot)));
-        }
-        series.sort_unstable();
-        series
+        self.read().head.sorted()
     }
 
     /// Puts samples in `range` aside; returns the windows that they lie in.
@@ -96,14 +89,14 @@ impl Shared {
         let mut windows = BTreeSet::new();
         for slice in begun.series.chunks(SLICE) {
             let mut state = self.write();
-            for (_, reference) in slice {
-                let Some((first, last)) = state.head.detach(*reference, min, max) else { continue };
+            for slot in slice {
+                let Some((first, last)) = state.head.detach(*slot, min, max) else { continue };
                 let one = window_of(first, &begun.days);
                 if one.contains(Timestamp::from_millis(last)) {
                     windows.insert((one.start.as_millis(), one.end.as_millis()));
                     continue;
                 }
-                for time in state.head.detached(*reference, first, last).window(first, last).times {
+                for time in state.head.detached(*slot, first, last).window(first, last).times {
                     let window = window_of(time, &begun.days);
                     windows.insert((window.start.as_millis(), window.end.as_millis()));
                 }
@@ -117,7 +110,7 @@ impl Shared {
         &self,
         stored: &Stored,
         folder: &Path,
-        series: &[(Labels, u32)],
+        series: &[u32],
         windows: &BTreeSet<(i64, i64)>,
         read: ReadParts,
     ) -> Result<Vec<Arc<Block>>> {
@@ -140,7 +133,7 @@ impl Shared {
         &self,
         stored: &Stored,
         folder: &Path,
-        series: &[(Labels, u32)],
+        series: &[u32],
         window: TimeRange,
         number: u64,
         read: ReadParts,
@@ -149,29 +142,31 @@ impl Shared {
         let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Small)?;
         let mut written = || -> Result<()> {
             // Two references for one label set stand side by side; a block has each set once.
-            let mut pending: Option<(&Labels, Window)> = None;
+            let mut pending: Option<(Labels, Window)> = None;
             let mut decoded = Decoded::default();
             for slice in series.chunks(SLICE) {
                 if self.is_closed.load(Ordering::Relaxed) {
                     return Err(Error::Closed);
                 }
-                let parts: Vec<Parts> = {
+                let parts: Vec<(Labels, Parts)> = {
                     let state = self.read();
-                    slice.iter().map(|(_, slot)| read(&state.head, *slot, min, max)).collect()
+                    let parts = slice.iter().map(|slot| (*slot, read(&state.head, *slot, min, max)));
+                    let parts = parts.filter(|(_, parts)| !parts.is_empty());
+                    parts.map(|(slot, parts)| (state.head.labels(slot), parts)).collect()
                 };
-                for ((labels, _), parts) in slice.iter().zip(parts) {
+                for (labels, parts) in parts {
                     let window = parts.read(min, max, &mut decoded);
                     match &mut pending {
                         Some((same, whole)) if *same == labels => whole.merge(window),
                         _ => {
                             if let Some((labels, window)) = pending.replace((labels, window)) {
-                                writer.add(labels, &window)?;
+                                writer.add(&labels, &window)?;
                             }
                         }
                     }
                 }
             }
-            pending.map_or(Ok(()), |(labels, window)| writer.add(labels, &window).map_err(Error::from))
+            pending.map_or(Ok(()), |(labels, window)| writer.add(&labels, &window).map_err(Error::from))
         };
         if let Err(error) = written() {
             writer.abandon();
@@ -209,7 +204,7 @@ impl Shared {
     /// Forgets what blocks have now. Readers who see a sample in both take it once.
     fn forget(&self, begun: &Begun) {
         for slice in begun.series.chunks(SLICE) {
-            self.write().head.forget_detached(slice.iter().map(|(_, reference)| *reference));
+            self.write().head.forget_detached(slice.iter().copied());
         }
         let mut state = self.write();
         state.head.arrivals.forget(&begun.held);

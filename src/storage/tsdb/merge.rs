@@ -261,9 +261,8 @@ impl BlockSource {
 }
 
 impl Source {
-    /// Returns a copy of the head as source; sorts it.
-    pub(crate) fn head(mut series: Vec<(Labels, Parts)>) -> Source {
-        series.sort_by(|a, b| a.0.cmp(&b.0));
+    /// Returns a copy of the head, by labels, as source.
+    pub(crate) fn head(series: Vec<(Labels, Parts)>) -> Source {
         Source::Head(series.into_iter().peekable(), Decoded::default())
     }
 

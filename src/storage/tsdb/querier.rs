@@ -112,12 +112,13 @@ impl Querier {
         let (min, max) = bounds(min, max);
         let selection = Selection::new(matchers);
         let state = self.db.0.read();
-        let ids = selection.select(&state.head).into_iter();
-        let in_head = ids.filter(|id| state.head.overlaps(*id, min, max));
-        let mut found: Vec<Labels> = in_head.map(|id| state.head.labels(id)).collect();
+        let mut slots = selection.select(&state.head);
+        slots.retain(|slot| state.head.overlaps(*slot, min, max));
+        state.head.sort(&mut slots);
+        let mut text = String::new();
+        let mut found: Vec<Labels> = slots.iter().map(|slot| state.head.labels_in(&mut text, *slot)).collect();
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
-        let mut text = String::new();
         for block in &blocks {
             self.each_page(block, Some(&selection), min, max, |_, page| {
                 let ids = selection.select(page);
@@ -128,7 +129,8 @@ impl Querier {
                 found.extend(ids.into_iter().filter(reaching).map(|id| page.labels(id, &mut text)));
             })?;
         }
-        found.sort_unstable();
+        // Of runs in order this is a merge.
+        found.sort();
         found.dedup();
         Ok(found)
     }
@@ -181,13 +183,20 @@ impl Querier {
         Ok(values.into_iter().collect())
     }
 
-    /// Copies what the head has of the selection, and the list of blocks, at one moment.
+    /// Copies what the head has of the selection, by labels, and the list of blocks, at one moment.
     fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (Vec<(Labels, Parts)>, Vec<Arc<Block>>) {
         let state = self.db.0.read();
-        let slots = selection.select(&state.head).into_iter();
-        let parts = slots.map(|slot| (slot, state.head.parts(slot, min, max)));
-        let parts = parts.filter(|(_, parts)| !parts.is_empty());
-        (parts.map(|(slot, parts)| (state.head.labels(slot), parts)).collect(), self.blocks(&state.blocks, min, max))
+        let mut slots = selection.select(&state.head);
+        state.head.sort(&mut slots);
+        let mut series = Vec::with_capacity(slots.len());
+        let mut text = String::new();
+        for slot in slots {
+            let parts = state.head.parts(slot, min, max);
+            if !parts.is_empty() {
+                series.push((state.head.labels_in(&mut text, slot), parts));
+            }
+        }
+        (series, self.blocks(&state.blocks, min, max))
     }
 
     fn blocks(&self, blocks: &[Arc<Block>], min: i64, max: i64) -> Vec<Arc<Block>> {

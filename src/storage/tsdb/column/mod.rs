@@ -15,7 +15,7 @@ mod integers;
 mod values;
 
 pub(crate) use integers::{Effort, decode as decode_integers, decode_times, encode as encode_integers, encode_times};
-pub(crate) use values::{decode_bare_values, decode_values, encode_bare_values, encode_values};
+pub(crate) use values::{Decimals, decode_bare_values, decode_values, encode_bare_values, encode_values};
 
 pub(crate) use decimal::{exponent as decimal_exponent, scale, unscale};
 

@@ -51,28 +51,12 @@ pub(crate) fn decode_values(bytes: &[u8]) -> Result<Vec<f64>, Malformed> {
 /// Appends a column of values, at most 65 536.
 pub(crate) fn encode_bare_values(values: &[f64], effort: Effort, out: &mut ByteWriter) {
     assert!(values.len() <= COLUMN_SAMPLES_MAX, "bug: column of {} values", values.len());
-    let Some(Decimals { exponent, mut integers, exceptions }) = Decimals::of(values) else {
+    let Some(decimals) = Decimals::of(values) else {
         out.u8(KIND_DOUBLES);
         let ordered: Vec<i64> = values.iter().map(|v| ordered(v.to_bits().cast_signed())).collect();
         return integers::encode(&ordered, effort, out);
     };
-    let divisor = integers.iter().fold(0, |d, i| if d == 1 { 1 } else { gcd(d, i.unsigned_abs()) }).max(1);
-    let has = |flag: u8, is_there: bool| if is_there { flag } else { 0 };
-    out.u8((KIND_DECIMALS + exponent) | has(DIVISOR, divisor > 1) | has(EXCEPTIONS, !exceptions.is_empty()));
-    if divisor > 1 {
-        integers.iter_mut().for_each(|i| *i /= divisor.cast_signed());
-        out.varint(divisor);
-    }
-    if !exceptions.is_empty() {
-        out.varint(exceptions.len() as u64);
-        let mut next = 0;
-        for (at, bits) in exceptions {
-            out.varint((at - next) as u64);
-            out.u64(bits);
-            next = at + 1;
-        }
-    }
-    integers::encode(&integers, effort, out);
+    decimals.encode(effort, out);
 }
 
 /// Reads what [`encode_bare_values`] wrote, behind what `values` has already; on an error that stays as it was.
@@ -120,15 +104,38 @@ pub(crate) fn decode_bare_values(bytes: &[u8], count: usize, values: &mut Vec<f6
 }
 
 /// Values as integers under one exponent.
-struct Decimals {
-    exponent: u8,
+#[derive(Debug, Default)]
+pub(crate) struct Decimals {
+    pub(crate) exponent: u8,
     /// As many as values; in place of an exception stands the one before.
-    integers: Vec<i64>,
+    pub(crate) integers: Vec<i64>,
     /// Places and bits of the values that have no decimal form.
-    exceptions: Vec<(usize, u64)>,
+    pub(crate) exceptions: Vec<(usize, u64)>,
 }
 
 impl Decimals {
+    /// Appends a column of these values, at most 65 536.
+    pub(crate) fn encode(mut self, effort: Effort, out: &mut ByteWriter) {
+        let divisor = self.integers.iter().fold(0, |d, i| if d == 1 { 1 } else { gcd(d, i.unsigned_abs()) }).max(1);
+        let has = |flag: u8, is_there: bool| if is_there { flag } else { 0 };
+        let flags = has(DIVISOR, divisor > 1) | has(EXCEPTIONS, !self.exceptions.is_empty());
+        out.u8((KIND_DECIMALS + self.exponent) | flags);
+        if divisor > 1 {
+            self.integers.iter_mut().for_each(|i| *i /= divisor.cast_signed());
+            out.varint(divisor);
+        }
+        if !self.exceptions.is_empty() {
+            out.varint(self.exceptions.len() as u64);
+            let mut next = 0;
+            for (at, bits) in self.exceptions {
+                out.varint((at - next) as u64);
+                out.u64(bits);
+                next = at + 1;
+            }
+        }
+        integers::encode(&self.integers, effort, out);
+    }
+
     /// Returns `None` if too many values have no decimal form.
     fn of(values: &[f64]) -> Option<Decimals> {
         let odd_max = values.len() / EXCEPTIONS_PART;

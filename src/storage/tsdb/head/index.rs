@@ -3,6 +3,7 @@
 //! A series is the list of its pairs' numbers: four bytes a label. Its label set is put together when somebody
 //! asks for it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -93,6 +94,14 @@ impl Index {
     /// Returns name and value of the pairs of a series.
     pub(crate) fn texts<'a>(&'a self, pairs: &'a [u32]) -> impl Iterator<Item = (&'a str, &'a str)> {
         pairs.iter().filter_map(|number| self.pairs.get(*number as usize)).map(|pair| (&*pair.name, &*pair.value))
+    }
+
+    /// Compares two series by their labels, as [`Labels`] are compared.
+    pub(crate) fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
+        let equal = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        self.texts(a.get(equal..).unwrap_or_default())
+            .next()
+            .cmp(&self.texts(b.get(equal..).unwrap_or_default()).next())
     }
 
     /// Returns the series with a label pair, sorted.

@@ -10,6 +10,7 @@ mod columns;
 mod groups;
 mod index;
 mod late;
+mod order;
 mod parts;
 mod series;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) use self::columns::Decoded;
 use self::columns::Shared;
 use self::index::Index;
 pub(crate) use self::late::Late;
+use self::order::Order;
 pub(crate) use self::parts::Parts;
 pub(crate) use self::series::{Added, Series};
 use self::slab::Slab;
@@ -51,6 +53,7 @@ pub(crate) struct Head {
     /// Slots by the hash of their labels. Of two series with the same labels, the newer.
     by_labels: HashTable<u32>,
     index: Index,
+    order: Order,
     /// Slots of series that have ended, but may stand in the WAL.
     ended: Vec<u32>,
     shared: Shared,
@@ -105,6 +108,7 @@ impl Head {
     fn insert(&mut self, slot: u32, labels: &Labels) {
         let pairs = self.index.add(slot, labels);
         self.series.insert(slot, Series::new(pairs, self.epoch));
+        self.order.add(slot);
         self.enter(slot);
     }
 
@@ -131,8 +135,33 @@ impl Head {
 
     /// Returns the labels of the series in a slot. Cost: puts them together.
     pub(crate) fn labels(&self, slot: u32) -> Labels {
-        let pairs = self.get(slot).map_or(&[][..], |s| &s.pairs);
-        Labels::from_sorted(self.index.texts(pairs))
+        self.labels_in(&mut String::new(), slot)
+    }
+
+    /// Does so by way of a text that many sets can be built in, one after the other.
+    pub(crate) fn labels_in(&self, text: &mut String, slot: u32) -> Labels {
+        Labels::from_sorted_in(text, self.index.texts(self.pairs(slot)))
+    }
+
+    fn pairs(&self, slot: u32) -> &[u32] {
+        self.get(slot).map_or(&[], |s| &s.pairs)
+    }
+
+    /// Puts slots in order of their series' labels.
+    pub(crate) fn sort(&self, slots: &mut [u32]) {
+        let compare = |a: u32, b: u32| self.index.compare(self.pairs(a), self.pairs(b)).then(a.cmp(&b));
+        let ranks = self.order.ranks(compare, |slot| self.get(slot).is_some());
+        let rank = |slot: u32| ranks.get(slot as usize).copied().unwrap_or(u32::MAX);
+        let mut ranked: Vec<(u32, u32)> = slots.iter().map(|slot| (rank(*slot), *slot)).collect();
+        ranked.sort_unstable();
+        slots.iter_mut().zip(ranked).for_each(|(place, (_, slot))| *place = slot);
+    }
+
+    /// Returns all slots in order of their series' labels.
+    pub(crate) fn sorted(&self) -> Vec<u32> {
+        let mut slots = self.all();
+        self.sort(&mut slots);
+        slots
     }
 
     /// Adds a sample of the batch with this sequence; `None` if the series is not known.
@@ -201,6 +230,7 @@ impl Head {
         series.pairs = self.index.add(vacant, &labels);
         series.is_logged = false;
         self.series.insert(vacant, series);
+        self.order.add(vacant);
         if was_found {
             self.enter(vacant);
         }
@@ -212,6 +242,7 @@ impl Head {
         if let Ok(found) = self.by_labels.find_entry(hash(self.index.texts(pairs)), |other| *other == slot) {
             found.remove();
         }
+        self.order.remove(slot);
         self.series.take(slot)
     }
 
@@ -340,7 +371,12 @@ impl Head {
     pub(crate) fn memory_bytes(&self) -> usize {
         let series: usize = self.iter().map(|(_, s)| s.memory_bytes()).sum();
         let table = self.by_labels.capacity() * 6;
-        series + table + self.shared.memory_bytes() + self.series.memory_bytes() + self.index.memory_bytes()
+        series
+            + table
+            + self.order.memory_bytes()
+            + self.shared.memory_bytes()
+            + self.series.memory_bytes()
+            + self.index.memory_bytes()
     }
 }
 
@@ -373,7 +409,7 @@ impl Postings for Head {
     }
 
     fn label(&self, series: u32, name: &str) -> &str {
-        let mut labels = self.index.texts(self.get(series).map_or(&[][..], |s| &s.pairs));
+        let mut labels = self.index.texts(self.pairs(series));
         labels.find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 }

@@ -9,6 +9,9 @@ use super::groups::Times;
 use super::values::Copied;
 use crate::storage::disk::{ByteReader, ByteWriter};
 
+/// What a chunk mostly takes at most.
+const GROWTH_BYTES: usize = 256;
+
 /// Sealed chunks of one series, one after the other in one allocation: the number of the column of times
 /// and the length of that of values, as varints, then this. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +37,9 @@ impl Sealed {
 
     /// Appends chunks. Cost: copies what is there.
     pub(super) fn extend<'a>(&mut self, chunks: impl IntoIterator<Item = (u32, &'a [u8])>) {
-        let mut out = ByteWriter::new(self.0.as_deref().unwrap_or_default().to_vec());
+        let before = self.0.as_deref().unwrap_or_default();
+        let mut out = ByteWriter::new(Vec::with_capacity(before.len() + GROWTH_BYTES));
+        out.raw(before);
         for (times, values) in chunks {
             out.varint(u64::from(times));
             out.varint(values.len() as u64);
@@ -65,13 +70,13 @@ pub(crate) struct Parts {
     pub(super) open: Copied,
     /// Times of the open samples: the list, where they begin there, how many they are.
     pub(super) times: (Arc<Times>, u8, u8),
-    pub(super) late: Window,
+    pub(super) late: Option<Box<Window>>,
 }
 
 impl Parts {
     /// Tells whether there is no part.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sealed.iter().all(Sealed::is_empty) && self.times.2 == 0 && self.late.is_empty()
+        self.sealed.iter().all(Sealed::is_empty) && self.times.2 == 0 && self.late.is_none()
     }
 
     /// Returns the samples in `[min, max]`.
@@ -99,13 +104,26 @@ impl Parts {
                 whole.merge(window);
             }
         }
-        let (list, start, count) = &self.times;
-        let open = Window { times: list.iter(*start, *count).collect(), values: self.open.iter().collect() };
-        for mut window in [open, self.late.clone()] {
-            window.restrict(min, max);
-            whole.merge(window);
+        self.read_open(min, max, &mut whole);
+        if let Some(late) = &self.late {
+            whole.merge(late.slice(min, max));
         }
         whole
+    }
+
+    fn read_open(&self, min: i64, max: i64, whole: &mut Window) {
+        let (list, start, count) = &self.times;
+        let samples = list.iter(*start, *count).zip(self.open.iter());
+        let within = samples.skip_while(|(time, _)| *time < min).take_while(|(time, _)| *time <= max);
+        // Mostly what is open lies behind what is sealed.
+        if whole.range().is_none_or(|(_, last)| list.iter(*start, 1).all(|first| first > last)) {
+            whole.times.reserve(usize::from(*count));
+            whole.values.reserve(usize::from(*count));
+            within.for_each(|(time, value)| whole.push(time, value));
+        } else {
+            let (times, values) = within.unzip();
+            whole.merge(Window { times, values });
+        }
     }
 
     /// Returns all samples sealed, as a checkpoint keeps them.
@@ -117,10 +135,10 @@ impl Parts {
             times: column.bytes.clone(),
             values: values.into(),
         });
-        let (list, start, count) = &self.times;
-        let open = Window { times: list.iter(*start, *count).collect(), values: self.open.iter().collect() };
-        let loose = [&open, &self.late].into_iter().filter_map(|window| Chunk::seal(window, Into::into));
-        sealed.collect::<Vec<_>>().into_iter().chain(loose).collect()
+        let mut open = Window::default();
+        self.read_open(i64::MIN, i64::MAX, &mut open);
+        let loose = [Some(&open), self.late.as_deref()].into_iter().flatten();
+        sealed.chain(loose.filter_map(|window| Chunk::seal(window, Into::into))).collect()
     }
 
     fn chunks(&self) -> impl Iterator<Item = (&Column, &[u8])> {

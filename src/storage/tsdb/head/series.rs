@@ -1,7 +1,6 @@
 //! One series in the head: newest samples open, older ones sealed, late ones beside them.
 
 use super::super::chunk::{Chunk, Window};
-use super::super::column::{Effort, encode_values};
 use super::columns::Shared;
 use super::groups::Place;
 use super::index::Pairs;
@@ -11,6 +10,9 @@ use crate::storage::disk::ByteWriter;
 
 /// So many late samples are sealed.
 const LATE_SAMPLES_MAX: usize = 256;
+
+/// What a chunk mostly takes at most.
+const SEALED_BYTES: usize = 256;
 
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct Series {
     aside: Option<Box<Aside>>,
     /// Newest time ever seen.
     newest: i64,
+    /// No sealed sample is newer: most readers want only what is open.
+    sealed_until: i64,
     /// The head's epoch when the series was made.
     pub(crate) born: u32,
     /// The head's epoch at the last append; tells which series have ended.
@@ -66,6 +70,7 @@ impl Series {
             sealed: Sealed::default(),
             aside: None,
             newest: i64::MIN,
+            sealed_until: i64::MIN,
             born: epoch,
             touched: epoch,
             is_logged: false,
@@ -102,6 +107,7 @@ impl Series {
         if self.is_in_order(time) {
             if !shared.groups.push(&mut self.open, time) {
                 self.seal(shared);
+                self.values.restart();
                 shared.groups.push(&mut self.open, time);
             }
             self.newest = time;
@@ -117,21 +123,21 @@ impl Series {
                 if late.len() >= LATE_SAMPLES_MAX {
                     let late = std::mem::take(late);
                     self.sealed.add(&late, shared);
+                    self.sealed_until = self.sealed_until.max(self.newest);
                 }
                 Added::OutOfOrder
             }
         }
     }
 
-    /// Seals what is open.
+    /// Seals what is open; the caller clears the values.
     #[cold]
     fn seal(&mut self, shared: &mut Shared) {
         let column = shared.seal_place(&self.open);
-        let values: Vec<f64> = self.values.iter().collect();
-        let mut out = ByteWriter::default();
-        encode_values(&values, Effort::Fast, &mut out);
+        let mut out = ByteWriter::new(Vec::with_capacity(SEALED_BYTES));
+        self.values.seal(self.open.count, &mut out);
         self.sealed.extend([(column, out.as_slice())]);
-        self.values.clear();
+        self.sealed_until = self.newest;
         shared.groups.leave(&mut self.open);
     }
 
@@ -141,6 +147,7 @@ impl Series {
             self.newest = chunk.max;
             let column = shared.share(chunk.min, chunk.max, chunk.count, &chunk.times);
             self.sealed.extend([(column, &*chunk.values)]);
+            self.sealed_until = self.newest;
             return chunk.count as usize;
         }
         let window = chunk.window().unwrap_or_default();
@@ -173,9 +180,8 @@ impl Series {
             parts.open = self.values.copy();
             parts.times = (shared.groups.times(&self.open), self.open.start(), self.open.count);
         }
-        if let Some(aside) = &self.aside {
-            parts.late = aside.late.slice(min, max);
-        }
+        let late = self.aside.as_deref().map(|a| &a.late).filter(|late| late.overlaps(min, max));
+        parts.late = late.map(|late| Box::new(late.slice(min, max))).filter(|late| !late.is_empty());
         parts
     }
 
@@ -187,6 +193,9 @@ impl Series {
     fn parts_of(&self, min: i64, max: i64, shared: &Shared, sealed: &[&Sealed]) -> Parts {
         let reaches = |number: u32| shared.column(number).is_some_and(|c| c.overlaps(min, max));
         let mut parts = Parts { columns: shared.columns().clone(), ..Parts::default() };
+        if min > self.sealed_until {
+            return parts;
+        }
         for (place, sealed) in parts.sealed.iter_mut().zip(sealed) {
             if sealed.iter().any(|(number, _)| reaches(number)) {
                 *place = (*sealed).clone();
@@ -203,6 +212,7 @@ impl Series {
         }
         if shared.groups.range(&self.open).is_some_and(|(first, last)| first <= max && last >= min) {
             self.seal(shared);
+            self.values.clear();
         }
         let (mut kept, mut cutting) = (Sealed::default(), Sealed::default());
         let mut ends = Vec::new();
@@ -232,6 +242,7 @@ impl Series {
             let inside = aside.late.slice(min, max);
             ends.extend(inside.range().into_iter().flat_map(|(first, last)| [first, last]));
             cutting.add(&inside, shared);
+            self.sealed_until = self.newest;
             aside.late = aside.late.without(min, max);
         }
         aside.cutting.extend(cutting.iter());

@@ -4,14 +4,14 @@
 //! added. A zero stands before eight bytes of what is no decimal (NaN, infinity, -0.0). When a value needs more
 //! places all are written anew; when one has no decimal form at all, all become eight bytes.
 
-use super::super::column::{decimal_exponent, scale, unscale};
-use crate::storage::disk::{low_byte, unzigzag, zigzag};
+use super::super::column::{Decimals, Effort, decimal_exponent, encode_values, scale, unscale};
+use crate::storage::disk::{ByteWriter, low_byte, unzigzag, zigzag};
 
 /// Not decimals: eight bytes a value.
 const DOUBLES: u8 = u8::MAX;
 
 /// So many bytes are added when there is no room: little is left over, and growing is rare.
-const GROWTH_BYTES: usize = 32;
+const GROWTH_BYTES: usize = 64;
 
 /// The longest value.
 const VALUE_BYTES_MAX: usize = 10;
@@ -70,6 +70,12 @@ impl Values {
         values.into_iter().for_each(|value| self.push(value));
     }
 
+    /// Forgets the values; keeps the memory, which the next ones need.
+    pub(super) fn restart(&mut self) {
+        self.bytes.clear();
+        (self.last, self.exponent) = (0, 0);
+    }
+
     /// Forgets the values and gives their memory back.
     pub(super) fn clear(&mut self) {
         *self = Values::default();
@@ -77,6 +83,25 @@ impl Values {
 
     pub(super) fn iter(&self) -> Iter<'_> {
         Iter { bytes: &self.bytes, last: 0, exponent: self.exponent }
+    }
+
+    /// Appends a column of the values, behind their number.
+    pub(super) fn seal(&self, count: u8, out: &mut ByteWriter) {
+        if self.exponent == DOUBLES {
+            let values: Vec<f64> = self.iter().collect();
+            return encode_values(&values, Effort::Fast, out);
+        }
+        let mut decimals = Decimals { exponent: self.exponent, ..Decimals::default() };
+        decimals.integers.reserve_exact(usize::from(count));
+        let mut values = self.iter();
+        while let Some(written) = values.step() {
+            if let Written::Double(value) = written {
+                decimals.exceptions.push((decimals.integers.len(), value.to_bits()));
+            }
+            decimals.integers.push(values.last);
+        }
+        out.varint(u64::from(count));
+        decimals.encode(Effort::Fast, out);
     }
 
     /// Returns a copy to read from.
@@ -110,10 +135,25 @@ pub(super) struct Iter<'a> {
     exponent: u8,
 }
 
+/// A value as it is written.
+enum Written {
+    Decimal(i64),
+    Double(f64),
+}
+
 impl Iterator for Iter<'_> {
     type Item = f64;
 
     fn next(&mut self) -> Option<f64> {
+        Some(match self.step()? {
+            Written::Decimal(integer) => unscale(integer, self.exponent),
+            Written::Double(value) => value,
+        })
+    }
+}
+
+impl Iter<'_> {
+    fn step(&mut self) -> Option<Written> {
         if self.exponent == DOUBLES {
             return self.double();
         }
@@ -130,15 +170,13 @@ impl Iterator for Iter<'_> {
         }
         self.bytes = rest;
         self.last += unzigzag(number - 1);
-        Some(unscale(self.last, self.exponent))
+        Some(Written::Decimal(self.last))
     }
-}
 
-impl Iter<'_> {
-    fn double(&mut self) -> Option<f64> {
+    fn double(&mut self) -> Option<Written> {
         let (bytes, rest) = self.bytes.split_first_chunk()?;
         self.bytes = rest;
-        Some(f64::from_le_bytes(*bytes))
+        Some(Written::Double(f64::from_le_bytes(*bytes)))
     }
 }
 
@@ -153,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::model::stale_nan;
+    use crate::storage::tsdb::column::decode_values;
 
     fn bytes(values: &[f64]) -> usize {
         let mut written = Values::default();
@@ -162,6 +201,10 @@ mod tests {
             let there: Vec<u64> = values[..=i].iter().map(|v| v.to_bits()).collect();
             assert_eq!(back, there);
         }
+        let mut column = ByteWriter::default();
+        written.seal(u8::try_from(values.len()).unwrap(), &mut column);
+        let back: Vec<u64> = decode_values(column.as_slice()).unwrap().iter().map(|v| v.to_bits()).collect();
+        assert_eq!(back, values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
         written.copy().bytes.len()
     }
 
