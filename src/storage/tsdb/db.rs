@@ -340,6 +340,7 @@ impl Shared {
                     if !series.is_logged {
                         sorted.unlogged.push(slot);
                     }
+                    series.fetch();
                     sorted.samples.push(LoggedSample { series: slot, time, value: *value });
                 }
             }

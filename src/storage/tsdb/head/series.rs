@@ -88,6 +88,12 @@ impl Series {
         time > self.newest
     }
 
+    /// Brings into the processor's cache where the next sample goes. While a batch is sorted out many such
+    /// reads run at once; when it is added each would be waited for.
+    pub(crate) fn fetch(&self) {
+        self.values.fetch();
+    }
+
     /// Returns the value at a time. Cost: unpacks the chunks that reach over it.
     pub(super) fn find(&self, time: i64, shared: &Shared) -> Option<f64> {
         if let Some(at) = shared.groups.find(&self.open, time) {

@@ -70,6 +70,11 @@ impl Values {
         values.into_iter().for_each(|value| self.push(value));
     }
 
+    /// Reads the last byte, so that the next ones are written to the processor's cache.
+    pub(super) fn fetch(&self) {
+        std::hint::black_box(self.bytes.last().copied());
+    }
+
     /// Forgets the values; keeps the memory, which the next ones need.
     pub(super) fn restart(&mut self) {
         self.bytes.clear();
