@@ -67,7 +67,9 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
+        let damages = self.found.damages.len();
         let mut bytes = self.read_all(&*file);
+        let is_read_whole = self.found.damages.len() == damages;
         self.found.segments += 1;
         self.found.bytes += bytes.len() as u64;
         self.mend(&*file, &mut bytes);
@@ -99,7 +101,8 @@ impl<'a> Reader<'a> {
                     self.take_spare(record.sequence);
                     self.take(path, place.start, record, place.len());
                 }
-                Piece::Damaged if is_newest && place.end == bytes.len() => {
+                // What could not be read may be sound: it is not cut off.
+                Piece::Damaged if is_newest && is_read_whole && place.end == bytes.len() => {
                     end = place.start;
                     self.found.truncated_bytes += place.len() as u64;
                     self.is_explained = true;

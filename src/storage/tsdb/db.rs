@@ -131,6 +131,7 @@ impl Db {
         let stored = Stored { disk, folder: folder.to_owned(), wal: opened.wal };
         let replayed = opened.replayed;
         let shared = Shared::new(config, clock, registry, state, Some(stored));
+        shared.next_block.store(opened.next_block, Ordering::Relaxed);
         for (what, damage) in &opened.damages {
             shared.report(what, damage);
         }
@@ -269,7 +270,6 @@ impl Db {
 
 impl Shared {
     fn new(config: Config, clock: Clock, registry: &Registry, state: State, stored: Option<Stored>) -> Self {
-        let next_block = state.blocks.iter().map(|b| b.meta.number).max().unwrap_or(0) + 1;
         Shared {
             retention_ms: AtomicI64::new(millis(config.retention)),
             config,
@@ -285,7 +285,7 @@ impl Shared {
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),
             head_bytes: AtomicU64::new(0),
-            next_block: AtomicU64::new(next_block),
+            next_block: AtomicU64::new(1),
             damages: Mutex::default(),
         }
     }

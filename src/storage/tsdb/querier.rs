@@ -10,7 +10,7 @@ use super::merge::{BlockSource, Merged, Source};
 use super::select::Selection;
 use super::{Error, Result, repair};
 use crate::model::{Labels, Matcher, Timestamp};
-use crate::storage::disk;
+use crate::storage::disk::{self, Corruption};
 
 /// One series with its samples in a window.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,25 +219,38 @@ impl Querier {
         };
         for (number, place) in contents.pages.iter().enumerate() {
             let is_wanted = selection.is_none_or(|s| s.reaches(&place.first_name, &place.last_name));
-            if is_wanted
-                && place.overlaps(min, max)
-                && let Some(page) = self.db.0.cache.get(block, number)?
-            {
-                visit(number, &page);
+            if is_wanted && place.overlaps(min, max) {
+                match self.db.0.cache.get(block, number) {
+                    Ok(Some(page)) => visit(number, &page),
+                    Ok(None) => {}
+                    Err(error) => block.found("index", &unreadable(block, place.offset, error)),
+                }
             }
         }
         repair::report_findings(&self.db.0, block);
         Ok(())
     }
 
-    /// Goes on without a damaged block; any other failure of the disk is the caller's.
+    /// Goes on without a damaged block, and without one that cannot be read now, which stays where it is.
     fn put_aside(&self, block: &Arc<Block>, error: disk::Error) -> Result<()> {
         match error {
             disk::Error::Corruption(damage) => {
                 repair::put_aside(&self.db.0, block, &damage);
                 Ok(())
             }
-            other => Err(other.into()),
+            other => {
+                block.found("index", &unreadable(block, 0, other));
+                repair::report_findings(&self.db.0, block);
+                Ok(())
+            }
         }
+    }
+}
+
+/// Says what could not be read of a block, and why.
+fn unreadable(block: &Block, offset: u64, error: disk::Error) -> Corruption {
+    match error {
+        disk::Error::Corruption(damage) => damage,
+        other => Corruption { file: block.folder.clone(), offset, bytes: 0, reason: other.to_string() },
     }
 }

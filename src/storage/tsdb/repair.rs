@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::block::Block;
 use super::config::WalSync;
@@ -23,6 +23,8 @@ pub(super) struct Opened {
     pub(super) wal: Wal,
     pub(super) replayed: Replayed,
     pub(super) truncated_bytes: u64,
+    /// A number that no block has, nor anything that looks like one.
+    pub(super) next_block: u64,
     /// What it was, and what was wrong with it.
     pub(super) damages: Vec<(&'static str, String)>,
 }
@@ -46,7 +48,9 @@ pub(super) fn open(disk: &Arc<dyn Disk>, folder: &Path, sync: WalSync, clock: &C
         head.late.begin_at(newest);
     }
     let truncated_bytes = found.truncated_bytes + checkpoint.truncated_bytes;
-    Ok(Opened { head, blocks, wal, replayed, truncated_bytes, damages })
+    let names = disk.list(&folder.join(files::BLOCKS))?;
+    let next_block = names.iter().filter_map(|e| files::block_number(&e.name)).max().unwrap_or(0) + 1;
+    Ok(Opened { head, blocks, wal, replayed, truncated_bytes, next_block, damages })
 }
 
 fn findings(what: &'static str, found: &Found) -> impl Iterator<Item = (&'static str, String)> {
@@ -61,25 +65,38 @@ fn open_blocks(
 ) -> Result<Vec<Arc<Block>>> {
     let blocks = folder.join(files::BLOCKS);
     let mut open: Vec<Arc<Block>> = Vec::new();
+    let mut failed = Vec::new();
     for entry in disk.list(&blocks)?.into_iter().filter(|e| e.is_folder) {
         let path = blocks.join(&entry.name);
         if files::is_temporary(&entry.name) {
-            disk.remove_folder(&path)?;
+            // What cannot be removed now is in nobody's way.
+            if let Err(error) = disk.remove_folder(&path) {
+                warn!(%error, "cannot remove what was left in the making; tried again at the next start");
+            }
         } else if files::block_number(&entry.name).is_some() {
             match Block::open(disk, &path) {
                 Ok(block) => {
                     damages.extend(block.take_findings());
                     open.push(Arc::new(block));
                 }
-                Err(error) => {
-                    damages.push(("block", error.to_string()));
-                    quarantine(disk, folder, &path, &as_corruption(error, &path), clock);
-                }
+                Err(error) => failed.push((entry.name, path, error)),
             }
         }
     }
     // A crash between the rename of a merged block and the removal of its sources leaves both.
     let merged: Vec<String> = open.iter().flat_map(|b| b.meta.merged.iter().cloned()).collect();
+    for (name, path, error) in failed {
+        if merged.contains(&name) {
+            // Its removal was cut short.
+            let _ = disk.remove_folder(&path);
+            continue;
+        }
+        damages.push(("block", error.to_string()));
+        if matches!(error, disk::Error::Corruption(_)) || error.is_not_found() {
+            quarantine(disk, folder, &path, &as_corruption(error, &path), clock);
+        }
+        // What cannot be read now stays where it is for the next start.
+    }
     open.retain(|block| {
         let is_merged = merged.contains(&block.name());
         if is_merged {

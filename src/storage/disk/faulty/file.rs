@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{DiskFile, Result};
 use super::FaultyDisk;
 use super::volume::{Change, Inode, Volume, fail, resize, write};
+use crate::storage::disk::{DiskFile, Result};
 
 #[derive(Debug)]
 pub(super) struct FaultyFile {

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::{Error, Result};
+use crate::storage::disk::{Error, Result};
 
 /// What is written whole or not at all.
 const SECTOR_BYTES: u64 = 512;

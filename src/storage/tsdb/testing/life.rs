@@ -55,6 +55,8 @@ pub(super) struct Life {
     held: Option<Held>,
     sync_failed: bool,
     step: u64,
+    /// What this life is about, for a failure.
+    pub(super) what: String,
     /// Whether each step is told.
     is_told: bool,
 }
@@ -118,6 +120,7 @@ impl Life {
             held: None,
             sync_failed: false,
             step: 0,
+            what: String::new(),
             is_told: super::number("ANDON_TEST_STORY", 0) == 1,
             random,
         };
@@ -136,6 +139,23 @@ impl Life {
         self.power_cut();
         if self.random.below(3) == 0 {
             self.damage();
+        }
+    }
+
+    /// A short life that is always the same, but for what fails.
+    pub(super) fn script(&mut self) {
+        for hours in [0, 0, 3, 0, 30, 1] {
+            self.clock.advance(Duration::from_secs(hours * 3600));
+            self.append();
+            self.append();
+            self.sync();
+            if hours == 0 {
+                self.flush()
+            } else {
+                self.maintain(false)
+            }
+            self.append();
+            self.query();
         }
     }
 
@@ -170,7 +190,7 @@ impl Life {
 
     /// Says where we are, for a failure.
     pub(super) fn place(&self, what: &str) -> String {
-        format!("step {}, {what}, {:?}", self.step, self.config.wal_sync)
+        format!("{} step {}, {what}, {:?}", self.what, self.step, self.config.wal_sync)
     }
 
     pub(super) fn db(&self) -> Db {
@@ -342,7 +362,7 @@ impl Life {
         again
     }
 
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.tell(|| "sync".to_owned());
         match self.db().0.stored.as_ref().unwrap().wal.sync() {
             Ok(()) if self.config.wal_sync != WalSync::Never => {

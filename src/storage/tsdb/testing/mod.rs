@@ -10,6 +10,7 @@
 mod damage;
 mod life;
 mod model;
+mod script;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

@@ -195,7 +195,7 @@ fn read(
 fn remove_below(disk: &dyn Disk, folder: &Path, number: u64) -> Result<()> {
     disk.create_folder(folder)?;
     for entry in disk.list(folder)? {
-        if entry.name.len() >= 8 && entry.name.parse::<u64>().is_ok_and(|n| n < number) {
+        if !entry.is_folder && entry.name.len() >= 8 && entry.name.parse::<u64>().is_ok_and(|n| n < number) {
             disk.remove_file(&folder.join(&entry.name))?;
         }
     }
