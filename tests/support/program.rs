@@ -132,6 +132,11 @@ impl Program {
         Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
     }
 
+    /// Returns the process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills the program as a power switch would, but for the disk's cache.
     pub(crate) fn kill(mut self) -> PathBuf {
         self.child.kill().unwrap();
