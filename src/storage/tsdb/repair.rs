@@ -31,7 +31,12 @@ pub(super) struct Opened {
 
 /// Opens blocks, checkpoint and WAL of a folder.
 pub(super) fn open(disk: &Arc<dyn Disk>, folder: &Path, sync: WalSync, clock: &Clock) -> Result<Opened> {
-    disk.create_folder(&folder.join(files::BLOCKS))?;
+    let place = folder.join(files::BLOCKS);
+    disk.create_folder(&place)?;
+    // A process that was killed may have renamed a checkpoint or a merged block and not made that last; what
+    // they stand for is removed below.
+    disk.sync_folder(&place)?;
+    disk.sync_folder(folder)?;
     let mut damages = Vec::new();
     let blocks = open_blocks(disk, folder, clock, &mut damages)?;
     let mut head = Head::default();
