@@ -144,6 +144,47 @@ fn the_box_says_what_it_is() {
 }
 
 #[test]
+fn series_are_deleted_and_snapshots_made_only_where_the_settings_allow_it() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    for path in ["delete_series?match[]=m", "clean_tombstones", "snapshot"] {
+        let answer = program.request("POST", &format!("/api/v1/admin/tsdb/{path}"), FORM, b"").unwrap();
+        assert_eq!(answer.status, 403, "{path}: {answer:?}");
+        assert!(answer.body.contains("admin APIs disabled"), "{answer:?}");
+    }
+    drop(program);
+
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), &format!("{QUIET}http: {{admin_api: true}}\n"));
+    let admin = |path: &str, form: &str| {
+        program.request("POST", &format!("/api/v1/admin/tsdb/{path}"), FORM, form.as_bytes()).unwrap()
+    };
+    let now = now_ms();
+    let series = |n: &'static str| vec![("__name__", "m"), ("n", n)];
+    let samples: Vec<(i64, f64)> = (0..10).map(|i| (now - i * 1000, 1.0)).rev().collect();
+    write(&program, &body(&[(&series("1"), &samples), (&series("2"), &samples)]));
+    let count = |n: &str| {
+        let found = data(&program, &format!("/api/v1/query?query=count_over_time(m%7Bn=%22{n}%22%7D[1m])"));
+        found["result"][0]["value"][1].as_str().unwrap_or("0").parse::<u64>().unwrap()
+    };
+    assert_eq!(admin("delete_series", "").status, 400);
+    assert_eq!(admin("delete_series", "match[]=m%7B").status, 400);
+    let made = admin("snapshot", "");
+    assert_eq!(made.status, 200, "{made:?}");
+    let name = serde_json::from_str::<Value>(&made.body).unwrap()["data"]["name"].as_str().unwrap().to_owned();
+    assert!(folder.path().join("data/snapshots").join(name).join("blocks").is_dir());
+    let end = format!("match[]=m%7Bn=%221%22%7D&end={}", (now - 5000) as f64 / 1e3);
+    let answer = admin("delete_series", &end);
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!((count("1"), count("2")), (5, 10));
+    assert_eq!(admin("clean_tombstones", "").status, 204);
+    assert_eq!((count("1"), count("2")), (5, 10));
+    assert_eq!(admin("snapshot?skip_head=maybe", "").status, 400);
+    assert_eq!(admin("snapshot?skip_head=true", "").status, 200);
+}
+
+#[test]
 fn a_reload_takes_good_settings_and_refuses_bad_ones() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path(), QUIET);

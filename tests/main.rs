@@ -20,4 +20,5 @@ mod notify;
 mod pages;
 mod promql;
 mod rules;
+mod storage;
 mod support;

@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -26,6 +26,7 @@ const PAGES: [&str; 12] = [
     "/targets",
     "/rules",
     "/forwarding",
+    "/storage",
     "/about",
 ];
 
@@ -307,6 +308,7 @@ fn listener(connections_max: usize) -> http::Config {
         connections_max,
         body_bytes_max: 1024,
         header_timeout: Duration::from_millis(300),
+        admin_api: false,
     }
 }
 
@@ -352,4 +354,34 @@ async fn one_connection_too_many_is_told_and_a_slow_one_is_closed() {
         slow.read_to_end(&mut rest).is_ok()
     });
     assert!(closed.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_storage_page_tells_size_age_safety_and_wear() {
+    let plant = Plant::start().await;
+    let page = plant.get("/storage").await.body;
+    for words in [
+        "Data folder",
+        "Together",
+        "The whole disk",
+        "Written today",
+        "Life of the flash",
+        "storage.flash_endurance",
+        "a power cut loses 1",
+        "andon backup FILE",
+        "kept 15",
+        "nothing lies in quarantine",
+    ] {
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    }
+    let state = plant.app.state();
+    let now = state.clock.now();
+    state.storage.note_backup(now - Duration::from_secs(7200), 5 << 20);
+    let place = std::path::Path::new(&state.info.data_dir).join("quarantine/2026-08-21-block");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("why.txt"), "a bit <flipped>\n").unwrap();
+    let page = plant.get("/storage").await.body;
+    assert!(page.contains("2\u{202f}h ago"), "the last backup is in {page}");
+    assert!(page.contains("a bit &lt;flipped&gt;") || page.contains("a bit &#60;flipped&#62;"), "{page}");
+    assert!(!page.contains("nothing lies in quarantine"), "{page}");
 }

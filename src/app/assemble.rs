@@ -1,6 +1,7 @@
 //! Opens the stores, makes the handles, joins the rooms.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::task::{OnPanic, Phase, Tasks};
 
 /// How often metrics and logs are held against the size limit.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often the wear of the flash is looked at.
+const WEAR_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
@@ -61,6 +65,28 @@ fn keep_balance(storage: &Storage, tasks: &Tasks) {
     });
 }
 
+/// Remembers each step of the flash's life: a step takes months, and what lies before it cannot be asked later.
+fn keep_wear(storage: &Storage, tools: &Tools, sys_root: PathBuf) {
+    let (storage, clock) = (storage.clone(), tools.clock.clone());
+    let (pool, end) = (tools.tasks.pool().clone(), tools.tasks.token(Phase::Stores));
+    tools.tasks.spawn("flash wear", OnPanic::EndTask, async move {
+        loop {
+            let (storage, sys_root, now) = (storage.clone(), sys_root.clone(), clock.now());
+            let note = move || {
+                for life in collect::flash_lives(&sys_root) {
+                    storage.note_flash(&life.id, life.step, now);
+                }
+            };
+            if let Err(panicked) = pool.run(note).await {
+                error!(%panicked, "cannot look at the wear of the flash");
+            }
+            if tokio::time::timeout(WEAR_INTERVAL, end.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    });
+}
+
 /// Starts every room over the opened stores, from the ways in to the ways out.
 pub(super) fn join(
     config: &Config,
@@ -74,6 +100,9 @@ pub(super) fn join(
     let engine = Engine::new(db.clone(), config.query.clone());
     let (bus, gateway, collector) = join_intake(config, storage, &tools);
     let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine);
+    if let Some(host) = &config.collect.host {
+        keep_wear(storage, &tools, host.sys_root.clone());
+    }
     let Tools { tasks, clock, registry } = tools;
     keep_balance(storage, &tasks);
     let forwarder = Forwarder::start(
@@ -93,7 +122,10 @@ pub(super) fn join(
         started_at: clock.now(),
         time_zone: config.time_zone.clone(),
         data_dir: config.storage.folder.display().to_string(),
+        size_limit: config.storage.size_limit,
+        flash_endurance: config.flash_endurance,
         settings_files: config.files.clone(),
+        has_admin_api: config.http.admin_api,
     });
     let log_engine = LogEngine::new(logs.clone(), clock.clone());
     AppState {

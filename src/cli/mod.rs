@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod device;
 mod heap;
+mod inspect;
 mod query;
 mod restore;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup back into a data folder.
     Restore(restore::RestoreArgs),
+    /// Show what a data folder holds, and whether it checks out.
+    Inspect(inspect::InspectArgs),
 }
 
 /// Carries out a command and returns the exit code of the process.
@@ -56,6 +59,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, HostConfig, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
+pub use host::{FlashLife, disk_of, flash_lives};
 pub use remote_write::{RemoteWrite, WriteError, WriteOutcome};
 pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 

@@ -12,11 +12,19 @@ const LISTEN: &str = "127.0.0.1:26366";
 
 /// Reads `http`; `listen_flag` wins over `http.listen`.
 pub(super) fn http(root: &Fields<'_>, listen_flag: Option<&str>) -> Option<(http::Config, Option<String>)> {
-    const KEYS: &[&str] =
-        &["listen", "unprotected", "external_url", "connections_limit", "body_size_limit", "header_timeout"];
+    const KEYS: &[&str] = &[
+        "listen",
+        "unprotected",
+        "external_url",
+        "connections_limit",
+        "body_size_limit",
+        "header_timeout",
+        "admin_api",
+    ];
     let fields = root.fields("http", KEYS);
     let get = |key| fields.as_ref().and_then(|f| f.get(key));
     let unprotected = get("unprotected").and_then(|i| i.bool()).unwrap_or(false);
+    let admin_api = get("admin_api").and_then(|i| i.bool()).unwrap_or(false);
     let external_url = get("external_url").and_then(|item| {
         let url = item.string()?;
         let check = http_client::check_url(&url);
@@ -47,5 +55,6 @@ pub(super) fn http(root: &Fields<'_>, listen_flag: Option<&str>) -> Option<(http
         Ok(address) => address,
     };
     let body_bytes_max = usize::try_from(body_bytes_max).unwrap_or(usize::MAX);
-    Some((http::Config { listen, unprotected, connections_max, body_bytes_max, header_timeout }, external_url))
+    let config = http::Config { listen, unprotected, connections_max, body_bytes_max, header_timeout, admin_api };
+    Some((config, external_url))
 }

@@ -107,6 +107,8 @@ pub struct Config {
     pub http: http::Config,
     /// The stores.
     pub storage: storage::Config,
+    /// Bytes that the maker of the flash promises can be written, for the projection of its life.
+    pub flash_endurance: Option<u64>,
     /// Bounds of queries.
     pub query: promql::Limits,
     /// NATS, or the embedded bus.
@@ -241,7 +243,8 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let http = listener::http(root, source.listen.as_deref());
     let time_zone = time_zone(root);
     let global = global::read(root);
-    let stores::Stores { storage, mut alarms, outbox } = stores::storage(root, folder, source.data.as_deref());
+    let stores::Stores { storage, mut alarms, outbox, flash_endurance } =
+        stores::storage(root, folder, source.data.as_deref());
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
         Some((http, None)) if http.listen.ip().is_unspecified() => {
@@ -281,6 +284,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         logging,
         http,
         storage,
+        flash_endurance,
         query,
         bus,
         gateway,

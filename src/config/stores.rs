@@ -16,11 +16,14 @@ pub(super) struct Stores {
     pub(super) storage: storage::Config,
     pub(super) alarms: alarms::Config,
     pub(super) outbox: PathBuf,
+    /// Bytes that the maker of the flash promises can be written.
+    pub(super) flash_endurance: Option<u64>,
 }
 
 /// Reads `storage`; `data_flag` wins over `storage.path`.
 pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Path>) -> Stores {
-    const KEYS: &[&str] = &["path", "size_limit", "reserve", "metrics", "logs", "alarms", "tsdb", "exemplars"];
+    const KEYS: &[&str] =
+        &["path", "size_limit", "reserve", "flash_endurance", "metrics", "logs", "alarms", "tsdb", "exemplars"];
     let fields = root.fields("storage", KEYS);
     let mut tsdb = storage::tsdb::Config {
         retention: storage::tsdb::RETENTION_DEFAULT,
@@ -30,7 +33,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
     };
     let mut logs = storage::logs::Config::usual();
     let mut path = PathBuf::from(DATA_FOLDER);
-    let mut size_limit = None;
+    let (mut size_limit, mut flash_endurance) = (None, None);
     let mut reserve_bytes = storage::RESERVE_BYTES_DEFAULT;
     let mut history_age = Duration::from_secs(90 * 24 * 3600);
     let mut active_max = 10_000;
@@ -44,6 +47,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
         );
         path = folder.path_of(&fields, "path").unwrap_or(path);
         size_limit = fields.byte_size("size_limit");
+        flash_endurance = fields.byte_size("flash_endurance").filter(|bytes| *bytes > 0);
         reserve_bytes = fields.byte_size("reserve").unwrap_or(reserve_bytes);
         if let Some(metrics) = fields.fields("metrics", &["retention", "wal_sync", "series_limit", "ahead_limit"]) {
             tsdb.retention = metrics.positive_duration("retention").unwrap_or(tsdb.retention);
@@ -78,6 +82,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             resolve_timeout: Duration::from_secs(300),
         },
         outbox: path.join("notify"),
+        flash_endurance,
         storage: storage::Config { folder: path, size_limit, reserve_bytes, tsdb, logs },
     }
 }

@@ -18,6 +18,8 @@ pub struct Config {
     pub body_bytes_max: usize,
     /// How long a client may take to send the head of a request, idle time before it included; 10 s by default.
     pub header_timeout: Duration,
+    /// Whether `/api/v1/admin/tsdb/` deletes series and makes snapshots; false by default.
+    pub admin_api: bool,
 }
 
 /// Reads a listen address: `HOST:PORT`, where the host may be a name such as `localhost`, or empty for all

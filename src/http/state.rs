@@ -84,8 +84,14 @@ pub struct Info {
     pub time_zone: jiff::tz::TimeZone,
     /// The data folder, for the page about the box.
     pub data_dir: String,
+    /// Bytes that metrics and logs may take together, if the settings bound them.
+    pub size_limit: Option<u64>,
+    /// Bytes that the maker of the flash promises can be written, if the settings say so.
+    pub flash_endurance: Option<u64>,
     /// The files that the settings came from at the start, for backups.
     pub settings_files: Vec<PathBuf>,
+    /// Whether the admin API deletes series and makes snapshots.
+    pub has_admin_api: bool,
 }
 
 /// A wish to read the settings again.

@@ -31,6 +31,7 @@ mod files;
 mod reserve;
 #[cfg(test)]
 mod storage_test;
+mod wear;
 mod written;
 
 use std::path::{Path, PathBuf};
@@ -41,9 +42,10 @@ use tracing::{info, warn};
 
 pub use config::{Config, RESERVE_BYTES_DEFAULT};
 pub use error::{Error, Result};
+pub use wear::{Basis, FlashStep, Projection, Wear};
 
 use self::budget::{Usage, share};
-use self::disk::{ByteReader, Disk, Lock, OsDisk};
+use self::disk::{ByteReader, Disk, Lock, OsDisk, Space};
 use self::reserve::Reserve;
 use crate::clock::Clock;
 use crate::instrument::Registry;
@@ -73,6 +75,25 @@ struct Inner {
     /// Whether there is a snapshot for a backup; one at a time.
     has_snapshot: AtomicBool,
     _lock: Lock,
+}
+
+/// A part of the data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Metrics in blocks.
+    MetricBlocks,
+    /// Metrics in the WAL and the checkpoint.
+    MetricLog,
+    /// Log lines.
+    Logs,
+    /// The alarm journal and the outbox.
+    Journals,
+    /// The state and last-known values.
+    State,
+    /// What did not check out.
+    Quarantine,
+    /// Space kept back.
+    Reserve,
 }
 
 /// Under this key the state has when the last backup was made (8 bytes, ms) and its size (8 bytes).
@@ -165,6 +186,39 @@ impl Storage {
         let note = self.state.meta().get(LAST_BACKUP_KEY).ok()??;
         let mut reader = ByteReader::new(&note);
         Some((Timestamp::from_millis(reader.i64().ok()?), reader.u64().ok()?))
+    }
+
+    /// Returns what lies in quarantine, oldest first.
+    #[must_use]
+    pub fn quarantine(&self) -> Vec<inspect::Quarantined> {
+        inspect::quarantine(&*self.disk, &self.inner.folder)
+    }
+
+    /// Returns what the parts of the data folder take on the disk, in a fixed order, and the disk's space. What is
+    /// hard-linked into a snapshot counts once. Cost: looks at every file.
+    #[must_use]
+    pub fn usage(&self) -> (Vec<(Part, u64)>, Option<Space>) {
+        let (disk, folder) = (&*self.disk, &self.inner.folder);
+        let below = |names: &[&str]| -> u64 {
+            let bytes_of = |name: &&str| {
+                let path = folder.join(name);
+                // One that is no folder has no list.
+                let file = || disk.open(&path).and_then(|file| file.size()).unwrap_or(0);
+                if disk.list(&path).is_ok() { disk::folder_bytes(disk, &path) } else { file() }
+            };
+            names.iter().map(bytes_of).sum()
+        };
+        let blocks = disk::folder_bytes(disk, &folder.join(files::METRICS).join("blocks"));
+        let parts = vec![
+            (Part::MetricBlocks, blocks),
+            (Part::MetricLog, below(&[files::METRICS]).saturating_sub(blocks)),
+            (Part::Logs, below(&[files::LOGS])),
+            (Part::Journals, below(&[files::ALARMS, files::NOTICES])),
+            (Part::State, below(&[files::STATE, files::STATE_WAL, files::LAST])),
+            (Part::Quarantine, below(&[files::QUARANTINE])),
+            (Part::Reserve, below(&[files::RESERVE])),
+        ];
+        (parts, disk.space(folder).ok())
     }
 
     /// Syncs and closes the stores; appends are refused from now on.

@@ -5,10 +5,11 @@
 //! Cost: about 60 small files, 2 ms, every 15 s.
 //! Source: node_exporter 1.5 to 1.9, its default collectors cpu, stat, loadavg, meminfo, filesystem,
 //! diskstats, netdev, netclass (up, carrier, speed, mtu), thermal_zone, hwmon (temperatures), pressure,
-//! uname, time, filefd, sockstat, vmstat.
+//! uname, time, filefd, sockstat, vmstat. The wear of flash (`flash.rs`) has no model there.
 
 mod cpu;
 mod disk;
+mod flash;
 mod kernel;
 mod memory;
 mod network;
@@ -21,6 +22,8 @@ mod host_test;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use flash::{FlashLife, disk_of, flash_lives};
 
 use super::HostConfig;
 use super::families::Families;
@@ -70,7 +73,7 @@ fn read(config: &HostConfig, now: Timestamp) -> (Vec<MetricFamily>, Vec<String>)
     let mut families = Families::default();
     let roots = Roots { proc: config.proc_root.clone(), sys: config.sys_root.clone() };
     let out = &mut families;
-    let parts: [(&str, Part); 12] = [
+    let parts: [(&str, Part); 13] = [
         ("cpu", cpu::read(&roots, out)),
         ("loadavg", kernel::load(&roots, out)),
         ("meminfo", memory::meminfo(&roots, out)),
@@ -79,6 +82,7 @@ fn read(config: &HostConfig, now: Timestamp) -> (Vec<MetricFamily>, Vec<String>)
         ("diskstats", disk::disks(&roots, config, out)),
         ("netdev", network::traffic(&roots, config, out)),
         ("sockstat", network::sockets(&roots, out)),
+        ("flash", flash::read(&roots, out)),
         ("thermal", thermal::read(&roots, out)),
         ("pressure", pressure::read(&roots, out)),
         ("uname", kernel::uname(&roots, out)),

@@ -2,6 +2,7 @@
 //!
 //! Each file here has a `routes()` that returns its paths; this door only merges them.
 
+mod admin;
 mod alarms;
 mod alerts;
 mod backup;
@@ -24,6 +25,7 @@ use super::AppState;
 /// Returns all paths of the API.
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
+        .merge(admin::routes())
         .merge(alarms::routes())
         .merge(alerts::routes())
         .merge(backup::routes())

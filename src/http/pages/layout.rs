@@ -63,7 +63,7 @@ pub(super) struct Item {
     pub(super) icon: &'static str,
 }
 
-const MENU: [Item; 9] = [
+const MENU: [Item; 10] = [
     Item { href: "/", name: "Overview", icon: "home" },
     Item { href: "/devices", name: "Devices", icon: "devices" },
     Item { href: "/alarms", name: "Alarms", icon: "alarms" },
@@ -72,6 +72,7 @@ const MENU: [Item; 9] = [
     Item { href: "/targets", name: "Targets", icon: "targets" },
     Item { href: "/rules", name: "Rules", icon: "rules" },
     Item { href: "/forwarding", name: "Forwarding", icon: "forwarding" },
+    Item { href: "/storage", name: "Storage", icon: "storage" },
     Item { href: "/about", name: "About", icon: "about" },
 ];
 
@@ -96,7 +97,7 @@ impl Frame {
                 text: format!(
                     "The alarm journal cannot be written: {error}. Alarms are shown, but would not survive a restart."
                 ),
-                href: "/about",
+                href: "/storage",
                 link: "Storage",
             });
         }

@@ -20,6 +20,7 @@ mod number;
 mod overview;
 mod panel;
 mod rules;
+mod storage;
 mod targets;
 mod visit;
 mod vitals;
@@ -52,6 +53,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/targets", get(targets::targets))
         .route("/rules", get(rules::rules))
         .route("/forwarding", get(forward::forward))
+        .route("/storage", get(storage::storage))
         .route("/about", get(about::about))
         .route("/theme", post(theme))
         .fallback(not_found)

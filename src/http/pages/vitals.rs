@@ -106,7 +106,7 @@ fn store(asker: &Asker) -> Vital {
         name: "Store",
         text: format!("{} series", Unit::Plain.show(stats.head_series as f64)),
         note: if bytes > 0 { format!("{}, {since}", Unit::Bytes.show(bytes as f64)) } else { since },
-        href: "/about".to_owned(),
+        href: "/storage".to_owned(),
         ..Vital::default()
     }
 }

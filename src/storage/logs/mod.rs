@@ -38,6 +38,7 @@ mod format_test;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod head;
+mod inspect;
 mod instruments;
 mod lines;
 #[cfg(test)]
@@ -56,5 +57,6 @@ mod wal;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use inspect::{Inspection, PartAbout, inspect};
 pub use scan::{Direction, Line, Scan, ScanRequest, ScanStats};
 pub use store::{AppendOutcome, LogStore, Stats};

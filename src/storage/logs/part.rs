@@ -194,6 +194,11 @@ impl Part {
         }
     }
 
+    /// Tells whether a block's filter checks out.
+    pub(super) fn has_good_filter(&self, file: &dyn DiskFile, place: &BlockPlace) -> bool {
+        self.filter(file, place).len() == usize::try_from(place.filter_bytes).unwrap_or(usize::MAX)
+    }
+
     /// Reads and unpacks a block.
     ///
     /// # Errors

@@ -297,6 +297,12 @@ impl LogStore {
         }
     }
 
+    /// Returns how long lines are kept.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.0.shared.config.retention
+    }
+
     /// Makes everything appended before the call last through a power cut.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub use devices::{Device, Devices, NewDevice};
 pub use error::{Error, Result};
 pub use meta::Meta;
 pub use notifications::{Notification, Notifications};
-pub use open::{Damage, check};
+pub use open::{Damage, check, verify};
 
 use self::instruments::Instruments;
 use crate::clock::Clock;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use tracing::{error, warn};
 
 use super::{Error, Result, migrate};
@@ -42,6 +42,25 @@ pub fn check(path: &Path) -> Result<()> {
     open_checked(path).map(|_| ())
 }
 
+/// Reads a whole file and looks whether it checks out, without changing it; a box may use it meanwhile.
+///
+/// # Errors
+/// [`Error::Damaged`], or what SQLite says.
+pub fn verify(path: &Path) -> Result<()> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    quick_check(&connection)
+}
+
+fn quick_check(connection: &Connection) -> Result<()> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(Error::Damaged(rusqlite::Error::SqliteFailure(code, Some(verdict))))
+}
+
 pub(super) fn open_in_memory() -> Result<Connection> {
     let mut connection = Connection::open_in_memory()?;
     prepare(&connection)?;
@@ -53,11 +72,7 @@ fn open_checked(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
     prepare(&connection)?;
     // The file is small (thousands of rows), so reading all of it costs milliseconds.
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        return Err(Error::Damaged(rusqlite::Error::SqliteFailure(code, Some(verdict))));
-    }
+    quick_check(&connection)?;
     migrate::migrate(&mut connection, path)?;
     Ok(connection)
 }

@@ -196,6 +196,7 @@ impl Shared {
     /// Shows blocks to readers.
     fn publish(&self, blocks: Vec<Arc<Block>>) {
         let mut state = self.write();
+        blocks.iter().for_each(|b| state.mark_deleted(b));
         let mut all: Vec<Arc<Block>> = state.blocks.iter().cloned().chain(blocks).collect();
         all.sort_by_key(|b| b.meta.rank);
         state.blocks = Arc::new(all);

@@ -16,8 +16,9 @@ use super::head::{Added, Head};
 use super::instruments::Instruments;
 use super::maintenance::{self, Stop};
 use super::querier::Querier;
+use super::tombstones::Tombstone;
 use super::wal::{Logged, LoggedSample, NewSeries, Wal};
-use super::{Config, Error, Result, repair};
+use super::{Config, Error, Result, repair, tidy};
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Labels, Metadata, TimeRange, Timestamp};
@@ -43,8 +44,12 @@ pub(super) struct Shared {
     pub(super) space: Mutex<SpaceWatch>,
     pub(super) is_closed: AtomicBool,
     pub(super) stop: Arc<Stop>,
-    /// Held during maintenance: passes do not overlap.
+    /// Held while blocks are cut and retired: passes do not overlap.
     pub(super) maintenance: Mutex<maintenance::Memory>,
+    /// Held while blocks are merged and checked.
+    pub(super) tidying: Mutex<tidy::Memory>,
+    /// Held while somebody's deletion is written.
+    pub(super) deleting: Mutex<()>,
     /// Bytes that blocks may take; `u64::MAX`: no bound.
     pub(super) bytes_max: AtomicU64,
     /// When the WAL was last synced, or had nothing to sync; milliseconds since the start.
@@ -70,6 +75,8 @@ pub(super) struct State {
     pub(super) head: Head,
     /// By rank.
     pub(super) blocks: Arc<Vec<Arc<Block>>>,
+    /// What was deleted and still lies in blocks; these know it too.
+    pub(super) tombstones: Arc<Vec<Arc<Tombstone>>>,
     /// Batches so far, for a store in memory.
     sequence: u64,
 }
@@ -100,7 +107,7 @@ impl Db {
         Db(Arc::new(Shared::new(config, Clock::system(), &Registry::default(), State::default(), None)))
     }
 
-    /// Opens the store in `folder`, makes it if it is not there, and starts its two threads. Cost: reads the
+    /// Opens the store in `folder`, makes it if it is not there, and starts its three threads. Cost: reads the
     /// WAL since the last cut, a second per some million samples.
     ///
     /// # Errors
@@ -127,11 +134,12 @@ impl Db {
         let started = clock.elapsed();
         let instruments = Instruments::new(registry);
         let opened = repair::open(&disk, folder, config.wal_sync, &clock)?;
-        let state = State { head: opened.head, blocks: Arc::new(opened.blocks), sequence: 0 };
+        let state = State { head: opened.head, blocks: Arc::new(opened.blocks), ..State::default() };
         let stored = Stored { disk, folder: folder.to_owned(), wal: opened.wal };
         let replayed = opened.replayed;
         let shared = Shared::new(config, clock, registry, state, Some(stored));
         shared.next_block.store(opened.next_block, Ordering::Relaxed);
+        shared.load_tombstones();
         for (what, damage) in &opened.damages {
             shared.report(what, damage);
         }
@@ -152,6 +160,7 @@ impl Db {
     pub fn close(&self) {
         self.0.is_closed.store(true, Ordering::SeqCst);
         self.0.stop.now();
+        let _merge = self.0.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let _pass = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stored) = &self.0.stored
             && let Err(error) = stored.wal.sync()
@@ -281,6 +290,8 @@ impl Shared {
             is_closed: AtomicBool::new(false),
             stop: Arc::default(),
             maintenance: Mutex::default(),
+            tidying: Mutex::default(),
+            deleting: Mutex::default(),
             clock,
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),

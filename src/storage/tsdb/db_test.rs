@@ -414,7 +414,7 @@ fn a_damaged_chunk_costs_that_chunk_only() {
 fn a_block_whose_chunks_are_all_damaged_does_not_stop_the_merging_of_its_day() {
     let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
     let db = open(&disk, &clock);
-    for hours in [0, 2] {
+    for hours in [0, 2, 4, 6] {
         append(&db, &labels("up", "a"), &[(START_MS + hours * HOUR_MS, 1.0)]);
         clock.advance(Duration::from_secs(2 * 3600));
         db.flush().unwrap();
@@ -428,7 +428,7 @@ fn a_block_whose_chunks_are_all_damaged_does_not_stop_the_merging_of_its_day() {
     db.maintain();
     assert_eq!(db.stats().blocks, 0);
     let quarantine = disk.list(Path::new("/data/quarantine")).unwrap();
-    assert_eq!(quarantine.iter().filter(|e| e.is_folder).count(), 2);
+    assert_eq!(quarantine.iter().filter(|e| e.is_folder).count(), 4);
 }
 
 #[test]

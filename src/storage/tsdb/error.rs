@@ -34,6 +34,12 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Deletions are kept one by one until blocks are written anew.
+    #[error("{limit} deletions are waiting: clean tombstones first")]
+    TooManyTombstones {
+        /// So many may wait.
+        limit: usize,
+    },
     /// A store in memory has no files.
     #[error("storage is in memory only")]
     InMemory,

@@ -23,6 +23,9 @@ pub(crate) const CHUNKS: &str = "chunks";
 /// Ends the name of a merged block in the making.
 pub(crate) const MERGE_SUFFIX: &str = ".merge.tmp";
 
+/// File of what was deleted and still lies in blocks.
+pub(crate) const TOMBSTONES: &str = "tombstones";
+
 const CHECKPOINT_PREFIX: &str = "checkpoint.";
 
 /// Returns the folder of the checkpoint that stands for all WAL segments below `number`.

@@ -2,6 +2,7 @@
 //! zstd frame must read and, written again, read the same: the packer may get better.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::block::{
     Block, BlockMeta, BlockWriter, ChunkPlace, ColumnPlace, Contents, Origin, Page, PagePlace, PageWriter, TimesPlace,
@@ -10,7 +11,8 @@ use super::block::{
 use super::chunk::Window;
 use super::column::{Effort, decode_bare_values, decode_times, decode_values, encode_times, encode_values};
 use super::postings::Postings;
-use crate::model::{Labels, TimeRange, Timestamp, stale_nan};
+use super::tombstones::{self, Tombstone};
+use crate::model::{Labels, MatchOp, Matcher, TimeRange, Timestamp, stale_nan};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, FaultyDisk};
 
 /// 2026-08-21 12:00:00 UTC.
@@ -206,4 +208,24 @@ fn a_file_of_chunks_of_version_3() {
     decode_bare_values(checked_column(&bytes).unwrap(), 2, &mut values).unwrap();
     assert_eq!(values, [0.5, 0.5]);
     assert!(block.take_findings().is_empty());
+}
+
+#[test]
+fn tombstones_of_version_1() {
+    let dump = include_str!("../../../tests/formats/tsdb_tombstones_1.hex");
+    let matcher = |name: &str, op, value: &str| Matcher::new(name, op, value).unwrap();
+    let of_up = [matcher("__name__", MatchOp::Equal, "up"), matcher("device", MatchOp::NotRegex, "a.*")];
+    let of_lines = [matcher("line", MatchOp::NotEqual, ""), matcher("line", MatchOp::Regex, "1|2")];
+    let tombstones = [
+        Tombstone { before: 300, min: -1, max: NOON_MS, matchers: of_up.to_vec() },
+        Tombstone { before: 7, min: i64::MIN, max: i64::MAX, matchers: of_lines.to_vec() },
+    ];
+    let encoded = tombstones::encode(&tombstones.map(Arc::new));
+    check_same(&encoded, dump);
+    let decoded = tombstones::decode(&encoded).unwrap();
+    assert_eq!(tombstones::encode(&decoded), encoded);
+    assert_eq!((decoded[1].min, decoded[0].matchers.len()), (i64::MIN, 2));
+    for length in 0..encoded.len() {
+        assert!(tombstones::decode(&encoded[..length]).is_err(), "{length}");
+    }
 }

@@ -1,12 +1,21 @@
 //! Looking into a store's folder without opening it, also while a box works in it: blocks and logs as they lie.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use super::block::{Block, BlockMeta};
+use super::column::describe;
+use super::config::WalSync;
 use super::files;
-use crate::model::Timestamp;
-use crate::storage::disk::{self, Disk};
+use super::wal::{Wal, read_checkpoint};
+use crate::model::{Labels, Timestamp};
+use crate::storage::disk::{self, Disk, LogFiles};
+
+/// Beginning of a column that says how it is written.
+const HEAD_BYTES: usize = 64;
 
 /// A block as it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +40,53 @@ pub struct BlockAbout {
     pub level: u32,
 }
 
+/// How closely to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Whether everything is read and every checksum compared.
+    pub is_verified: bool,
+    /// Whether bytes are told by series, metric and kind of column, and how many of each.
+    pub top: Option<usize>,
+}
+
+/// What a store's folder holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inspection {
+    /// By number.
+    pub blocks: Vec<BlockAbout>,
+    /// The WAL.
+    pub wal: LogFiles,
+    /// The checkpoint.
+    pub checkpoint: LogFiles,
+    /// What does not check out.
+    pub damages: Vec<String>,
+    /// Where the bytes of values are, if asked for.
+    pub values: Option<Values>,
+}
+
+/// Where the bytes of columns of values in blocks are. A column that several series share counts for the first
+/// of them. Times, labels and indexes are not in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values {
+    /// Series with the most bytes, largest first.
+    pub series: Vec<Share>,
+    /// Metric names with the most bytes, largest first.
+    pub metrics: Vec<Share>,
+    /// Kinds of columns, largest first.
+    pub kinds: Vec<Share>,
+}
+
+/// What something takes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Share {
+    /// What it is.
+    pub name: String,
+    /// Bytes of its values.
+    pub bytes: u64,
+    /// Its samples.
+    pub samples: u64,
+}
+
 impl BlockAbout {
     fn of(name: String, meta: &BlockMeta) -> Self {
         BlockAbout {
@@ -45,6 +101,60 @@ impl BlockAbout {
             level: meta.level,
         }
     }
+}
+
+/// Looks into a store's folder. Memory: a page of an index at a time, and 24 bytes a series if asked for those.
+///
+/// # Errors
+/// When the disk cannot be read for another reason than damage.
+pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth) -> disk::Result<Inspection> {
+    let (blocks, damages) = blocks(disk, folder)?;
+    let mut found = Inspection { damages, ..Inspection::default() };
+    inspect_logs(disk, folder, depth, &mut found)?;
+    for (block, _) in blocks.iter().filter(|_| depth.is_verified) {
+        let verified = block
+            .contents()
+            .map(|contents| contents.pages.len())
+            .and_then(|pages| (0..pages).try_for_each(|page| block.verify_page(page).map(|_| ())));
+        match verified {
+            Err(disk::Error::Corruption(damage)) => found.damages.push(damage.to_string()),
+            other => other?,
+        }
+    }
+    if let Some(top) = depth.top {
+        let mut tally = Tally::default();
+        for (block, _) in &blocks {
+            tally.add(block)?;
+        }
+        found.values = Some(tally.finish(blocks.iter().map(|(block, _)| block), top)?);
+    }
+    for (block, about) in blocks {
+        found.damages.extend(block.take_findings().into_iter().map(|(_, finding)| finding));
+        found.blocks.push(about);
+    }
+    Ok(found)
+}
+
+fn inspect_logs(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth, found: &mut Inspection) -> disk::Result<()> {
+    let wal = folder.join(files::WAL);
+    let is_there = disk.exists(folder);
+    let names = if is_there { disk.list(folder)? } else { Vec::new() };
+    let first = names.iter().filter_map(|entry| files::checkpoint_number(&entry.name)).max();
+    let checkpoint = files::checkpoint(folder, first.unwrap_or(0));
+    if depth.is_verified && is_there {
+        found.checkpoint = LogFiles::verify_with(disk, &checkpoint, |disk| {
+            read_checkpoint(&disk, folder, &mut |_, _| ()).map(|(_, found)| found)
+        })?;
+        found.wal = LogFiles::verify_with(disk, &wal, |disk| {
+            Wal::open(disk, &wal, WalSync::Always, first.unwrap_or(0), &mut |_, _| ()).map(|(_, found)| found)
+        })?;
+    } else {
+        found.checkpoint = LogFiles::list(&**disk, &checkpoint)?;
+        found.wal = LogFiles::list(&**disk, &wal)?;
+    }
+    found.damages.append(&mut found.checkpoint.damages);
+    found.damages.append(&mut found.wal.damages);
+    Ok(())
 }
 
 /// Returns the blocks in a store's folder, by number, and what is wrong with those that do not open.
@@ -73,4 +183,102 @@ pub(crate) fn blocks(disk: &Arc<dyn Disk>, folder: &Path) -> disk::Result<(Vec<(
     }
     blocks.sort_by_key(|(block, _)| block.meta.number);
     Ok((blocks, damages))
+}
+
+/// Adds up bytes and samples.
+#[derive(Debug, Default)]
+struct Tally {
+    /// By the hash of the labels: a series is in many blocks.
+    series: HashMap<u64, (u64, u64), FixedState>,
+    metrics: BTreeMap<String, (u64, u64)>,
+    kinds: BTreeMap<String, (u64, u64)>,
+}
+
+impl Tally {
+    /// Adds a block; pages that do not check out are left out, and noted in the block.
+    fn add(&mut self, block: &Block) -> disk::Result<()> {
+        let mut seen: HashSet<u64, FixedState> = HashSet::default();
+        visit(block, &mut |labels, chunks| {
+            let mut sum = (0, 0);
+            for (offset, length, count) in chunks {
+                let bytes = if seen.insert(*offset) { u64::from(*length) + 4 } else { 0 };
+                let head = block.read_chunks(*offset, HEAD_BYTES.min(*length as usize))?;
+                add(self.kinds.entry(describe(&head)).or_default(), (bytes, *count));
+                add(&mut sum, (bytes, *count));
+            }
+            add(self.series.entry(labels.stable_hash()).or_default(), sum);
+            if let Some(known) = self.metrics.get_mut(labels.metric_name()) {
+                add(known, sum);
+            } else {
+                self.metrics.insert(labels.metric_name().to_owned(), sum);
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the largest; the names of series are read once more.
+    fn finish<'a>(self, blocks: impl Iterator<Item = &'a Block>, top: usize) -> disk::Result<Values> {
+        let mut largest: Vec<(u64, (u64, u64))> = self.series.into_iter().collect();
+        largest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        largest.truncate(top);
+        let mut wanted: HashMap<u64, (u64, u64), FixedState> = largest.into_iter().collect();
+        let mut series = Vec::new();
+        for block in blocks {
+            if wanted.is_empty() {
+                break;
+            }
+            visit(block, &mut |labels, _| {
+                if let Some(sum) = wanted.remove(&labels.stable_hash()) {
+                    series.push(Share { name: labels.to_string(), bytes: sum.0, samples: sum.1 });
+                }
+                Ok(())
+            })?;
+        }
+        let shares = |map: BTreeMap<String, (u64, u64)>| -> Vec<Share> {
+            map.into_iter().map(|(name, (bytes, samples))| Share { name, bytes, samples }).collect()
+        };
+        Ok(Values {
+            series: ranked(series, top),
+            metrics: ranked(shares(self.metrics), top),
+            kinds: ranked(shares(self.kinds), top),
+        })
+    }
+}
+
+/// Where a column of values is, how long, and of how many samples.
+type Column = (u64, u32, u64);
+
+/// Visits the series of a block with their columns of values.
+fn visit(block: &Block, work: &mut dyn FnMut(&Labels, &[Column]) -> disk::Result<()>) -> disk::Result<()> {
+    let pages = match block.contents() {
+        Ok(contents) => contents.pages.len(),
+        Err(disk::Error::Corruption(damage)) => {
+            block.found("index", &damage);
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    let mut text = String::new();
+    for page in 0..pages {
+        let Some(page) = block.read_page(page)? else { continue };
+        let Ok(chunks) = page.chunks() else { continue };
+        for series in 0..page.series_count() {
+            let place = |c: super::block::ChunkPlace| (c.values.offset, c.values.length, u64::from(c.times.count));
+            let columns: Vec<Column> = chunks.of(series).map(place).collect();
+            work(&page.labels(series, &mut text), &columns)?;
+        }
+    }
+    Ok(())
+}
+
+fn add(sum: &mut (u64, u64), more: (u64, u64)) {
+    sum.0 += more.0;
+    sum.1 += more.1;
+}
+
+/// Sorts by bytes, largest first, and keeps so many.
+fn ranked(mut shares: Vec<Share>, top: usize) -> Vec<Share> {
+    shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    shares.truncate(top);
+    shares
 }

@@ -1,7 +1,10 @@
-//! The store's own two threads: one syncs the WAL, one cuts, merges and retires blocks.
+//! The store's own threads: one syncs the WAL, one cuts and retires blocks, one merges and checks them
+//! (`tidy.rs`).
 //!
 //! Cutting and merging read and write series by series: memory is bounded by the longest series of a block
-//! and the block's index, and appends wait only while a few hundred series are looked at.
+//! and the block's index, and appends wait only while a few hundred series are looked at. Cutting runs at the
+//! same priority as everybody: it holds the lock for moments that appends wait for, and bounds the head.
+//! Merging is never waited for and stands back for all other programs.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -10,10 +13,9 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::block::BlockMeta;
-use super::compact::plan;
 use super::config::WalSync;
 use super::db::{Db, Shared, millis};
-use super::due::{Facts, SETTLE_MS, due};
+use super::due::{Facts, due};
 use super::retention::expired;
 use super::{Error, Result};
 use crate::model::{TimeRange, Timestamp};
@@ -22,17 +24,17 @@ use crate::storage::disk;
 /// How often the thread looks whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether blocks are to be merged.
+const TIDY_TICK: Duration = Duration::from_secs(5);
+
 /// How often gauges are worked out: that touches every series.
 const SHOW_EVERY: Duration = Duration::from_secs(5);
-
-/// A day is merged so long after its end: later than its last window is cut.
-const DAY_SETTLE_MS: i64 = 3 * SETTLE_MS;
 
 /// So many cuts are made in one pass at most, then others have their turn.
 const CUTS_MAX: usize = 8;
 
 /// After a failure the disk is left alone so long.
-const PAUSE: Duration = Duration::from_secs(120);
+pub(super) const PAUSE: Duration = Duration::from_secs(120);
 
 /// The last day is kept whatever the size limit says.
 const FLOOR: Duration = Duration::from_secs(24 * 3600);
@@ -73,8 +75,6 @@ pub(super) struct Memory {
     shown_at: Option<Duration>,
     /// No writing before this, in time since start.
     paused_until: Duration,
-    /// Blocks whose index has been checked up to this number.
-    checked_until: u64,
 }
 
 /// Starts the threads.
@@ -86,7 +86,11 @@ pub(super) fn start(shared: &Arc<Shared>, sync: WalSync) -> Result<()> {
             shared.measure_space();
         })?;
     }
-    run(shared, "andon-tsdb", TICK, |shared| shared.pass())
+    run(shared, "andon-tsdb", TICK, |shared| shared.pass())?;
+    run(shared, "andon-tsdb-tidy", TIDY_TICK, |shared| {
+        shared.yield_to_others();
+        shared.tidy();
+    })
 }
 
 /// Runs `work` again and again on a thread of its own, until the store is closed or dropped.
@@ -109,6 +113,7 @@ impl Db {
     /// for a clock that is set by hand.
     pub fn maintain(&self) {
         self.0.pass();
+        self.0.tidy();
     }
 
     /// Cuts all that is in the head into blocks, whatever its age.
@@ -156,13 +161,11 @@ impl Shared {
         let now = self.clock.now().as_millis();
         self.retire(now);
         if self.clock.elapsed() >= memory.paused_until {
-            let done = self.cut_if_due(&mut memory, now).and_then(|()| self.merge_if_due(now));
-            if let Err(error) = done {
+            if let Err(error) = self.cut_if_due(&mut memory, now) {
                 memory.paused_until = self.clock.elapsed() + PAUSE;
-                warn!(%error, "maintenance of the metric store failed; tried again in a while");
+                warn!(%error, "cannot cut blocks; tried again in a while");
             }
         }
-        self.check_indexes(&mut memory);
         let elapsed = self.clock.elapsed();
         if memory.shown_at.is_none_or(|shown| elapsed.saturating_sub(shown) >= SHOW_EVERY) {
             memory.shown_at = Some(elapsed);
@@ -191,15 +194,6 @@ impl Shared {
             let Some(range) = due(&facts).filter(|_| !self.stop.is_set()) else { break };
             self.cut(range)?;
             memory.last_cut_ms = Some(millis(self.clock.elapsed()).cast_unsigned());
-        }
-        Ok(())
-    }
-
-    fn merge_if_due(&self, now: i64) -> Result<()> {
-        while !self.stop.is_set() {
-            let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
-            let Some(plan) = plan(&metas, now, DAY_SETTLE_MS) else { break };
-            self.merge(&plan)?;
         }
         Ok(())
     }
@@ -235,16 +229,6 @@ impl Shared {
             self.cache.forget(block.meta.number);
             block.give_up();
         }
-    }
-
-    /// Reads the index of one block that has not been checked since the start; damage shows before somebody
-    /// asks for it.
-    fn check_indexes(&self, memory: &mut Memory) {
-        let blocks = self.read().blocks.clone();
-        let next = blocks.iter().filter(|b| b.meta.number > memory.checked_until).min_by_key(|b| b.meta.number);
-        let Some(block) = next else { return };
-        memory.checked_until = block.meta.number;
-        super::repair::check_index(self, block);
     }
 
     /// Updates the gauges.

@@ -60,6 +60,8 @@ struct OpenPage {
     series: std::vec::IntoIter<(u32, usize)>,
     /// All chunks wanted of the page, series by series.
     chunks: Vec<ChunkPlace>,
+    /// What is deleted of chunks, by their places in the list.
+    deleted: HashMap<usize, Vec<(i64, i64)>, FixedState>,
     /// Where the chunks of the next series begin.
     start: usize,
 }
@@ -69,6 +71,8 @@ struct OpenPage {
 pub(crate) struct Piece {
     pub(crate) min: i64,
     pub(crate) max: i64,
+    /// Whether some of the samples do not count: they were deleted.
+    pub(crate) is_masked: bool,
     /// Number of the source.
     source: usize,
     held: Held,
@@ -143,15 +147,26 @@ impl BlockSource {
             None
         })?;
         let places = page.chunks().ok()?;
+        let mask = self.block.deleted.mask(&*page);
         let (mut chunks, mut series) = (Vec::new(), Vec::with_capacity(ids.len()));
+        let mut deleted = HashMap::default();
         for id in ids {
             let before = chunks.len();
-            chunks.extend(places.of(id).filter(|c| c.times.min <= self.max && c.times.max >= self.min));
+            for chunk in places.of(id).filter(|c| c.times.min <= self.max && c.times.max >= self.min) {
+                let (min, max) = (chunk.times.min, chunk.times.max);
+                if mask.covers(id, min, max) {
+                    continue;
+                }
+                if mask.touches(id, min, max) {
+                    deleted.insert(chunks.len(), mask.of(id).to_vec());
+                }
+                chunks.push(chunk);
+            }
             if chunks.len() > before {
                 series.push((id, chunks.len()));
             }
         }
-        Some(OpenPage { page, series: series.into_iter(), chunks, start: 0 })
+        Some(OpenPage { page, series: series.into_iter(), chunks, deleted, start: 0 })
     }
 
     /// Appends the chunks of the series that comes next; goes on to the one behind only with
@@ -162,6 +177,7 @@ impl BlockSource {
         pieces.extend(chunks.iter().zip(open.start..).map(|(chunk, at)| Piece {
             min: chunk.times.min,
             max: chunk.times.max,
+            is_masked: open.deleted.contains_key(&at),
             source,
             held: Held::Chunk(*chunk, at),
         }));
@@ -239,8 +255,22 @@ impl BlockSource {
         }
     }
 
-    /// Appends the samples of a chunk in `[min, max]`.
+    /// Appends the samples of a chunk in `[min, max]` that are not deleted.
     fn read_into(&mut self, chunk: ChunkPlace, at: usize, out: &mut Window) {
+        let before = out.len();
+        self.read_all_into(chunk, at, out);
+        if let Some(deleted) = self.page.as_ref().and_then(|open| open.deleted.get(&at)) {
+            let mut read = Window { times: out.times.split_off(before), values: out.values.split_off(before) };
+            for (min, max) in deleted {
+                read = read.without(*min, *max);
+            }
+            out.times.append(&mut read.times);
+            out.values.append(&mut read.values);
+        }
+    }
+
+    /// Appends the samples of a chunk in `[min, max]`.
+    fn read_all_into(&mut self, chunk: ChunkPlace, at: usize, out: &mut Window) {
         let (min, max) = (self.min, self.max);
         let Some((times, column)) = self.read(chunk, at) else { return };
         let start = out.values.len();
@@ -322,7 +352,7 @@ impl Merged {
                         let window = series.next().map(|(_, parts)| parts.read(self.min, self.max, decoded));
                         pieces.extend(window.and_then(|window| {
                             let (min, max) = window.range()?;
-                            Some(Piece { min, max, source: number, held: Held::Window(window) })
+                            Some(Piece { min, max, is_masked: false, source: number, held: Held::Window(window) })
                         }));
                     }
                     Source::Block(source) => {

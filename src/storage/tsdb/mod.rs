@@ -35,6 +35,9 @@ mod cut;
 mod db;
 #[cfg(test)]
 mod db_test;
+mod delete;
+#[cfg(test)]
+mod delete_test;
 mod due;
 mod error;
 mod files;
@@ -56,6 +59,8 @@ mod snapshot;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod tidy;
+mod tombstones;
 mod wal;
 
 pub use batch::{AppendOutcome, Batch, SeriesRef};
@@ -63,8 +68,8 @@ pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIE
 pub use db::Db;
 pub use error::{Error, Result};
 pub(crate) use files::MERGE_SUFFIX;
-pub use inspect::BlockAbout;
 pub(crate) use inspect::blocks;
+pub use inspect::{BlockAbout, Depth, Inspection, Share, Values, inspect};
 pub use querier::{Querier, SeriesSamples, SeriesSet};
 pub use snapshot::SnapshotInfo;
 pub use stats::{Cardinality, Stats};

@@ -125,7 +125,10 @@ impl Querier {
                 let Some(chunks) = Some(ids.is_empty()).filter(|none| !none).and_then(|_| page.chunks().ok()) else {
                     return;
                 };
-                let reaching = |id: &u32| chunks.of(*id).any(|c| c.times.min <= max && c.times.max >= min);
+                let mask = block.deleted.mask(page);
+                let is_there =
+                    |id: u32, first: i64, last: i64| first <= max && last >= min && !mask.covers(id, first, last);
+                let reaching = |id: &u32| chunks.of(*id).any(|c| is_there(*id, c.times.min, c.times.max));
                 found.extend(ids.into_iter().filter(reaching).map(|id| page.labels(id, &mut text)));
             })?;
         }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::config::WalSync;
 use super::db::Db;
 use super::head::Head;
 use crate::model::{LABEL_NAME, Timestamp};
@@ -109,6 +111,19 @@ impl Db {
     #[must_use]
     pub fn cardinality(&self, top: usize) -> Cardinality {
         cardinality(&self.0.read().head, top)
+    }
+
+    /// Returns how long samples are kept.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        let ms = self.0.retention_ms.load(Ordering::Relaxed);
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
+    /// Returns when what was appended is made safe against a power cut.
+    #[must_use]
+    pub fn wal_sync(&self) -> WalSync {
+        self.0.config.wal_sync
     }
 
     /// Returns the folder of the store; `None` for one in memory.

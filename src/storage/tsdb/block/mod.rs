@@ -12,7 +12,6 @@
 mod block_test;
 mod index;
 mod meta;
-#[cfg_attr(not(test), expect(dead_code, reason = "for the scrub"))]
 mod verify;
 mod writer;
 
@@ -30,6 +29,7 @@ pub(crate) use self::meta::BlockMeta;
 pub(crate) use self::writer::{BlockWriter, Origin};
 use super::column::decode_times;
 use super::files;
+use super::tombstones::Deleted;
 use crate::storage::disk::{Corruption, Disk, DiskFile, Error, Malformed, Result, crc32c};
 
 /// So many places of damage are remembered; beyond it they may be reported again.
@@ -40,6 +40,8 @@ const KNOWN_MAX: usize = 4096;
 pub(crate) struct Block {
     pub(crate) meta: BlockMeta,
     pub(crate) folder: PathBuf,
+    /// What of it was deleted since it was written.
+    pub(crate) deleted: Deleted,
     index: Arc<dyn DiskFile>,
     chunks: Arc<dyn DiskFile>,
     /// Read when first asked for.
@@ -70,6 +72,7 @@ impl Block {
         let block = Block {
             meta,
             folder: folder.to_owned(),
+            deleted: Deleted::default(),
             index,
             chunks,
             contents: OnceLock::new(),

@@ -26,9 +26,9 @@ use super::bits::{BitWriter, packed_bytes, unpack};
 use super::huffman::{self, Code, SYMBOLS_MAX};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed, low_byte, zigzag};
 
-const ORDER_MASK: u8 = 0b011;
-const SYMBOLS: u8 = 0b100;
-const PATCHES: u8 = 0x80;
+pub(super) const ORDER_MASK: u8 = 0b011;
+pub(super) const SYMBOLS: u8 = 0b100;
+pub(super) const PATCHES: u8 = 0x80;
 
 /// So many residuals, spread over the column, say where the middle is.
 const PROBES: usize = 15;

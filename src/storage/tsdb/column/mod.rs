@@ -10,10 +10,12 @@ mod bits;
 #[cfg(test)]
 mod column_test;
 mod decimal;
+mod describe;
 mod huffman;
 mod integers;
 mod values;
 
+pub(crate) use describe::describe;
 pub(crate) use integers::{Effort, decode as decode_integers, decode_times, encode as encode_integers, encode_times};
 pub(crate) use values::{Decimals, decode_bare_values, decode_values, encode_bare_values, encode_values};
 

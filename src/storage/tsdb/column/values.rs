@@ -24,11 +24,11 @@ use super::decimal::{EXPONENT_MAX, exponent, scale, unscale};
 use super::integers::{self, Effort};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
 
-const KIND_MASK: u8 = 0x1f;
-const KIND_DOUBLES: u8 = 0;
+pub(super) const KIND_MASK: u8 = 0x1f;
+pub(super) const KIND_DOUBLES: u8 = 0;
 const KIND_DECIMALS: u8 = 1;
-const DIVISOR: u8 = 0x20;
-const EXCEPTIONS: u8 = 0x40;
+pub(super) const DIVISOR: u8 = 0x20;
+pub(super) const EXCEPTIONS: u8 = 0x40;
 
 /// With more than this part (one in so many) without a decimal form, all are written as doubles.
 const EXCEPTIONS_PART: usize = 8;

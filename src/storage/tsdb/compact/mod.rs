@@ -3,4 +3,4 @@
 mod plan;
 mod run;
 
-pub(crate) use plan::{DAY_MS, WINDOW_MS, plan};
+pub(crate) use plan::{DAY_MS, Plan, WINDOW_MS, plan};

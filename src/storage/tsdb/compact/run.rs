@@ -42,7 +42,10 @@ impl Shared {
         let Some(Outcome { block, damaged }) = merged? else { return Ok(()) };
         let bytes_before: u64 = inputs.iter().map(|b| b.meta.bytes).sum();
         let bytes = block.as_ref().map_or(0, |b| b.meta.bytes);
-        self.replace(&inputs, block, &damaged);
+        if !self.replace(&inputs, block, &damaged) {
+            info!(window = ?plan.window, "a block was retired while it was merged; the merged one is dropped");
+            return Ok(());
+        }
         let took = self.clock.elapsed().saturating_sub(started);
         self.instruments.compaction_seconds.observe_duration(took);
         info!(blocks = inputs.len(), window = ?plan.window, bytes_before, bytes, ?took, "blocks merged");
@@ -102,10 +105,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Shows the merged block instead of its sources, in one step.
-    fn replace(&self, inputs: &[Arc<Block>], block: Option<Arc<Block>>, damaged: &[String]) {
+    /// Shows the merged block instead of its sources, in one step. If a source has gone meanwhile, the merged
+    /// block is given up; returns whether it is shown.
+    fn replace(&self, inputs: &[Arc<Block>], block: Option<Arc<Block>>, damaged: &[String]) -> bool {
         let is_input = |b: &Arc<Block>| inputs.iter().any(|i| i.meta.number == b.meta.number);
         let mut state = self.write();
+        if state.blocks.iter().filter(|b| is_input(b)).count() < inputs.len() {
+            drop(state);
+            block.iter().for_each(|b| b.give_up());
+            return false;
+        }
+        block.iter().for_each(|b| state.mark_deleted(b));
         let mut all: Vec<Arc<Block>> = state.blocks.iter().filter(|b| !is_input(b)).cloned().chain(block).collect();
         all.sort_by_key(|b| b.meta.rank);
         state.blocks = Arc::new(all);
@@ -120,6 +130,7 @@ impl Shared {
                 input.give_up();
             }
         }
+        true
     }
 }
 
@@ -130,6 +141,7 @@ fn copy_pieces(merged: &mut Merged, pieces: &mut [Piece], writer: &mut BlockWrit
     for group in groups(pieces) {
         if let [piece] = group
             && piece.len() >= FINAL_FROM_SAMPLES
+            && !piece.is_masked
         {
             writer.put_window(&std::mem::take(&mut pending))?;
             if let Some((times, column)) = merged.read_packed(piece) {
