@@ -15,7 +15,7 @@
 //! ([`WalSync`]). What does not check out on disk is put aside, reported and survived: opening never fails for
 //! damage. A full disk makes the store read-only until there is space.
 //!
-//! Costs, on the reference box: about 1 byte a sample in a two-hour block and in memory, 0.7 in a day block;
+//! Costs, on the reference box: 0.62 bytes a sample in a block, its index included, about 1 in memory;
 //! 4 bytes written per sample over its life; half a microsecond to take a sample of a known series.
 //!
 //! Not for log lines (`logs`), settings (`state`) or last-known values (`last`).
