@@ -63,7 +63,7 @@ fn columns_of_integers_of_version_2() {
     let dump = include_str!("../../../tests/formats/tsdb_column_integers_2.hex");
     let regular: Vec<i64> = (0..8).map(|i| NOON_MS + i * 15_000).collect();
     let late: Vec<i64> = (0..8).map(|i| NOON_MS + i * 15_000 + if i == 5 { 40 } else { 0 }).collect();
-    let often: Vec<i64> = (0..24).map(|i| NOON_MS + i * 15_000 + [0, 3, 3, 7][i as usize % 4]).collect();
+    let often: Vec<i64> = (0..24).zip([0, 3, 3, 7].repeat(6)).map(|(i, late)| NOON_MS + i * 15_000 + late).collect();
     let columns = [vec![], vec![NOON_MS], regular, late, vec![-5, 1, 2, 900, 901], often];
     let encode = |times: &Vec<i64>| {
         let mut out = ByteWriter::default();

@@ -26,9 +26,16 @@ const GAP_BYTES: u64 = 8 << 10;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A copy of what the head had.
-    Head(std::iter::Peekable<std::vec::IntoIter<(Labels, Parts)>>, Decoded),
+    Head(Box<HeadSource>),
     /// A block.
     Block(Box<BlockSource>),
+}
+
+/// Series of the head.
+#[derive(Debug)]
+pub(crate) struct HeadSource {
+    series: std::iter::Peekable<std::vec::IntoIter<(Labels, Parts)>>,
+    decoded: Decoded,
 }
 
 /// Series of a block, read one by one.
@@ -293,12 +300,12 @@ impl BlockSource {
 impl Source {
     /// Returns a copy of the head, by labels, as source.
     pub(crate) fn head(series: Vec<(Labels, Parts)>) -> Source {
-        Source::Head(series.into_iter().peekable(), Decoded::default())
+        Source::Head(Box::new(HeadSource { series: series.into_iter().peekable(), decoded: Decoded::default() }))
     }
 
     fn peek(&mut self) -> Option<&Labels> {
         match self {
-            Source::Head(series, _) => series.peek().map(|(labels, _)| labels),
+            Source::Head(head) => head.series.peek().map(|(labels, _)| labels),
             Source::Block(block) => block.next.as_ref().map(|(labels, _)| labels),
         }
     }
@@ -348,8 +355,9 @@ impl Merged {
             // The head may have a label set twice, see head/mod.rs.
             while source.peek() == Some(&labels) {
                 match source {
-                    Source::Head(series, decoded) => {
-                        let window = series.next().map(|(_, parts)| parts.read(self.min, self.max, decoded));
+                    Source::Head(head) => {
+                        let window =
+                            head.series.next().map(|(_, parts)| parts.read(self.min, self.max, &mut head.decoded));
                         pieces.extend(window.and_then(|window| {
                             let (min, max) = window.range()?;
                             Some(Piece { min, max, is_masked: false, source: number, held: Held::Window(window) })

@@ -196,8 +196,8 @@ mod tests {
 
     #[track_caller]
     fn check(symbols: &[u64], bytes_max: usize) {
-        let mut counts = vec![0; symbols.iter().max().map_or(0, |m| *m as usize + 1)];
-        symbols.iter().for_each(|s| counts[*s as usize] += 1);
+        let mut counts = vec![0; symbols.iter().max().map_or(0, |m| usize::from(low_byte(*m)) + 1)];
+        symbols.iter().for_each(|s| counts[usize::from(low_byte(*s))] += 1);
         let Some(code) = Code::of(&counts) else { panic!("no code for {symbols:?}") };
         let mut out = ByteWriter::default();
         code.encode(symbols.iter().copied(), &mut out);

@@ -267,12 +267,12 @@ fn parse_times(r: &mut ByteReader<'_>) -> Result<Vec<TimesPlace>, Malformed> {
     let counts = decode_integers(r, count)?;
     let firsts = decode_integers(r, count)?;
     let spans = decode_integers(r, count)?;
-    let columns = offsets.into_iter().zip(lengths).zip(counts).zip(firsts).zip(spans);
-    let place = |((((offset, length), count), min), span): ((((i64, i64), i64), i64), i64)| {
+    let columns = offsets.into_iter().zip(lengths).zip(counts).zip(firsts.into_iter().zip(spans));
+    let places = columns.map(|(((offset, length), count), (min, span))| {
         let length = u32::try_from(length).ok().filter(|n| *n <= COLUMN_BYTES_MAX)?;
         let column = ColumnPlace { offset: u64::try_from(offset).ok()?, length };
         let max = min.checked_add(span).filter(|max| *max >= min)?;
         Some(TimesPlace { column, min, max, count: u32::try_from(count).ok()? })
-    };
-    columns.map(place).collect::<Option<Vec<_>>>().ok_or_else(|| r.malformed("times out of range"))
+    });
+    places.collect::<Option<Vec<_>>>().ok_or_else(|| r.malformed("times out of range"))
 }
