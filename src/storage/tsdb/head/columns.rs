@@ -132,8 +132,11 @@ impl Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     /// By the place of the packed column, which is held so that no other comes to stand there.
-    lists: HashMap<usize, (Arc<[u8]>, Arc<[i64]>), FixedState>,
+    lists: HashMap<usize, Opened, FixedState>,
 }
+
+/// A column, packed and not.
+type Opened = (Arc<[u8]>, Arc<[i64]>);
 
 impl Decoded {
     /// Returns the times of a column.
