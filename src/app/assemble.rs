@@ -26,7 +26,7 @@ use crate::storage::Storage;
 use crate::task::{OnPanic, Phase, Tasks};
 
 /// How often metrics and logs are held against the size limit.
-const BALANCE_INTERVAL: Duration = Duration::from_secs(30);
+const BALANCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often the wear of the flash is looked at.
 const WEAR_INTERVAL: Duration = Duration::from_secs(3600);

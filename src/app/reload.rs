@@ -47,6 +47,7 @@ impl Reloader {
         for key in self.current.needs_restart(&fresh) {
             warn!(key, "this change needs a restart");
         }
+        self.state.db.set_retention(fresh.storage.tsdb.retention);
         self.state.collector.reload(fresh.collect.clone());
         self.state.gateway.reload(fresh.gateway.clone());
         self.state.rules.reload(fresh.rules.clone());

@@ -158,6 +158,12 @@ impl Config {
     /// Names the settings that differ from `other` and need a restart; all others are taken by a reload.
     #[must_use]
     pub fn needs_restart(&self, other: &Config) -> Vec<&'static str> {
+        // Taken by a reload.
+        let storage = |config: &Config| {
+            let mut storage = config.storage.clone();
+            storage.tsdb.retention = self.storage.tsdb.retention;
+            storage
+        };
         let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
         let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 9] = [
             ("box_name", &self.box_name, &other.box_name),
@@ -165,7 +171,7 @@ impl Config {
             ("time_zone", &self.time_zone, &other.time_zone),
             ("logging", &self.logging, &other.logging),
             ("http", &self.http, &other.http),
-            ("storage", &self.storage, &other.storage),
+            ("storage", &storage(self), &storage(other)),
             ("query", &self.query, &other.query),
             ("bus", &self.bus, &other.bus),
             ("storage.path", &self.alarms.folder, &other.alarms.folder),

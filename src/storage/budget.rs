@@ -22,9 +22,21 @@ pub(super) struct Usage {
     pub(super) space: Space,
 }
 
+/// Why the stores are to take less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The limit that was set.
+    SizeLimit,
+    /// The disk fills, by us or by others.
+    Disk,
+}
+
 /// What each store may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shares {
+    pub(super) cause: Cause,
+    /// Bytes that are too many in all.
+    pub(super) over_bytes: u64,
     pub(super) metrics_bytes: u64,
     pub(super) logs_bytes: u64,
 }
@@ -34,12 +46,14 @@ pub(super) fn share(size_limit: Option<u64>, usage: Usage) -> Option<Shares> {
     let Usage { metrics_bytes, logs_bytes, space } = usage;
     let used = metrics_bytes + logs_bytes;
     let kept_free = (space.total_bytes / FREE_PART).min(FREE_BYTES);
-    let there_is = (used + space.free_bytes).saturating_sub(kept_free).min(size_limit.unwrap_or(u64::MAX));
+    let of_disk = (used + space.free_bytes).saturating_sub(kept_free);
+    let there_is = of_disk.min(size_limit.unwrap_or(u64::MAX));
     if used <= there_is {
         return None;
     }
     let logs = logs_bytes.min(there_is.saturating_sub(metrics_bytes).max(there_is / LOGS_PART));
-    Some(Shares { metrics_bytes: there_is - logs, logs_bytes: logs })
+    let cause = if of_disk == there_is { Cause::Disk } else { Cause::SizeLimit };
+    Some(Shares { cause, over_bytes: used - there_is, metrics_bytes: there_is - logs, logs_bytes: logs })
 }
 
 #[cfg(test)]
@@ -65,6 +79,18 @@ mod tests {
         check(Some(600), (500, 300), (200, 1000), Some((450, 150)));
         check(Some(600), (700, 0), (200, 1000), Some((600, 0)));
         check(Some(600), (0, 700), (200, 1000), Some((0, 600)));
+    }
+
+    #[test]
+    fn what_squeezes_the_stores_is_named() {
+        let check = |limit, free_bytes, expected| {
+            let space = Space { free_bytes, total_bytes: 1000 };
+            let shares = share(limit, Usage { metrics_bytes: 500, logs_bytes: 300, space }).unwrap();
+            assert_eq!((shares.cause, shares.over_bytes), expected);
+        };
+        check(Some(700), 200, (Cause::SizeLimit, 100));
+        check(Some(750), 10, (Cause::Disk, 90));
+        check(None, 10, (Cause::Disk, 90));
     }
 
     #[test]

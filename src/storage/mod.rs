@@ -38,17 +38,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use config::{Config, RESERVE_BYTES_DEFAULT};
 pub use error::{Error, Result};
 pub use wear::{Basis, FlashStep, Projection, Wear};
 
-use self::budget::{Usage, share};
+use self::budget::{Cause, Shares, Usage, share};
 use self::disk::{ByteReader, Disk, Lock, OsDisk, Space};
 use self::reserve::Reserve;
 use crate::clock::Clock;
-use crate::instrument::Registry;
+use crate::instrument::{GaugeFamily, Registry};
 use crate::model::Timestamp;
 
 /// The opened stores; cheap to clone. The folder is owned until the last clone is dropped.
@@ -72,6 +72,8 @@ struct Inner {
     folder: PathBuf,
     size_limit: Option<u64>,
     reserve: Reserve,
+    /// Bytes that must go before their time, by what squeezes the stores.
+    short_bytes: GaugeFamily,
     /// Whether there is a snapshot for a backup; one at a time.
     has_snapshot: AtomicBool,
     _lock: Lock,
@@ -138,6 +140,11 @@ impl Storage {
             folder: folder.to_owned(),
             size_limit: config.size_limit,
             reserve,
+            short_bytes: registry.gauges(
+                "andon_storage_short_bytes",
+                "Bytes that metrics and logs have too many of: the oldest go before their time.",
+                &["cause"],
+            ),
             has_snapshot: AtomicBool::new(false),
             _lock: lock,
         };
@@ -145,17 +152,20 @@ impl Storage {
     }
 
     /// Keeps metrics and logs within the size limit and the disk's space: the oldest go before their time.
-    /// To be called twice a minute or so. Cost: looks at the file system; may delete files.
+    /// To be called every few seconds. Cost: looks at the file system; may delete files.
     pub fn balance(&self) {
         self.inner.reserve.adjust();
         let Ok(space) = self.disk.space(&self.inner.folder) else { return };
         let (metrics, logs) = (self.db.disk_bytes(), self.logs.stats().disk_bytes);
         let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, space };
-        let Some(shares) = share(self.inner.size_limit, usage) else {
+        let shares = share(self.inner.size_limit, usage);
+        self.show_short(shares);
+        let Some(shares) = shares else {
             self.db.set_bytes_max(None);
             return;
         };
-        info!(metrics, logs, free = space.free_bytes, ?shares, "over the size limit: the oldest gives way");
+        let (cause, over_bytes) = (shares.cause, shares.over_bytes);
+        warn!(metrics, logs, free = space.free_bytes, ?cause, over_bytes, "too little space: the oldest gives way");
         self.db.set_bytes_max(Some(shares.metrics_bytes));
         for _ in 0..LOG_DAYS_MAX {
             if self.logs.stats().disk_bytes <= shares.logs_bytes {
@@ -169,6 +179,14 @@ impl Storage {
                     break;
                 }
             }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats; exact up to 2^53")]
+    fn show_short(&self, shares: Option<Shares>) {
+        for (cause, name) in [(Cause::SizeLimit, "size_limit"), (Cause::Disk, "disk")] {
+            let over = shares.filter(|s| s.cause == cause).map_or(0, |s| s.over_bytes);
+            self.inner.short_bytes.with(&[name]).set(over as f64);
         }
     }
 

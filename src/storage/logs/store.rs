@@ -21,6 +21,9 @@ use crate::instrument::Registry;
 use crate::model::{Labels, LogEntry, Matcher};
 use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions, SpaceWatch};
 
+/// The last six hours of lines are kept, however short the space.
+const FLOOR_NS: i64 = 6 * 3600 * 1_000_000_000;
+
 /// A WAL file is closed at this size.
 const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 
@@ -320,7 +323,7 @@ impl LogStore {
     }
 
     /// Deletes the oldest day on disk before its time, to make room; returns the bytes freed. `None` if there
-    /// is none, or only the newest is left.
+    /// is none, or only the newest and those that reach into the last six hours are left.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -328,7 +331,9 @@ impl LogStore {
         let shared = &self.0.shared;
         let _one = shared.upkeep_lock();
         let state = shared.read();
-        let oldest = state.shelf.days.keys().next().copied().filter(|_| state.shelf.days.len() > 1);
+        let floor_ns = shared.clock.now_ns().saturating_sub(FLOOR_NS);
+        let is_old = |day: &i64| state.shelf.days.len() > 1 && (day + 1).saturating_mul(files::DAY_NS) <= floor_ns;
+        let oldest = state.shelf.days.keys().next().copied().filter(is_old);
         drop(state);
         oldest.map(|day| shared.delete_day(day)).transpose()
     }

@@ -200,7 +200,10 @@ impl Shared {
 
     /// Removes blocks that are too old or too many.
     fn retire(&self, now: i64) {
+        // The bound is for blocks and WAL; only blocks can go.
+        let wal_bytes = self.stored.as_ref().map_or(0, |s| s.wal.bytes());
         let bytes_max = Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX);
+        let bytes_max = bytes_max.map(|bytes| bytes.saturating_sub(wal_bytes));
         let oldest = self.oldest_ms();
         let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
         // What lies in the future, from a clock that was wrong, does not leave the last day without its protection.

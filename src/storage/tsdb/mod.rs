@@ -54,6 +54,7 @@ mod postings;
 mod querier;
 mod repair;
 mod retention;
+mod scrub;
 mod select;
 mod snapshot;
 mod stats;

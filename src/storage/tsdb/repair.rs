@@ -115,9 +115,14 @@ fn open_blocks(
 
 /// Reports what did not check out in a block since the last call, and leaves a note of it in quarantine.
 pub(super) fn report_findings(shared: &Shared, block: &Block) {
+    count_findings(shared, block);
+}
+
+/// As [`report_findings`]; returns how many places that are.
+pub(super) fn count_findings(shared: &Shared, block: &Block) -> u64 {
     let findings = block.take_findings();
     if findings.is_empty() {
-        return;
+        return 0;
     }
     for (what, damage) in &findings {
         shared.report(what, damage);
@@ -129,6 +134,7 @@ pub(super) fn report_findings(shared: &Shared, block: &Block) {
             error!(%error, block = %block.name(), "cannot leave a note about damage");
         }
     }
+    findings.len() as u64
 }
 
 /// Reads the index of a block: damage shows before somebody asks for it.

@@ -11,6 +11,7 @@ use super::compact::{DAY_MS, plan};
 use super::db::Shared;
 use super::due::SETTLE_MS;
 use super::maintenance::PAUSE;
+use super::scrub::Scrub;
 use super::{Result, repair};
 use crate::storage::disk;
 
@@ -24,6 +25,7 @@ pub(super) struct Memory {
     paused_until: Duration,
     /// Blocks whose index has been checked up to this number.
     checked_until: u64,
+    scrub: Scrub,
     /// Whether this thread has been told to stand back.
     has_yielded: bool,
 }
@@ -58,6 +60,7 @@ impl Shared {
             warn!(%error, "cannot drop tombstones; tried again");
         }
         self.check_indexes(&mut memory);
+        self.scrub(&mut memory.scrub);
     }
 
     fn merge_if_due(&self, now: i64) -> Result<()> {
