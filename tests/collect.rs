@@ -271,6 +271,7 @@ async fn device_messages_become_samples_and_lines() {
             subject: subject.to_owned(),
             payload: payload.to_owned().into(),
             received_at: Clock::system().now(),
+            moved_ms: 0,
             origin: Origin::Gateway,
         };
         bench.messages.try_send(message).unwrap();

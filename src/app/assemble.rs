@@ -31,6 +31,9 @@ const BALANCE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the wear of the flash is looked at.
 const WEAR_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// How often the machine's clocks are looked at.
+const LOOK_AT_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
 
@@ -87,6 +90,19 @@ fn keep_wear(storage: &Storage, tools: &Tools, sys_root: PathBuf) {
     });
 }
 
+/// Looks after the clock, for as long as the stores are open.
+fn keep_time(storage: &Storage, tasks: &Tasks) {
+    let (storage, pool, end) = (storage.clone(), tasks.pool().clone(), tasks.token(Phase::Stores));
+    tasks.spawn("storage time", OnPanic::StopBox, async move {
+        while tokio::time::timeout(LOOK_AT_CLOCK_INTERVAL, end.cancelled()).await.is_err() {
+            let storage = storage.clone();
+            if let Err(panicked) = pool.run(move || storage.keep_time()).await {
+                error!(%panicked, "cannot look after the clock");
+            }
+        }
+    });
+}
+
 /// Starts every room over the opened stores, from the ways in to the ways out.
 pub(super) fn join(
     config: &Config,
@@ -105,6 +121,7 @@ pub(super) fn join(
     }
     let Tools { tasks, clock, registry } = tools;
     keep_balance(storage, &tasks);
+    keep_time(storage, &tasks);
     let forwarder = Forwarder::start(
         config.forward.clone(),
         forward::Deps {

@@ -185,6 +185,12 @@ impl Clock {
         *self.guide.write().unwrap_or_else(PoisonError::into_inner) = Some(guide);
     }
 
+    /// Returns what holds now; `None` if nobody has begun.
+    #[must_use]
+    pub fn guide(&self) -> Option<Guide> {
+        *self.read()
+    }
+
     /// Returns what a later process should begin with if `guide` holds from now on.
     #[must_use]
     pub fn to_save(&self, guide: &Guide) -> Saved {

@@ -115,6 +115,7 @@ mod tests {
             subject: subject.to_owned(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             received_at: Timestamp::from_millis(1_700_000_000_000),
+            moved_ms: 0,
             origin: Origin::Gateway,
         };
         logs.entry(&message, &Instruments::new(&Registry::default()))

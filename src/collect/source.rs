@@ -15,7 +15,7 @@ use super::own::OwnReader;
 use super::snapshot::{Health, SourceSnapshot};
 use super::telemetry::DevicesReader;
 use super::ticker::Ticker;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::model::{LABEL_NAME, Labels, Metadata, MetricFamily, Timestamp, stale_nan};
 use crate::storage::tsdb::{Batch, Db};
 use crate::task::{OnPanic, Phase, Tasks};
@@ -155,28 +155,28 @@ impl Source {
     async fn run(mut self) {
         let mut ticker = Ticker::new(self.sinks.clock.clone(), self.schedule.interval, 0);
         // The first reading is not waited for: a box that has just started should show something.
-        let mut at = Some(self.sinks.clock.now());
-        while let Some(now) = at {
+        let mut stamp = Some(self.sinks.clock.stamp());
+        while let Some(now) = stamp {
             let started = self.sinks.clock.elapsed();
             let reading = tokio::select! {
                 () = self.stop.cancelled() => break,
-                reading = self.reader.read(now) => reading,
+                reading = self.reader.read(now.at) => reading,
             };
             let duration = self.sinks.clock.elapsed().saturating_sub(started);
             self.keep(reading, now, duration);
-            at = ticker.next(&self.stop).await.map(|tick| {
+            stamp = ticker.next(&self.stop).await.map(|tick| {
                 self.sinks.instruments.skipped(self.reader.way(), tick.skipped);
-                tick.at
+                Stamp { at: tick.at, moved_ms: tick.moved_ms }
             });
         }
         if self.is_removed.load(Ordering::SeqCst) {
-            self.append(Vec::new(), self.sinks.clock.now());
+            self.append(Vec::new(), self.sinks.clock.stamp());
         }
     }
 
     /// Keeps a reading, with `up`, `scrape_duration_seconds`, `scrape_samples_scraped`, and the ends of
     /// series that are no more.
-    fn keep(&mut self, reading: Reading, at: Timestamp, duration: Duration) {
+    fn keep(&mut self, reading: Reading, stamp: Stamp, duration: Duration) {
         let mut samples = Vec::new();
         for family in &reading.families {
             for sample in &family.samples {
@@ -192,7 +192,7 @@ impl Source {
             ("scrape_samples_scraped", count as f64),
         ];
         samples.extend(report.map(|(name, value)| (self.labels(name, &Labels::empty()), value)));
-        self.append(samples, at);
+        self.append(samples, stamp);
         for family in reading.families {
             if self.metadata.get(&family.name) != Some(&family.metadata) {
                 self.sinks.db.set_metadata(&family.name, family.metadata.clone());
@@ -202,7 +202,7 @@ impl Source {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.health = if reading.is_up { Health::Up } else { Health::Down };
         status.last_error = reading.problems.join("; ");
-        status.last_read = Some(at);
+        status.last_read = Some(stamp.at);
         status.last_duration = duration;
         status.samples = count;
     }
@@ -213,8 +213,8 @@ impl Source {
         builder.build()
     }
 
-    fn append(&mut self, samples: Vec<(Labels, f64)>, at: Timestamp) {
-        let mut batch = Batch::default();
+    fn append(&mut self, samples: Vec<(Labels, f64)>, Stamp { at, moved_ms }: Stamp) {
+        let mut batch = Batch::stamped(moved_ms);
         let mut current = HashSet::with_capacity(samples.len());
         for (labels, value) in samples {
             batch.push(&labels, at, value);

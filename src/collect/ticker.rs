@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::model::Timestamp;
 
 /// How far a sample's time may be moved to its place: aligned times cost the store almost nothing.
@@ -27,6 +27,8 @@ pub(super) struct Ticker {
 pub(super) struct Tick {
     /// The time to give samples: the clock's, or the tick's own place if that is within 2 ms.
     pub(super) at: Timestamp,
+    /// By how much the clock had been moved then.
+    pub(super) moved_ms: i64,
     /// Ticks that passed unused because the caller was late.
     pub(super) skipped: u64,
 }
@@ -48,7 +50,7 @@ impl Ticker {
             () = stop.cancelled() => return None,
             () = tokio::time::sleep(wait) => {}
         }
-        let woken = self.clock.now();
+        let Stamp { at: woken, moved_ms } = self.clock.stamp();
         // A clock that was set meanwhile makes no skipped ticks, and no sample at a time that was not.
         let at = if (woken.as_millis() - due.as_millis()).abs() <= ALIGN_MS_MAX { due } else { woken };
         let skipped = self
@@ -56,7 +58,7 @@ impl Ticker {
             .map_or(0, |last| u64::try_from((due.as_millis() - last.as_millis()) / self.interval_ms - 1).unwrap_or(0));
         let is_step = skipped > MISSED_TICKS_BELIEVED;
         self.last = Some(due);
-        Some(Tick { at, skipped: if is_step { 0 } else { skipped } })
+        Some(Tick { at, moved_ms, skipped: if is_step { 0 } else { skipped } })
     }
 
     /// Returns the first place after `now` that is not the one just used.

@@ -51,6 +51,7 @@ const KEYS: &[&str] = &[
     "time_zone",
     "logging",
     "http",
+    "clock",
     "storage",
     "query",
     "bus",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::folder::Folder;
 use super::upstream;
+use crate::clock::Trust;
 use crate::yaml::{Fields, Item};
 use crate::{alarms, query, storage};
 
@@ -83,7 +84,24 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
         },
         outbox: path.join("notify"),
         flash_endurance,
-        storage: storage::Config { folder: path, size_limit, reserve_bytes, tsdb, logs },
+        storage: storage::Config {
+            folder: path,
+            size_limit,
+            reserve_bytes,
+            tsdb,
+            clock_trust: clock_trust(root),
+            logs,
+        },
+    }
+}
+
+/// Reads `clock`.
+fn clock_trust(root: &Fields<'_>) -> Trust {
+    let word = root.fields("clock", &["trust"]).and_then(|f| f.get("trust"));
+    match word.and_then(|item| item.one_of(&["plausible", "synchronized", "always"])) {
+        Some("always") => Trust::Always,
+        Some("synchronized") => Trust::Synchronized,
+        Some(_) | None => Trust::Plausible,
     }
 }
 

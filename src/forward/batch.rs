@@ -71,7 +71,7 @@ impl Shape<'_> {
 pub(super) fn read(db: &Db, wanted: &Wanted, shape: Shape<'_>) -> tsdb::Result<Window> {
     let last = Timestamp::from_millis(wanted.end.as_millis() - 1);
     let budget = if wanted.start == last { SAMPLES_MAX_IN_ONE_MS } else { wanted.samples_max };
-    let series = match db.querier().select(&[], wanted.start, last, budget) {
+    let series = match db.final_querier().select(&[], wanted.start, last, budget) {
         Ok(series) => series,
         Err(tsdb::Error::TooManySamples { .. }) => return Ok(Window::TooMany),
         Err(error) => return Err(error),

@@ -21,10 +21,12 @@ pub enum Stage {
     CatchingUp,
     /// The last attempt failed; waiting for the next.
     Waiting,
+    /// Nobody knows what time it is: what is provisional is not sent.
+    Unsure,
 }
 
 impl Stage {
-    /// Returns the stage as a word: `starting`, `live`, `catching up`, `waiting`.
+    /// Returns the stage as a word: `starting`, `live`, `catching up`, `waiting`, `waiting for the time`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Stage {
             Stage::Live => "live",
             Stage::CatchingUp => "catching up",
             Stage::Waiting => "waiting",
+            Stage::Unsure => "waiting for the time",
         }
     }
 }

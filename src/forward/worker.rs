@@ -102,6 +102,10 @@ impl Worker {
 
     /// Does what is due: what came late, but not for ever, then the next fresh window; else waits.
     async fn turn(&self, client: &Client, progress: &mut Progress) -> Result<(), Ended> {
+        if !self.deps.clock.is_trusted() || self.deps.db.has_provisional() {
+            self.show(progress.cursor, self.settled(), Stage::Unsure);
+            return self.sleep(self.destination.send_interval).await;
+        }
         self.find_start(progress);
         self.find_late(progress);
         let mut late_windows = 0;

@@ -43,7 +43,7 @@ pub use registry::{AddedDevice, NewDevice, register};
 pub use snapshot::{ConnectionView, DeviceView, Snapshot};
 
 use crate::bus::Bus;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::instrument::Registry as InstrumentRegistry;
 use crate::model::{DeviceMessage, DevicePresence};
 use crate::storage::last::LastKnown;
@@ -107,7 +107,8 @@ struct Shared {
 
 impl Shared {
     fn now(&self) -> Now {
-        Now { elapsed: self.clock.elapsed(), wall: self.clock.now() }
+        let Stamp { at: wall, moved_ms } = self.clock.stamp();
+        Now { elapsed: self.clock.elapsed(), wall, moved_ms }
     }
 }
 

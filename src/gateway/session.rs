@@ -41,6 +41,8 @@ pub(super) struct Now {
     /// Since the process began; never steps.
     pub(super) elapsed: Duration,
     pub(super) wall: Timestamp,
+    /// By how much wall time had been moved then.
+    pub(super) moved_ms: i64,
 }
 
 /// Who a device is, once it has shown it.
@@ -440,6 +442,7 @@ impl Active {
             subject: message.subject.to_string(),
             payload: message.payload.clone(),
             received_at: now.wall,
+            moved_ms: now.moved_ms,
             origin: Origin::Gateway,
         };
         if config.payload_shape == PayloadShape::Envelope {

@@ -14,7 +14,7 @@ use crate::instrument::Registry;
 use crate::model::Timestamp;
 
 fn at(seconds: f64) -> Now {
-    Now { elapsed: Duration::from_secs_f64(seconds), wall: Timestamp::from_seconds(seconds) }
+    Now { elapsed: Duration::from_secs_f64(seconds), wall: Timestamp::from_seconds(seconds), moved_ms: 0 }
 }
 
 fn session(config: Config) -> (Session, Registry) {

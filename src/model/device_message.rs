@@ -26,6 +26,17 @@ pub struct DeviceMessage {
     pub payload: Bytes,
     /// When this box received it.
     pub received_at: Timestamp,
+    /// By how much the box's clock had been moved until then, in milliseconds; see `Clock::moved_ms`.
+    pub moved_ms: i64,
     /// By which door it came.
     pub origin: Origin,
+}
+
+impl DeviceMessage {
+    /// Corrects the time of receipt to a clock that has been moved by so much.
+    pub fn correct(&mut self, moved_ms: i64) {
+        let by_ms = moved_ms.saturating_sub(self.moved_ms);
+        self.received_at = Timestamp::from_millis(self.received_at.as_millis().saturating_add(by_ms));
+        self.moved_ms = moved_ms;
+    }
 }

@@ -8,7 +8,7 @@ use super::file::{Alerting, Group, Kind, Rule};
 use super::instruments::Instruments;
 use super::recording::{record, vector};
 use super::snapshot::{AlertingSnapshot, Health, RuleKind, RuleSnapshot};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::model::{Alert, AlertState, Labels, Timestamp, stale_nan};
 use crate::query::promql::{Engine, Options};
 use crate::storage::tsdb::{Batch, Db};
@@ -37,6 +37,8 @@ pub(super) struct RuleState {
     last_error: Option<String>,
     duration: Duration,
     last_evaluation: Option<Timestamp>,
+    /// By how much the clock had been moved at the last evaluation.
+    moved_ms: i64,
 }
 
 impl RuleState {
@@ -49,6 +51,7 @@ impl RuleState {
     /// Evaluates the rule at `at` and keeps what came of it. `interval` is the group's.
     pub(super) fn evaluate(&mut self, environment: &Environment, group: &Group, rule: &Rule, timing: &Timing) {
         let started = environment.clock.elapsed();
+        self.correct(timing.moved_ms);
         let outcome = self.try_evaluate(environment, group, rule, timing);
         self.duration = environment.clock.elapsed().saturating_sub(started);
         self.last_evaluation = Some(timing.at);
@@ -80,12 +83,22 @@ impl RuleState {
                 self.alerts.series()
             }
         };
-        self.append(environment, series, asked_at)
+        self.append(environment, series, Stamp { at: asked_at, moved_ms: timing.moved_ms })
+    }
+
+    /// Moves the times of alerts with the clock: what holds since a minute has not held for a year because the
+    /// clock was wrong by a year.
+    fn correct(&mut self, moved_ms: i64) {
+        let by_ms = moved_ms.saturating_sub(std::mem::replace(&mut self.moved_ms, moved_ms));
+        if by_ms != 0 {
+            self.alerts.0.values_mut().for_each(|alert| alert.correct(by_ms));
+        }
     }
 
     /// Writes the rule's series, and a staleness marker for each that is gone.
-    fn append(&mut self, environment: &Environment, series: Vec<(Labels, f64)>, at: Timestamp) -> Result<(), String> {
-        let mut batch = Batch::default();
+    fn append(&mut self, environment: &Environment, series: Vec<(Labels, f64)>, stamp: Stamp) -> Result<(), String> {
+        let Stamp { at, moved_ms } = stamp;
+        let mut batch = Batch::stamped(moved_ms);
         let current: HashSet<Labels> = series.iter().map(|(labels, _)| labels.clone()).collect();
         for (labels, value) in &series {
             batch.push(labels, at, *value);
@@ -98,20 +111,16 @@ impl RuleState {
     }
 
     /// Ends the rule: its series get staleness markers, its firing alerts are resolved and handed back.
-    pub(super) fn retire(
-        &mut self,
-        environment: &Environment,
-        group: &Group,
-        rule: &Rule,
-        now: Timestamp,
-    ) -> Vec<Alert> {
+    pub(super) fn retire(&mut self, environment: &Environment, group: &Group, rule: &Rule, stamp: Stamp) -> Vec<Alert> {
+        let now = stamp.at;
+        self.correct(stamp.moved_ms);
         let mut alerts = Vec::new();
         for alert in self.alerts.0.values_mut().filter(|a| a.state == AlertState::Firing) {
             alert.state = AlertState::Resolved;
             alert.resolved_at = Some(now);
             alerts.push(alert.to_alert(&rule.expression, &group.name, now, now));
         }
-        if let Err(error) = self.append(environment, Vec::new(), now) {
+        if let Err(error) = self.append(environment, Vec::new(), stamp) {
             tracing::warn!(rule = %rule.name, %error, "cannot end the series of a rule that is gone");
         }
         alerts
@@ -162,6 +171,8 @@ impl RuleState {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
     pub(super) at: Timestamp,
+    /// By how much the clock had been moved then.
+    pub(super) moved_ms: i64,
     pub(super) interval: Duration,
     pub(super) query_offset: Duration,
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::evaluate::{Environment, RuleState, Timing};
 use super::file::{Group, Rule};
 use super::snapshot::GroupSnapshot;
+use crate::clock::Stamp;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::task::BlockingPool;
 
@@ -47,19 +48,19 @@ impl Running {
         format!("{};{}", self.group.file, self.group.name)
     }
 
-    fn timing(&self, at: Timestamp) -> Timing {
-        Timing { at, interval: self.interval, query_offset: self.query_offset }
+    fn timing(&self, at: Timestamp, moved_ms: i64) -> Timing {
+        Timing { at, moved_ms, interval: self.interval, query_offset: self.query_offset }
     }
 
     /// Returns all alerts to be told, as of a time.
     pub(super) fn alerts_to_tell(&self, at: Timestamp) -> Vec<Alert> {
-        let timing = self.timing(at);
+        let timing = self.timing(at, 0);
         let rules = self.group.rules.iter().zip(&self.states);
         rules.flat_map(|(rule, state)| lock(state).alerts_to_tell(&self.group, rule, &timing)).collect()
     }
 
     pub(super) fn snapshot_at(&self, at: Timestamp, figures: Figures) -> GroupSnapshot {
-        let timing = self.timing(at);
+        let timing = self.timing(at, 0);
         let rules = self.group.rules.iter().zip(&self.states);
         GroupSnapshot {
             name: self.group.name.clone(),
@@ -98,7 +99,7 @@ impl Task {
                 () = intake.cancelled() => return,
                 () = tokio::time::sleep(next.since(clock.now())) => {}
             }
-            let now = clock.now();
+            let Stamp { at: now, moved_ms } = clock.stamp();
             if now < next {
                 // The timer was early by its granularity, or the clock was set back meanwhile.
                 next = next.min(next_tick(now, running.interval, offset));
@@ -107,7 +108,7 @@ impl Task {
             let (at, missed) = due(next, now, clock.elapsed().saturating_sub(slept_from), running.interval);
             figures.missed += missed;
             running.environment.instruments.missed.with(&[&running.key()]).add(missed);
-            self.evaluate(at, &mut figures).await;
+            self.evaluate(Stamp { at, moved_ms }, &mut figures).await;
             next = self.after(at, clock.now(), offset, &mut figures);
         }
     }
@@ -125,12 +126,12 @@ impl Task {
     }
 
     /// Evaluates all rules in order.
-    async fn evaluate(&self, at: Timestamp, figures: &mut Figures) {
+    async fn evaluate(&self, Stamp { at, moved_ms }: Stamp, figures: &mut Figures) {
         let running = &self.running;
         let instruments = &running.environment.instruments;
         let key = running.key();
         let started = running.environment.clock.elapsed();
-        let timing = running.timing(at);
+        let timing = running.timing(at, moved_ms);
         for (index, state) in running.states.iter().enumerate() {
             if running.stop.is_cancelled() {
                 return;

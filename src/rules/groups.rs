@@ -191,7 +191,7 @@ impl Groups {
             return;
         }
         let (pool, alarms) = (self.deps.tasks.pool().clone(), self.deps.alarms.clone());
-        let now = self.deps.clock.now();
+        let now = self.deps.clock.stamp();
         self.deps.tasks.spawn("rules that are gone", OnPanic::EndTask, async move {
             let ended = pool.run(move || {
                 let mut alerts = Vec::new();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{logs, tsdb};
+use crate::clock::Trust;
 
 /// How much space is kept back for acting on a full disk when nothing is said.
 pub const RESERVE_BYTES_DEFAULT: u64 = 32 << 20;
@@ -19,6 +20,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// The metric store.
     pub tsdb: tsdb::Config,
+    /// When the system's clock is believed.
+    pub clock_trust: Trust,
     /// The log store.
     pub logs: logs::Config,
 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! LOCK                one owner
+//! clock               whether the system's clock was believed, and the last stamp
 //! tsdb/               metrics: wal, checkpoint, blocks
 //! logs/               log lines: wal, days
 //! state.db            what people and rooms set
@@ -31,6 +32,9 @@ mod files;
 mod reserve;
 #[cfg(test)]
 mod storage_test;
+mod timekeeping;
+#[cfg(test)]
+mod timekeeping_test;
 mod wear;
 mod written;
 
@@ -47,6 +51,7 @@ pub use wear::{Basis, FlashStep, Projection, Wear};
 use self::budget::{Cause, Shares, Usage, share};
 use self::disk::{ByteReader, Disk, Lock, OsDisk, Space};
 use self::reserve::Reserve;
+use self::timekeeping::Timekeeper;
 use crate::clock::Clock;
 use crate::instrument::{GaugeFamily, Registry};
 use crate::model::Timestamp;
@@ -76,6 +81,7 @@ struct Inner {
     short_bytes: GaugeFamily,
     /// Whether there is a snapshot for a backup; one at a time.
     has_snapshot: AtomicBool,
+    keeper: Timekeeper,
     _lock: Lock,
 }
 
@@ -120,6 +126,7 @@ impl Storage {
         backup::clear(&*disk, folder);
         let reserve = Reserve::new(disk.clone(), folder, config.reserve_bytes);
         reserve.give_up_if_full();
+        let keeper = Timekeeper::open(config.clock_trust, clock.clone(), disk.clone(), folder, registry);
         // The WAL of the metrics takes longest; the others are opened beside it.
         let (metrics, others) = std::thread::scope(|scope| {
             let others = scope.spawn(|| -> Result<_> {
@@ -136,6 +143,7 @@ impl Storage {
             (metrics, others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let (db, (logs, state, last)) = (metrics?, others?);
+        db.resume_provisional(keeper.shift_ms())?;
         let inner = Inner {
             folder: folder.to_owned(),
             size_limit: config.size_limit,
@@ -145,6 +153,7 @@ impl Storage {
                 "Bytes that metrics and logs have too many of: the oldest go before their time.",
                 &["cause"],
             ),
+            keeper,
             has_snapshot: AtomicBool::new(false),
             _lock: lock,
         };
@@ -239,8 +248,22 @@ impl Storage {
         (parts, disk.space(folder).ok())
     }
 
+    /// Looks at the machine's clocks: follows the wall clock or stops believing it, and has provisional samples
+    /// moved when the time is known. To be called every second or so.
+    pub fn keep_time(&self) {
+        self.inner.keeper.look(&self.db);
+    }
+
+    /// Takes an operator's word that the machine's wall clock is right now. Returns whether it was taken; not so
+    /// if the disk could not keep it.
+    #[must_use]
+    pub fn confirm_time(&self) -> bool {
+        self.inner.keeper.confirm(&self.db)
+    }
+
     /// Syncs and closes the stores; appends are refused from now on.
     pub fn close(&self) {
+        self.inner.keeper.save_now();
         self.db.close();
         // What could not be saved is in a WAL still; the stores have counted and told it.
         let _ = self.logs.close();

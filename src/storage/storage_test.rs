@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, Error, Storage, logs, tsdb};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::instrument::Registry;
 use crate::model::{Labels, Timestamp};
 
@@ -18,6 +18,7 @@ fn config(folder: &std::path::Path) -> Config {
             series_max: 1000,
             ahead_max: Duration::from_secs(600),
         },
+        clock_trust: Trust::default(),
         logs: logs::Config::usual(),
     }
 }

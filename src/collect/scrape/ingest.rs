@@ -19,8 +19,10 @@ const HELP_CHARS_MAX: usize = 1000;
 /// What a body gave.
 #[derive(Debug, Default)]
 pub(super) struct Scraped<'a> {
-    /// The samples, resolved.
+    /// The samples with our time, resolved.
     pub(super) batch: Batch,
+    /// The samples with times of the target's own, resolved.
+    pub(super) theirs: Batch,
     /// Samples in the body.
     pub(super) samples: usize,
     /// Samples after relabelling.
@@ -58,6 +60,12 @@ impl Description<'_> {
     fn short_help(&self) -> &str {
         let end = self.help.char_indices().nth(HELP_CHARS_MAX).map(|(end, _)| end);
         end.and_then(|end| self.help.get(..end)).unwrap_or(&self.help)
+    }
+}
+
+impl Scraped<'_> {
+    fn batch_of(&mut self, is_ours: bool) -> &mut Batch {
+        if is_ours { &mut self.batch } else { &mut self.theirs }
     }
 }
 
@@ -102,7 +110,7 @@ pub(super) fn ingest<'a>(
         match db.series_ref(&new.labels) {
             Some(series) => {
                 cache.keep(new.key, Known::Series(series), new.is_ours);
-                scraped.batch.push_ref(series, new.at, new.value);
+                scraped.batch_of(new.is_ours).push_ref(series, new.at, new.value);
             }
             None => scraped.over_series_limit += 1,
         }
@@ -147,7 +155,7 @@ fn sample(
         }
         Some(Known::Series(series)) => {
             scraped.kept += 1;
-            scraped.batch.push_ref(series, time, line.value);
+            scraped.batch_of(is_ours).push_ref(series, time, line.value);
         }
         None => {
             let labels = line.labels().map_err(|e| e.to_string())?;

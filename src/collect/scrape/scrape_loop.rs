@@ -11,11 +11,12 @@ use super::cache::LineCache;
 use super::fetch::{Body, Fetcher};
 use super::ingest::{Description, Scraped, ingest};
 use super::{Job, Sinks, Target};
+use crate::clock::Stamp;
 use crate::collect::instruments::Way;
 use crate::collect::snapshot::{Health, TargetSnapshot};
 use crate::collect::ticker::Ticker;
 use crate::model::{LABEL_NAME, Labels, Metadata, Timestamp, stale_nan};
-use crate::storage::tsdb::Batch;
+use crate::storage::tsdb::{AppendOutcome, Batch};
 
 /// Most metric names of one target whose help and kind are kept.
 const METADATA_MAX: usize = 20_000;
@@ -104,15 +105,15 @@ impl ScrapeLoop {
         let mut ticker = Ticker::new(self.sinks.clock.clone(), self.target.interval, self.target.spread());
         while let Some(tick) = ticker.next(&self.stop).await {
             self.sinks.instruments.skipped(Way::Scrape, tick.skipped);
-            self.scrape(tick.at).await;
+            self.scrape(Stamp { at: tick.at, moved_ms: tick.moved_ms }).await;
         }
         if self.is_removed.load(Ordering::SeqCst) {
-            self.end_series(self.sinks.clock.now());
+            self.end_series(self.sinks.clock.stamp());
         }
     }
 
     /// Scrapes once. The tick's time is the time of all samples without one of their own.
-    pub(super) async fn scrape(&mut self, at: Timestamp) {
+    pub(super) async fn scrape(&mut self, stamp: Stamp) {
         let started = self.sinks.clock.elapsed();
         let body_max = if self.job.body_size_limit == 0 { Job::BODY_BYTES_MAX } else { self.job.body_size_limit };
         let fetched = match &self.fetcher {
@@ -125,36 +126,37 @@ impl ScrapeLoop {
         let duration = self.sinks.clock.elapsed().saturating_sub(started);
         // Inline, not on the blocking pool: a scrape must not wait behind a page's query.
         let result = fetched.and_then(|body| {
-            let kept = self.keep(&body, at, duration);
+            let kept = self.keep(&body, stamp, duration);
             self.sinks.buffers.give_bytes(body.bytes);
             kept
         });
         if let Err(problem) = &result {
             debug!(url = %self.target.url, problem, "scrape failed");
-            self.fail(at, duration);
+            self.fail(stamp, duration);
         }
         self.sinks.instruments.scrapes.with(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.health = if result.is_ok() { Health::Up } else { Health::Down };
-        status.last_scrape = Some(at);
+        status.last_scrape = Some(stamp.at);
         status.last_duration = duration;
         status.samples = *result.as_ref().unwrap_or(&0);
         status.last_error = result.err().unwrap_or_default();
     }
 
     /// Appends a body's samples, the ends of what vanished, and the report, in one batch.
-    fn keep(&mut self, body: &Body, at: Timestamp, duration: std::time::Duration) -> Result<usize, String> {
+    fn keep(&mut self, body: &Body, stamp: Stamp, duration: std::time::Duration) -> Result<usize, String> {
+        let at = stamp.at;
         let mut scraped = self.ingest(body, at)?;
         let added = scraped.added;
         self.finish(&mut scraped, added, at, duration);
-        let mut outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
+        let mut outcome = self.append_scraped(&mut scraped, stamp)?;
         if outcome.unknown_ref > 0 {
             // The store has dropped series from its head that we still knew: look all of them up again.
             self.cache.forget();
             self.sinks.buffers.give_batch(scraped.batch);
             scraped = self.ingest(body, at)?;
             self.finish(&mut scraped, added, at, duration);
-            outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
+            outcome = self.append_scraped(&mut scraped, stamp)?;
         }
         self.sinks.instruments.appended(Way::Scrape, &outcome);
         self.sinks.instruments.refused(Way::Scrape, "too_new", scraped.too_new);
@@ -162,6 +164,16 @@ impl ScrapeLoop {
         self.keep_metadata(&scraped.descriptions);
         self.sinks.buffers.give_batch(scraped.batch);
         Ok(scraped.samples)
+    }
+
+    /// Appends what has our stamp, then what has the target's own.
+    fn append_scraped(&self, scraped: &mut Scraped<'_>, stamp: Stamp) -> Result<AppendOutcome, String> {
+        scraped.batch.mark_stamped(stamp.moved_ms);
+        let mut outcome = self.sinks.db.append(&scraped.batch).map_err(|e| e.to_string())?;
+        if !scraped.theirs.is_empty() {
+            outcome.add(self.sinks.db.append(&scraped.theirs).map_err(|e| e.to_string())?);
+        }
+        Ok(outcome)
     }
 
     fn ingest<'a>(&mut self, body: &'a Body, at: Timestamp) -> Result<Scraped<'a>, String> {
@@ -177,16 +189,16 @@ impl ScrapeLoop {
     }
 
     /// Reports a failed scrape and ends all series.
-    fn fail(&mut self, at: Timestamp, duration: std::time::Duration) {
-        let mut batch = Batch::default();
+    fn fail(&mut self, Stamp { at, moved_ms }: Stamp, duration: std::time::Duration) {
+        let mut batch = Batch::stamped(moved_ms);
         self.cache.begin();
         self.cache.end(at, &mut batch);
         self.report(&mut batch, [0.0, duration.as_secs_f64(), 0.0, 0.0, 0.0], at);
         self.append(&batch);
     }
 
-    fn end_series(&mut self, at: Timestamp) {
-        let mut batch = Batch::default();
+    fn end_series(&mut self, Stamp { at, moved_ms }: Stamp) {
+        let mut batch = Batch::stamped(moved_ms);
         self.cache.begin();
         self.cache.end(at, &mut batch);
         self.report(&mut batch, [stale_nan(); 5], at);

@@ -151,7 +151,7 @@ impl Bench {
 
     async fn again(&mut self) -> BTreeMap<String, String> {
         self.at_ms += 15_000;
-        self.task.scrape(Timestamp::from_millis(self.at_ms)).await;
+        self.task.scrape(crate::clock::Stamp { at: Timestamp::from_millis(self.at_ms), moved_ms: 0 }).await;
         let mut all = self.at(self.at_ms);
         all.retain(|name, _| !name.starts_with("scrape_") && !name.starts_with("up{"));
         all

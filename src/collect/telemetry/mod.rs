@@ -272,12 +272,12 @@ impl Worker {
                     lost = others.dropped();
                 }
             }
-            self.keep(&batch);
+            self.keep(&mut batch);
             batch.clear();
         }
         // What the gateway has handed over is kept, though nothing new comes in.
         while let Ok(message) = messages.try_recv() {
-            self.keep(&[message]);
+            self.keep(&mut [message]);
         }
     }
 
@@ -293,24 +293,28 @@ impl Worker {
     }
 
     fn of_bus(&self, message: crate::bus::Message) -> DeviceMessage {
+        let stamp = self.sinks.clock.stamp();
         DeviceMessage {
             device_id: message.device_id.as_deref().unwrap_or("").to_owned(),
             device_type: String::new(),
             subject: message.subject.as_str().to_owned(),
             payload: message.payload,
-            received_at: self.sinks.clock.now(),
+            received_at: stamp.at,
+            moved_ms: stamp.moved_ms,
             origin: Origin::Bus,
         }
     }
 
     /// Keeps what messages became, in one batch of samples and one of lines.
-    fn keep(&mut self, messages: &[DeviceMessage]) {
-        let mut batch = Batch::default();
+    fn keep(&mut self, messages: &mut [DeviceMessage]) {
+        let moved_ms = self.sinks.clock.moved_ms();
+        messages.iter_mut().for_each(|message| message.correct(moved_ms));
+        let (mut ours, mut theirs) = (Batch::stamped(moved_ms), Batch::default());
         let mut lines = Vec::new();
         let mut metadata = Vec::new();
         {
             let mut shared = lock(&self.shared);
-            for message in messages {
+            for message in &*messages {
                 let taken = self.rules.take(message, &self.sinks.instruments);
                 self.sinks.instruments.messages.with(&[taken.result]).inc();
                 shared.messages += 1;
@@ -324,6 +328,7 @@ impl Worker {
                     let device = Some(message.device_id.as_str()).filter(|id| !id.is_empty());
                     let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("");
                     if shared.devices.admits(device, &sample.labels) {
+                        let batch = if sample.at == message.received_at { &mut ours } else { &mut theirs };
                         batch.push(&sample.labels, sample.at, sample.value);
                         metadata.push((sample.labels.metric_name().to_owned(), sample.metadata));
                     } else {
@@ -331,14 +336,16 @@ impl Worker {
                     }
                 }
             }
-            shared.samples += batch.len() as u64;
+            shared.samples += (ours.len() + theirs.len()) as u64;
             shared.log_lines += lines.len() as u64;
         }
-        self.append(&batch, metadata);
+        self.append(&ours);
+        self.append(&theirs);
+        self.describe(metadata);
         self.append_lines(lines);
     }
 
-    fn append(&mut self, batch: &Batch, metadata: Vec<(String, Metadata)>) {
+    fn append(&self, batch: &Batch) {
         if batch.is_empty() {
             return;
         }
@@ -349,6 +356,9 @@ impl Worker {
                 self.sinks.instruments.refused(Way::Telemetry, "read_only", batch.len() as u64);
             }
         }
+    }
+
+    fn describe(&mut self, metadata: Vec<(String, Metadata)>) {
         for (name, new) in metadata {
             if self.metadata.get(&name) != Some(&new) && self.metadata.len() < METADATA_MAX {
                 self.sinks.db.set_metadata(&name, new.clone());

@@ -13,6 +13,7 @@ fn message(subject: &str, payload: &str) -> DeviceMessage {
         subject: subject.to_owned(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         received_at: Timestamp::from_millis(NOW_MS),
+        moved_ms: 0,
         origin: Origin::Gateway,
     }
 }

@@ -98,7 +98,7 @@ pub(super) async fn forward(State(state): State<AppState>, visit: Visit) -> Resp
 fn destination(d: &DestinationSnapshot, now: Timestamp, state: &AppState) -> Destination {
     let (shape, class) = match d.stage {
         Stage::Live => ("ok", ""),
-        Stage::Starting | Stage::CatchingUp => ("off", ""),
+        Stage::Starting | Stage::CatchingUp | Stage::Unsure => ("off", ""),
         Stage::Waiting => ("p2", "p2"),
     };
     let wait = d.next_attempt.map(|t| t.since(now)).filter(|w| !w.is_zero());

@@ -24,7 +24,14 @@ fn open(folder: &Path) -> crate::storage::Result<Storage> {
         ahead_max: Duration::from_secs(600),
     };
     let logs = logs::Config::usual();
-    let config = Config { folder: folder.to_owned(), size_limit: None, reserve_bytes: 0, tsdb, logs };
+    let config = Config {
+        folder: folder.to_owned(),
+        size_limit: None,
+        reserve_bytes: 0,
+        tsdb,
+        clock_trust: crate::clock::Trust::default(),
+        logs,
+    };
     Storage::open(config, Clock::hand_set(NOW), &Registry::default())
 }
 

@@ -18,6 +18,7 @@ fn message(device: &str, subject: &str, body: &str, at: i64) -> DeviceMessage {
         subject: subject.to_owned(),
         payload: Bytes::copy_from_slice(body.as_bytes()),
         received_at: Timestamp::from_millis(at),
+        moved_ms: 0,
         origin: Origin::Gateway,
     }
 }

@@ -11,6 +11,8 @@ pub struct SeriesRef(pub(crate) u64);
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub(crate) samples: Vec<(Key, Timestamp, f64)>,
+    /// By how much the clock had been moved when it stamped the samples; `None` if they were stamped elsewhere.
+    pub(crate) moved_ms: Option<i64>,
 }
 
 /// How a batch names a series.
@@ -23,6 +25,18 @@ pub(crate) enum Key {
 }
 
 impl Batch {
+    /// Returns an empty batch for samples that this box stamped, by a clock that had been moved by so much
+    /// then (`Clock::moved_ms`). While that clock is doubted such samples are provisional.
+    #[must_use]
+    pub fn stamped(moved_ms: i64) -> Self {
+        Batch { samples: Vec::new(), moved_ms: Some(moved_ms) }
+    }
+
+    /// Makes the samples, all of them, such as [`Batch::stamped`] is for.
+    pub fn mark_stamped(&mut self, moved_ms: i64) {
+        self.moved_ms = Some(moved_ms);
+    }
+
     /// Adds a sample of the series with these labels.
     pub fn push(&mut self, labels: &Labels, timestamp: Timestamp, value: f64) {
         self.samples.push((Key::Labels(labels.clone()), timestamp, value));
@@ -54,9 +68,17 @@ impl Batch {
         self.samples.is_empty()
     }
 
+    /// Returns the same samples so much later.
+    pub(super) fn shifted(&self, by_ms: i64) -> Self {
+        let later = |t: Timestamp| Timestamp::from_millis(t.as_millis().saturating_add(by_ms));
+        let samples = self.samples.iter().map(|(key, at, value)| (key.clone(), later(*at), *value)).collect();
+        Batch { samples, moved_ms: None }
+    }
+
     /// Forgets the samples, keeps the memory.
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.moved_ms = None;
     }
 }
 
@@ -81,4 +103,18 @@ pub struct AppendOutcome {
     pub unknown_ref: u64,
     /// Indexes into the batch of all that were refused with `unknown_ref`.
     pub unknown: Vec<usize>,
+}
+
+impl AppendOutcome {
+    /// Adds what became of another batch; its indexes stay its own and are left out.
+    pub fn add(&mut self, other: AppendOutcome) {
+        self.appended += other.appended;
+        self.out_of_order += other.out_of_order;
+        self.duplicate += other.duplicate;
+        self.conflicting += other.conflicting;
+        self.too_old += other.too_old;
+        self.too_new += other.too_new;
+        self.over_series_limit += other.over_series_limit;
+        self.unknown_ref += other.unknown_ref;
+    }
 }

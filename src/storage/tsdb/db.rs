@@ -15,6 +15,7 @@ use super::config::WalSync;
 use super::head::{Added, Head};
 use super::instruments::Instruments;
 use super::maintenance::{self, Stop};
+use super::provisional::Lane;
 use super::querier::Querier;
 use super::tombstones::Tombstone;
 use super::wal::{Logged, LoggedSample, NewSeries, Wal};
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) tidying: Mutex<tidy::Memory>,
     /// Held while somebody's deletion is written.
     pub(super) deleting: Mutex<()>,
+    /// Samples whose true time is not known.
+    pub(super) lane: RwLock<Lane>,
     /// Bytes that blocks may take; `u64::MAX`: no bound.
     pub(super) bytes_max: AtomicU64,
     /// When the WAL was last synced, or had nothing to sync; milliseconds since the start.
@@ -67,6 +70,21 @@ pub(super) struct Stored {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
     pub(super) wal: Wal,
+}
+
+/// What is taken of a batch.
+#[derive(Debug)]
+pub(super) struct Limits {
+    oldest_ms: i64,
+    newest_ms: i64,
+    series_max: usize,
+}
+
+impl Limits {
+    /// Everything.
+    pub(super) fn none() -> Self {
+        Limits { oldest_ms: i64::MIN, newest_ms: i64::MAX, series_max: usize::MAX }
+    }
 }
 
 /// What changes; behind one lock, so that a reader sees a sample in the head or in a block, never in neither.
@@ -162,6 +180,7 @@ impl Db {
         self.0.stop.now();
         let _merge = self.0.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let _pass = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.close_lane();
         if let Some(stored) = &self.0.stored
             && let Err(error) = stored.wal.sync()
         {
@@ -211,47 +230,22 @@ impl Db {
     /// [`Error::ReadOnly`] while the disk is full or fails; nothing of the batch is kept then (with `always`
     /// it may be kept, but is not safe). [`Error::Closed`] when the box is stopping.
     pub fn append(&self, batch: &Batch) -> Result<AppendOutcome> {
-        let shared = &*self.0;
-        if shared.is_closed.load(Ordering::Relaxed) {
-            return Err(Error::Closed);
+        match batch.moved_ms {
+            None => self.0.append_within(batch, &self.0.limits()),
+            Some(moved_ms) => self.append_stamped(batch, moved_ms),
         }
-        let started = shared.clock.elapsed();
-        let mut outcome = AppendOutcome::default();
-        let mut state = shared.write();
-        let mut sorted = shared.sort_out(&mut state.head, batch, &mut outcome);
-        let mut sequence = state.sequence;
-        if !sorted.samples.is_empty() {
-            sequence = shared.log(&mut state, &mut sorted)?;
-            state.head.late.begin_at(shared.clock.now().as_millis());
-            state.head.arrivals.begin_batch(millis(started).cast_unsigned());
-            for sample in sorted.samples {
-                match state.head.add(sample, sequence) {
-                    Some(Added::InOrder) => outcome.appended += 1,
-                    Some(Added::OutOfOrder) => {
-                        outcome.appended += 1;
-                        outcome.out_of_order += 1;
-                    }
-                    Some(Added::Duplicate) => outcome.duplicate += 1,
-                    Some(Added::Conflicting) => outcome.conflicting += 1,
-                    None => outcome.unknown_ref += 1,
-                }
-            }
-        }
-        drop(state);
-        if shared.config.wal_sync == WalSync::Always
-            && let Some(stored) = &shared.stored
-        {
-            stored.wal.sync_to(sequence).map_err(|e| shared.refuse(&e))?;
-        }
-        shared.count(&outcome);
-        shared.instruments.append_seconds.observe_duration(shared.clock.elapsed().saturating_sub(started));
-        Ok(outcome)
     }
 
     /// Returns a view to read from.
     #[must_use]
     pub fn querier(&self) -> Querier {
-        Querier::new(self.clone())
+        Querier::new(self.clone(), self.lane_to_read())
+    }
+
+    /// Returns a view without provisional samples, for who must not see a time that will change.
+    #[must_use]
+    pub fn final_querier(&self) -> Querier {
+        Querier::new(self.clone(), None)
     }
 
     /// Keeps what a sender said about a metric name.
@@ -292,6 +286,7 @@ impl Shared {
             maintenance: Mutex::default(),
             tidying: Mutex::default(),
             deleting: Mutex::default(),
+            lane: RwLock::default(),
             clock,
             bytes_max: AtomicU64::new(u64::MAX),
             synced_at_ms: AtomicU64::new(0),
@@ -315,23 +310,69 @@ impl Shared {
         self.clock.retention_now().as_millis().saturating_sub(self.retention_ms.load(Ordering::Relaxed))
     }
 
+    /// Appends a batch to this store, whoever stamped it.
+    pub(super) fn append_within(&self, batch: &Batch, limits: &Limits) -> Result<AppendOutcome> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        let started = self.clock.elapsed();
+        let mut outcome = AppendOutcome::default();
+        let mut state = self.write();
+        let mut sorted = self.sort_out(&mut state.head, batch, limits, &mut outcome);
+        let mut sequence = state.sequence;
+        if !sorted.samples.is_empty() {
+            sequence = self.log(&mut state, &mut sorted)?;
+            state.head.late.begin_at(self.clock.now().as_millis());
+            state.head.arrivals.begin_batch(millis(started).cast_unsigned());
+            for sample in sorted.samples {
+                match state.head.add(sample, sequence) {
+                    Some(Added::InOrder) => outcome.appended += 1,
+                    Some(Added::OutOfOrder) => {
+                        outcome.appended += 1;
+                        outcome.out_of_order += 1;
+                    }
+                    Some(Added::Duplicate) => outcome.duplicate += 1,
+                    Some(Added::Conflicting) => outcome.conflicting += 1,
+                    None => outcome.unknown_ref += 1,
+                }
+            }
+        }
+        drop(state);
+        if self.config.wal_sync == WalSync::Always
+            && let Some(stored) = &self.stored
+        {
+            stored.wal.sync_to(sequence).map_err(|e| self.refuse(&e))?;
+        }
+        self.count(&outcome);
+        self.instruments.append_seconds.observe_duration(self.clock.elapsed().saturating_sub(started));
+        Ok(outcome)
+    }
+
+    /// Returns what is taken now.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            oldest_ms: self.oldest_ms(),
+            newest_ms: self.clock.latest_taken(self.config.ahead_max).as_millis(),
+            series_max: self.config.series_max,
+        }
+    }
+
     /// Resolves series and leaves out what is refused or there already.
-    fn sort_out(&self, head: &mut Head, batch: &Batch, outcome: &mut AppendOutcome) -> Sorted {
-        let (oldest, newest) = (self.oldest_ms(), self.clock.latest_taken(self.config.ahead_max).as_millis());
+    fn sort_out(&self, head: &mut Head, batch: &Batch, limits: &Limits, outcome: &mut AppendOutcome) -> Sorted {
         let mut sorted = Sorted { samples: Vec::with_capacity(batch.samples.len()), unlogged: Vec::new() };
         for (i, (key, timestamp, value)) in batch.samples.iter().enumerate() {
             let time = timestamp.as_millis();
-            if time < oldest {
+            if time < limits.oldest_ms {
                 outcome.too_old += 1;
                 continue;
             }
-            if time > newest {
+            if time > limits.newest_ms {
                 outcome.too_new += 1;
                 continue;
             }
             let found = match key {
                 Key::Ref(reference) => head.resolve(*reference),
-                Key::Labels(labels) => match head.slot(labels, self.config.series_max) {
+                Key::Labels(labels) => match head.slot(labels, limits.series_max) {
                     None => {
                         outcome.over_series_limit += 1;
                         continue;

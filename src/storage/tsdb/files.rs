@@ -8,6 +8,9 @@ pub(crate) const WAL: &str = "wal";
 /// Folder of the blocks.
 pub(crate) const BLOCKS: &str = "blocks";
 
+/// Folder of samples whose true time is not known, a store of its own.
+pub(crate) const PROVISIONAL: &str = "provisional";
+
 /// Folder beside the store's own where damaged files go.
 pub(crate) const QUARANTINE: &str = "quarantine";
 

@@ -130,6 +130,7 @@ impl Shared {
     /// Syncs the WAL and looks at the disk.
     fn sync(&self) {
         let Some(stored) = &self.stored else { return };
+        self.for_lane(Shared::sync);
         let now_ms = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
         if stored.wal.unsynced_records() == 0 {
             self.synced_at_ms.store(now_ms, Ordering::Relaxed);
@@ -159,6 +160,11 @@ impl Shared {
             return;
         }
         let now = self.clock.now().as_millis();
+        self.for_lane(Shared::pass);
+        self.move_on(&mut || {
+            // Whatever fails here is tried again below.
+            let _ = self.cut_if_due(&mut memory, now);
+        });
         self.retire(now);
         if self.clock.elapsed() >= memory.paused_until {
             if let Err(error) = self.cut_if_due(&mut memory, now) {

@@ -51,6 +51,7 @@ mod instruments;
 mod maintenance;
 mod merge;
 mod postings;
+mod provisional;
 mod querier;
 mod repair;
 mod retention;

@@ -7,6 +7,7 @@ use super::block::{Block, Page};
 use super::db::{Db, bounds};
 use super::head::Parts;
 use super::merge::{BlockSource, Merged, Source};
+use super::provisional::LaneSet;
 use super::select::Selection;
 use super::{Error, Result, repair};
 use crate::model::{Labels, Matcher, Timestamp};
@@ -32,12 +33,24 @@ pub struct SeriesSet {
     limit: usize,
     left: usize,
     has_failed: bool,
+    /// Provisional samples of the selection.
+    lane: Option<Box<LaneSet>>,
 }
 
 impl Iterator for SeriesSet {
     type Item = Result<SeriesSamples>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let Some(mut lane) = self.lane.take() else { return self.next_stored() };
+        let next = lane.next_beside(|| self.next_stored());
+        self.lane = Some(lane);
+        next
+    }
+}
+
+impl SeriesSet {
+    /// Returns the next series of the store alone.
+    fn next_stored(&mut self) -> Option<Result<SeriesSamples>> {
         if self.has_failed {
             return None;
         }
@@ -61,11 +74,13 @@ impl Drop for SeriesSet {
 #[derive(Debug)]
 pub struct Querier {
     db: Db,
+    /// Provisional samples, and by how many milliseconds they are to be read later than they say.
+    lane: Option<(Box<Querier>, i64)>,
 }
 
 impl Querier {
-    pub(super) fn new(db: Db) -> Self {
-        Querier { db }
+    pub(super) fn new(db: Db, lane: Option<(Db, i64)>) -> Self {
+        Querier { db, lane: lane.map(|(db, shift_ms)| (Box::new(Querier { db, lane: None }), shift_ms)) }
     }
 
     /// Returns the series that pass all matchers, each with its samples in `[min, max]`, both ends
@@ -81,6 +96,14 @@ impl Querier {
         max: Timestamp,
         samples_max: usize,
     ) -> Result<SeriesSet> {
+        let lane = match &self.lane {
+            Some((lane, shift_ms)) => {
+                let earlier = |t: Timestamp| Timestamp::from_millis(t.as_millis().saturating_sub(*shift_ms));
+                let set = lane.select(matchers, earlier(min), earlier(max), samples_max)?;
+                Some(Box::new(LaneSet::new(set, *shift_ms)))
+            }
+            None => None,
+        };
         let (min, max) = bounds(min, max);
         let selection = Selection::new(matchers);
         let (head, blocks) = self.snapshot(&selection, min, max);
@@ -100,7 +123,7 @@ impl Querier {
         }
         sources.push(Source::head(head));
         let merged = Merged::new(sources, min, max);
-        Ok(SeriesSet { db: self.db.clone(), merged, limit: samples_max, left: samples_max, has_failed: false })
+        Ok(SeriesSet { db: self.db.clone(), merged, limit: samples_max, left: samples_max, has_failed: false, lane })
     }
 
     /// Returns the label sets of the series that pass all matchers and have a sample, or may have one, in
@@ -109,6 +132,7 @@ impl Querier {
     /// # Errors
     /// As [`Querier::select`].
     pub fn series(&self, matchers: &[Matcher], min: Timestamp, max: Timestamp) -> Result<Vec<Labels>> {
+        let mut found = self.in_lane(min, max, |lane, min, max| lane.series(matchers, min, max))?;
         let (min, max) = bounds(min, max);
         let selection = Selection::new(matchers);
         let state = self.db.0.read();
@@ -116,7 +140,7 @@ impl Querier {
         slots.retain(|slot| state.head.overlaps(*slot, min, max));
         state.head.sort(&mut slots);
         let mut text = String::new();
-        let mut found: Vec<Labels> = slots.iter().map(|slot| state.head.labels_in(&mut text, *slot)).collect();
+        found.extend(slots.iter().map(|slot| state.head.labels_in(&mut text, *slot)));
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         for block in &blocks {
@@ -148,9 +172,11 @@ impl Querier {
             let names: BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
             return Ok(names.into_iter().map(str::to_owned).collect());
         }
+        let provisional = self.in_lane(min, max, |lane, min, max| lane.label_names(&[], min, max))?;
+        let mut names: BTreeSet<String> = provisional.into_iter().collect();
         let (min, max) = bounds(min, max);
         let state = self.db.0.read();
-        let mut names: BTreeSet<String> = state.head.index().names().map(str::to_owned).collect();
+        names.extend(state.head.index().names().map(str::to_owned));
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         for block in &blocks {
@@ -175,15 +201,29 @@ impl Querier {
             let values: BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
             return Ok(values.into_iter().map(str::to_owned).collect());
         }
+        let provisional = self.in_lane(min, max, |lane, min, max| lane.label_values(name, &[], min, max))?;
+        let mut values: BTreeSet<String> = provisional.into_iter().collect();
         let (min, max) = bounds(min, max);
         let state = self.db.0.read();
-        let mut values: BTreeSet<String> = state.head.index().values(name, "").map(|(v, _)| v.to_owned()).collect();
+        values.extend(state.head.index().values(name, "").map(|(v, _)| v.to_owned()));
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         for block in &blocks {
             self.each_page(block, None, min, max, |_, page| values.extend(page.values(name).map(str::to_owned)))?;
         }
         Ok(values.into_iter().collect())
+    }
+
+    /// Asks for provisional samples too, in their own time; empty if there are none.
+    fn in_lane<T>(
+        &self,
+        min: Timestamp,
+        max: Timestamp,
+        ask: impl FnOnce(&Querier, Timestamp, Timestamp) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        let Some((lane, shift_ms)) = &self.lane else { return Ok(Vec::new()) };
+        let earlier = |t: Timestamp| Timestamp::from_millis(t.as_millis().saturating_sub(*shift_ms));
+        ask(lane, earlier(min), earlier(max))
     }
 
     /// Copies what the head has of the selection, by labels, and the list of blocks, at one moment.

@@ -66,7 +66,13 @@ impl Db {
         if stored.disk.exists(into) {
             return Err(Error::Exists { folder: into.to_owned() });
         }
-        let made = self.0.write_snapshot(stored, into, newest);
+        let made = self.0.write_snapshot(stored, into, newest).and_then(|info| {
+            // What is being moved is in the store already, or will be in the next copy.
+            if let Some((lane, 0)) = self.lane_to_read() {
+                lane.snapshot(&into.join(files::PROVISIONAL))?;
+            }
+            Ok(info)
+        });
         if made.is_err() {
             // The error that led here is the one to tell.
             let _ = stored.disk.remove_folder(into);

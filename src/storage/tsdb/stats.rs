@@ -104,7 +104,7 @@ impl Db {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let blocks: u64 = self.0.read().blocks.iter().map(|b| b.meta.bytes).sum();
-        blocks + self.0.stored.as_ref().map_or(0, |s| s.wal.bytes())
+        blocks + self.0.stored.as_ref().map_or(0, |s| s.wal.bytes()) + self.0.lane_bytes()
     }
 
     /// Returns what the series of the head are made of, the `top` of each list.
