@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+mod clock;
 mod demo;
 mod device;
 mod heap;
@@ -35,6 +36,8 @@ enum Command {
     Device(device::DeviceArgs),
     /// Check settings and rule files without starting anything.
     Check(check::CheckArgs),
+    /// Show whether a running box believes its clock, or say that it is right.
+    Clock(clock::ClockArgs),
     /// Ask a running box a question in PromQL.
     Query(query::QueryArgs),
     /// Write everything a box keeps into one file, while it runs.
@@ -56,6 +59,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Device(args) => device::run(args),
         Command::Check(args) => check::run(args),
+        Command::Clock(args) => clock::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),

@@ -61,7 +61,7 @@ pub(super) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
     let (path, parameters) = question(args, Clock::system().now())?;
     let url = format!("{}{path}", args.url.trim_end_matches('/'));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(ask(&url, &parameters))?;
+    let answer = runtime.block_on(ask(Method::GET, &url, &parameters))?;
     match args.format {
         Format::Json => println!("{answer}"),
         Format::Table => print!("{}", table(&rows(&answer))),
@@ -95,12 +95,12 @@ fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, V
 }
 
 /// Asks the API; what it refuses is an error in its own words.
-async fn ask(url: &str, parameters: &[(&str, String)]) -> anyhow::Result<Value> {
+pub(super) async fn ask(method: Method, url: &str, parameters: &[(&str, String)]) -> anyhow::Result<Value> {
     let client = Outbound::new(&HttpClient::plain(), Duration::from_secs(150))?;
     let mut address = reqwest::Url::parse(url).with_context(|| format!("not a URL: {url}"))?;
     address.query_pairs_mut().extend_pairs(parameters);
     let mut response = client
-        .request(Method::GET, address.as_str())?
+        .request(method, address.as_str())?
         .send()
         .await
         .with_context(|| format!("no box answers at {url}; is it running? --url names another"))?;

@@ -6,6 +6,7 @@ mod admin;
 mod alarms;
 mod alerts;
 mod backup;
+mod clock;
 mod devices;
 mod federate;
 mod format;
@@ -20,6 +21,7 @@ mod write;
 
 use axum::Router;
 
+pub(super) use self::clock::confirmed as confirm_time;
 use super::AppState;
 
 /// Returns all paths of the API.
@@ -29,6 +31,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(alarms::routes())
         .merge(alerts::routes())
         .merge(backup::routes())
+        .merge(clock::routes())
         .merge(devices::routes())
         .merge(federate::routes())
         .merge(logs::routes())

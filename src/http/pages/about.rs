@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
+use super::clock::ClockPart;
 use super::layout::Frame;
 use super::number::{Unit, clock, span};
 use super::page;
@@ -26,6 +27,7 @@ struct About {
     frame: Frame,
     box_facts: Vec<Fact>,
     store_facts: Vec<Fact>,
+    clock: ClockPart,
     damage: Vec<String>,
     settings: String,
     tasks: Vec<(String, usize)>,
@@ -44,6 +46,7 @@ pub(super) async fn about(State(state): State<AppState>, visit: Visit) -> Respon
     page(&About {
         box_facts: box_facts(&state, &visit),
         store_facts: store_facts(&state, &visit),
+        clock: super::clock::part(&state, &visit),
         damage,
         settings: state.settings.borrow().clone(),
         tasks: tasks(&state),

@@ -89,7 +89,7 @@ impl Frame {
             }
             unacknowledged += usize::from(alarm.acknowledgement.is_none());
         }
-        let mut notices = Vec::new();
+        let mut notices: Vec<Notice> = super::clock::notice(state).into_iter().collect();
         if let Some(error) = &snapshot.journal_error {
             notices.push(Notice {
                 class: "p2",

@@ -9,6 +9,7 @@ mod about;
 mod alarms;
 mod ask;
 mod chart;
+mod clock;
 mod devices;
 mod explore;
 mod forward;
@@ -55,6 +56,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/forwarding", get(forward::forward))
         .route("/storage", get(storage::storage))
         .route("/about", get(about::about))
+        .route("/about/clock", post(clock::confirm))
         .route("/theme", post(theme))
         .fallback(not_found)
 }
