@@ -69,7 +69,7 @@ impl Db {
         let made = self.0.write_snapshot(stored, into, newest).and_then(|info| {
             // What is being moved is in the store already, or will be in the next copy.
             if let Some((lane, 0)) = self.lane_to_read() {
-                lane.snapshot(&into.join(files::PROVISIONAL))?;
+                lane.make_snapshot(&into.join(files::PROVISIONAL), newest)?;
             }
             Ok(info)
         });

@@ -43,6 +43,7 @@ impl Shared {
 
     /// One pass over all that may be due.
     pub(super) fn tidy(&self) {
+        self.for_lane(Shared::tidy);
         let Ok(mut memory) = self.tidying.try_lock() else { return };
         if self.stored.is_none() || self.is_closed.load(Ordering::Relaxed) {
             return;
