@@ -130,7 +130,7 @@ impl Life {
 
     /// Lives all of it.
     pub(super) fn live(mut self) {
-        let steps = 40 + self.random.below(100);
+        let steps = 30 + self.random.below(60);
         for step in 0..steps {
             self.step = step;
             self.take_step();
@@ -144,7 +144,7 @@ impl Life {
 
     /// A short life that is always the same, but for what fails.
     pub(super) fn script(&mut self) {
-        for hours in [0, 0, 3, 0, 30, 1] {
+        for hours in [0, 3, 30] {
             self.clock.advance(Duration::from_secs(hours * 3600));
             self.append();
             self.append();
@@ -297,7 +297,7 @@ impl Life {
         batch
     }
 
-    fn append(&mut self) {
+    pub(super) fn append(&mut self) {
         let mut sent = self.compose();
         self.tell(|| format!("append {} samples", sent.len()));
         for _ in 0..2 {
