@@ -52,7 +52,7 @@ pub const TARGETS: &[Target] = &[
 /// Hands `payload` to whoever opens a log of segments in `/log` of the disk.
 pub(crate) fn as_record(kind: u8, payload: &[u8]) -> Arc<dyn Disk> {
     let disk = FaultyDisk::new(0);
-    let options = SegmentsOptions { segment_bytes_max: 1 << 30, is_synced: false };
+    let options = SegmentsOptions { segment_bytes_max: 1 << 30, is_synced: false, has_parity: false };
     let opened = Segments::open(disk.shared(), Path::new("/log"), options, &mut |_| Ok(()));
     let (log, _) = opened.unwrap_or_else(|e| panic!("bug: {e}"));
     log.append(kind, payload).unwrap_or_else(|e| panic!("bug: {e}"));
@@ -83,7 +83,7 @@ fn segments(data: &[u8]) {
     let (first, second) = data.split_at(data.len() / 2);
     put(&disk, "/log/00000001", first);
     put(&disk, "/log/00000002", second);
-    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true };
+    let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: true };
     let mut sequences = Vec::new();
     let opened = Segments::open(disk.shared(), Path::new("/log"), options, &mut |record| {
         sequences.push(record.sequence);
@@ -98,7 +98,7 @@ fn segments(data: &[u8]) {
 
 fn segment_seeds() -> Vec<Vec<u8>> {
     let disk = FaultyDisk::new(0);
-    let options = SegmentsOptions { segment_bytes_max: 100, is_synced: true };
+    let options = SegmentsOptions { segment_bytes_max: 100, is_synced: true, has_parity: true };
     if let Ok((log, _)) = Segments::open(disk.shared(), Path::new("/log"), options, &mut |_| Ok(())) {
         for payload in [&b"one"[..], b"", b"three and more"] {
             let _ = log.append(7, payload);

@@ -15,7 +15,8 @@ pub(crate) fn record(data: &[u8]) {
 
 pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
     let stream = Labels::from_pairs([("device", "a")]);
-    let entry = |n| LogEntry { stream: stream.clone(), timestamp_ns: 1_790_000_000 + n, line: format!("line {n}") };
+    let entry =
+        |n: i64| LogEntry { stream: stream.clone(), timestamp_ns: 1_790_000_000 + n, line: format!("line {n}") };
     let entries: Vec<LogEntry> = (0..5).map(entry).collect();
     let mut batch = Batch::default();
     batch.define(7, &stream);

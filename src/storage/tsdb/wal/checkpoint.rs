@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::record::{Logged, LoggedChunk, NewSeries};
 use super::{SEGMENT_BYTES_MAX, Writer, encode, read};
-use crate::storage::disk::{Disk, Error, Found, Result, Segments, SegmentsOptions, TEMPORARY_SUFFIX};
+use crate::storage::disk::{Corruption, Disk, Error, Found, Result, Segments, SegmentsOptions, TEMPORARY_SUFFIX};
 use crate::storage::tsdb::files;
 
 /// A record is written when it holds so many bytes.
@@ -102,7 +102,12 @@ pub(crate) fn read_checkpoint(
     let newest = disk.list(folder)?.iter().filter_map(|e| files::checkpoint_number(&e.name)).max();
     let Some(number) = newest else { return Ok((0, Found::default())) };
     let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
-    let (_, found) = read(disk.clone(), &files::checkpoint(folder, number), options, visit)?;
+    let path = files::checkpoint(folder, number);
+    let (_, mut found) = read(disk.clone(), &path, options, visit)?;
+    if found.segments == 0 {
+        // One that was finished has records.
+        found.damages.push(Corruption { file: path, offset: 0, bytes: 0, reason: "checkpoint is empty".to_owned() });
+    }
     Ok((number, found))
 }
 
