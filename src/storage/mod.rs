@@ -12,6 +12,7 @@
 //! state.db            what people and rooms set
 //! last/               last-known values, rebuilt if lost
 //! quarantine/         what did not check out, each with why.txt
+//! *.starting          while a store is opened: starts that were cut off
 //! reserve             space given up when the disk is full
 //! backup.tmp/         a snapshot, while a backup is made of it
 //! restore.tmp/        what is being restored; no box starts while it is there
@@ -30,6 +31,7 @@ mod config;
 mod error;
 mod files;
 mod reserve;
+mod starts;
 #[cfg(test)]
 mod storage_test;
 mod timekeeping;
@@ -51,6 +53,7 @@ pub use wear::{Basis, FlashStep, Projection, Wear};
 use self::budget::{Cause, Shares, Usage, share};
 use self::disk::{ByteReader, Disk, Lock, OsDisk, Space};
 use self::reserve::Reserve;
+use self::starts::Starts;
 use self::timekeeping::Timekeeper;
 use crate::clock::Clock;
 use crate::instrument::{GaugeFamily, Registry};
@@ -127,22 +130,30 @@ impl Storage {
         let reserve = Reserve::new(disk.clone(), folder, config.reserve_bytes);
         reserve.give_up_if_full();
         let keeper = Timekeeper::open(config.clock_trust, clock.clone(), disk.clone(), folder, registry);
+        let starts = |store| Starts::new(disk.clone(), folder, store);
         // The WAL of the metrics takes longest; the others are opened beside it.
         let (metrics, others) = std::thread::scope(|scope| {
             let others = scope.spawn(|| -> Result<_> {
                 let folder_of_logs = folder.join(files::LOGS);
-                let logs =
-                    logs::LogStore::open(disk.clone(), &folder_of_logs, config.logs.clone(), clock.clone(), registry)?;
+                let (logs, is_safe_mode) = starts(files::LOGS).guard(&clock, logs::is_wal, || {
+                    logs::LogStore::open(disk.clone(), &folder_of_logs, config.logs.clone(), clock.clone(), registry)
+                });
+                let logs = logs?;
                 let state = state::State::open(&folder.join(files::STATE), clock.clone(), registry)?;
                 let last = last::LastKnown::open(last::Config::at(folder.join(files::LAST)), clock.now(), registry);
-                Ok((logs, state, last))
+                Ok((logs, state, last, is_safe_mode))
             });
             let folder_of_metrics = folder.join(files::METRICS);
-            let metrics =
-                tsdb::Db::open(config.tsdb.clone(), disk.clone(), &folder_of_metrics, clock.clone(), registry);
+            let metrics = starts(files::METRICS).guard(&clock, tsdb::is_wal, || {
+                tsdb::Db::open(config.tsdb.clone(), disk.clone(), &folder_of_metrics, clock.clone(), registry)
+            });
             (metrics, others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        let (db, (logs, state, last)) = (metrics?, others?);
+        let ((db, without_metrics), (logs, state, last, without_logs)) = (metrics, others?);
+        let db = db?;
+        registry
+            .gauge("andon_storage_safe_mode", "1 after a start that had to put a WAL into quarantine to succeed.")
+            .set(if without_metrics || without_logs { 1.0 } else { 0.0 });
         db.resume_provisional(keeper.shift_ms())?;
         let inner = Inner {
             folder: folder.to_owned(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::parity::{self, Cover, KIND_PARITY};
 use super::record::{self, Record};
 use super::segments::{HEAD_BYTES, decode_head, name};
-use super::{Corruption, Disk, DiskFile, Found, Malformed};
+use super::{Corruption, Disk, DiskFile, Found, Malformed, replace};
 
 /// A file longer than this was not written by us; only so much of it is read.
 const SEGMENT_BYTES_READ_MAX: u64 = 256 << 20;
@@ -119,9 +119,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        // The process that wrote it may have ended before its sync; from now on a sync is to cover it too.
+        // The process that wrote it may have ended before its sync; from now on a sync is to cover it too. What
+        // a failed sync has left out no other makes good, so the file is written anew.
         if self.is_synced
-            && let Err(e) = file.sync()
+            && file.sync().is_err()
+            && let Err(e) = replace(self.disk, path, bytes.get(..end).unwrap_or_default())
         {
             self.damage(path, 0, 0, &e.to_string());
         }

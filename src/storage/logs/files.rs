@@ -14,6 +14,11 @@ pub(super) fn wal(folder: &Path) -> PathBuf {
     folder.join("wal")
 }
 
+/// Tells whether a name in the store's folder is that of what a start replays.
+pub(crate) fn is_wal(name: &str) -> bool {
+    name == "wal"
+}
+
 /// Returns the folder of the days.
 pub(super) fn days(folder: &Path) -> PathBuf {
     folder.join("days")

@@ -57,6 +57,7 @@ mod wal;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub(crate) use files::is_wal;
 pub use inspect::{Inspection, PartAbout, inspect};
 pub use scan::{Direction, Line, Scan, ScanRequest, ScanStats};
 pub use store::{AppendOutcome, LogStore, Stats};

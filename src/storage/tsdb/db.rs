@@ -182,7 +182,7 @@ impl Db {
         let _pass = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.close_lane();
         if let Some(stored) = &self.0.stored
-            && let Err(error) = stored.wal.sync()
+            && let Err(error) = stored.wal.close()
         {
             warn!(%error, "cannot sync the WAL at the end");
         }
@@ -341,6 +341,8 @@ impl Shared {
         if self.config.wal_sync == WalSync::Always
             && let Some(stored) = &self.stored
         {
+            // A batch that was there already is acknowledged too, and its first sync may have failed.
+            let sequence = if sequence == 0 { stored.wal.last_sequence() } else { sequence };
             stored.wal.sync_to(sequence).map_err(|e| self.refuse(&e))?;
         }
         self.count(&outcome);

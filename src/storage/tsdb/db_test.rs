@@ -1,12 +1,7 @@
 //! The store beside a plain map, through cuts, merges, crashes, full and failing disks. A failure names the
 //! seed that replays it.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::cast_possible_wrap,
-    clippy::cast_precision_loss,
-    reason = "tests: seeds from the environment, small numbers"
-)]
+#![expect(clippy::disallowed_methods, reason = "tests: seeds from the environment, small numbers")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -297,6 +292,27 @@ fn late_samples_are_found_by_a_reader_with_a_cursor_also_after_a_restart() {
         assert!(ranges[0].contains(at(START_MS - 5 * HOUR_MS)));
         assert!(db.late_since(next).1.is_empty());
         db.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_batch_that_is_sent_again_after_a_failed_sync_is_safe_when_it_is_acknowledged() {
+    for call in 1..12 {
+        let (disk, clock) = (FaultyDisk::new(call), Clock::hand_set(at(START_MS)));
+        let db = open_at(&disk, &clock, WalSync::Always).unwrap();
+        let mut batch = Batch::default();
+        batch.push(&labels("up", "a"), at(START_MS), 1.0);
+        disk.fail_call(call, Fault::Eio);
+        let first = db.append(&batch);
+        disk.mend();
+        if first.is_err() {
+            db.append(&batch).unwrap();
+        }
+        let expected = read(&db);
+        assert_eq!(expected.len(), 1);
+        disk.crash();
+        drop(db);
+        assert_eq!(read(&open(&disk, &clock)), expected, "call {call}, first {first:?}");
     }
 }
 

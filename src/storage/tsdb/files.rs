@@ -42,6 +42,11 @@ pub(crate) fn checkpoint_number(name: &str) -> Option<u64> {
     (digits.len() >= 8 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// Tells whether a name in the store's folder is that of what a start replays.
+pub(crate) fn is_wal(name: &str) -> bool {
+    name == WAL || name.starts_with(CHECKPOINT_PREFIX)
+}
+
 /// Tells whether a name is that of something in the making, left by a crash.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.ends_with(crate::storage::disk::TEMPORARY_SUFFIX)

@@ -70,6 +70,7 @@ pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIE
 pub use db::Db;
 pub use error::{Error, Result};
 pub(crate) use files::MERGE_SUFFIX;
+pub(crate) use files::is_wal;
 pub(crate) use inspect::blocks;
 pub use inspect::{BlockAbout, Depth, Inspection, Share, Values, inspect};
 pub use querier::{Querier, SeriesSamples, SeriesSet};

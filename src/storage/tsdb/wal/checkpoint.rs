@@ -103,7 +103,7 @@ pub(crate) fn read_checkpoint(
     let Some(number) = newest else { return Ok((0, Found::default())) };
     let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
     let path = files::checkpoint(folder, number);
-    let (_, mut found) = read(disk.clone(), &path, options, visit)?;
+    let (_, mut found) = read(disk, &path, options, visit)?;
     if found.segments == 0 {
         // One that was finished has records.
         found.damages.push(Corruption { file: path, offset: 0, bytes: 0, reason: "checkpoint is empty".to_owned() });

@@ -6,10 +6,11 @@
 //! that number, which are then removed. A start reads the newest checkpoint, then the segments from its
 //! number on. Samples that are read twice are duplicates and fall away.
 //!
-//! Within a segment values are differences to what the log has of their series already (`values.rs`).
+//! Within a segment values are differences to what the log has of their series already (`values.rs`), as far
+//! as parity covers that: so a lost record costs no other.
 //!
-//! Costs: 0.9 bytes written per sample of a large batch, 40 for a lonely one; 25 ns to write a sample; 24 bytes
-//! of memory a series. The checkpoint adds about a tenth (a quarter of an hour out of each two hours, at a
+//! Costs: 0.96 bytes a sample of 50 000 series, parity included, 50 for a lonely sample; 25 ns to write a
+//! sample, 12 to read one; 24 bytes of memory a series. The checkpoint adds about a tenth (a quarter of an hour out of each two hours, at a
 //! byte a sample).
 
 mod batch;
@@ -21,7 +22,7 @@ mod values;
 mod wal_test;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use self::batch::{BatchWriter, Place};
 pub(crate) use self::checkpoint::{CheckpointWriter, read_checkpoint, remove_old};
@@ -29,7 +30,7 @@ use self::record::{KIND_BATCH, Packer, encode};
 pub(crate) use self::record::{LogReader, Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries};
 use self::values::Group;
 use super::config::WalSync;
-use crate::storage::disk::{ByteWriter, Corruption, Disk, Found, Result, Segments, SegmentsOptions};
+use crate::storage::disk::{ByteWriter, Corruption, Disk, Error, Found, Result, Segments, SegmentsOptions};
 
 /// Replay keeps one segment in memory; dropping goes by whole segments. Mostly a chain ends one before.
 const SEGMENT_BYTES_MAX: u64 = CHAIN_BYTES_MAX + (4 << 20);
@@ -92,7 +93,7 @@ impl Wal {
             is_synced: sync != WalSync::Never,
             has_parity: true,
         };
-        let (segments, found) = read(disk, folder, options, visit)?;
+        let (segments, found) = read(&disk, folder, options, visit)?;
         Ok((Wal { segments, writer: Mutex::new(Writer::new()) }, found))
     }
 
@@ -151,12 +152,23 @@ impl Wal {
         self.segments.sync_to(sequence).map(|_| ())
     }
 
+    /// Returns the sequence of the last record.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.segments.next_sequence() - 1
+    }
+
     /// Ends the segment; returns the number of the next. What is logged from now on does not build on what
     /// was before.
     pub(crate) fn rotate(&self) -> u64 {
         let mut writer = self.lock();
         writer.chain = None;
         self.segments.rotate()
+    }
+
+    /// Ends the segment, so that parity covers all of it, and makes all that was logged last.
+    pub(crate) fn close(&self) -> Result<()> {
+        let _ = self.rotate();
+        self.sync()
     }
 
     pub(crate) fn remove_before(&self, number: u64) -> Result<usize> {
@@ -172,23 +184,39 @@ impl Wal {
     }
 }
 
-/// Hands what the records of a folder hold to `visit`.
+/// Batches that are decoded before they are wanted: one is taken in while the next is read.
+const READ_AHEAD: usize = 4;
+
+/// Hands what the records of a folder hold to `visit`; a second thread reads and decodes meanwhile.
 fn read(
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     folder: &Path,
     options: SegmentsOptions,
     visit: &mut dyn FnMut(u64, Logged),
 ) -> Result<(Segments, Found)> {
-    let mut reader = LogReader::default();
-    let (segments, mut found) = Segments::open(disk, folder, options, &mut |record| {
-        visit(record.sequence, reader.read(record.sequence, record.kind, record.payload)?);
-        Ok(())
-    })?;
-    if reader.left_out > 0 {
-        let reason = format!("{} samples build on a record that was lost", reader.left_out);
-        found.damages.push(Corruption { file: folder.to_owned(), offset: 0, bytes: 0, reason });
-    }
-    Ok((segments, found))
+    std::thread::scope(|scope| {
+        let (decoded, batches) = mpsc::sync_channel(READ_AHEAD);
+        let body = move || {
+            let mut reader = LogReader::default();
+            let opened = Segments::open(disk.clone(), folder, options, &mut |record| {
+                let logged = reader.read(record.sequence, record.kind, record.payload)?;
+                // The other side goes on to the end, unless it panics; then nobody wants more.
+                let _ = decoded.send((record.sequence, logged));
+                Ok(())
+            });
+            (opened, reader.left_out)
+        };
+        let spawned = std::thread::Builder::new().name("tsdb-replay".to_owned()).spawn_scoped(scope, body);
+        let reading = spawned.map_err(Error::io("start a thread for", folder))?;
+        batches.into_iter().for_each(|(sequence, logged)| visit(sequence, logged));
+        let (opened, left_out) = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (segments, mut found) = opened?;
+        if left_out > 0 {
+            let reason = format!("{left_out} samples build on a record that was lost");
+            found.damages.push(Corruption { file: folder.to_owned(), offset: 0, bytes: 0, reason });
+        }
+        Ok((segments, found))
+    })
 }
 
 /// Removes segments that a checkpoint stands for; a crash may have left them.
