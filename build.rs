@@ -1,5 +1,5 @@
 //! Hands the linker the order of functions for a release; see `docs/decisions/0121`.
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "this is how Cargo is told and asked")]
+#![expect(clippy::disallowed_methods, reason = "this is how Cargo is asked")]
 
 use std::path::Path;
 

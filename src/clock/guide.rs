@@ -266,7 +266,7 @@ impl Guide {
     }
 
     /// Returns what the next process needs.
-    pub(super) fn to_save(&self, reading: &Reading, start_id: u128) -> Saved {
+    pub(super) fn to_save(self, reading: &Reading, start_id: u128) -> Saved {
         Saved {
             start_id,
             offset_ns: self.offset_ns,

@@ -156,8 +156,8 @@ impl Active {
 
     /// Moves all times by so much.
     pub(super) fn correct(&mut self, by_ms: i64) {
+        self.active_at = Timestamp::from_millis(self.active_at.as_millis().saturating_add(by_ms));
         let correct = |t: Timestamp| Timestamp::from_millis(t.as_millis().saturating_add(by_ms));
-        self.active_at = correct(self.active_at);
         for time in [&mut self.fired_at, &mut self.resolved_at, &mut self.keep_firing_since, &mut self.held_until] {
             *time = time.map(correct);
         }

@@ -71,7 +71,7 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::FaultyDisk;
+    use crate::storage::disk::FaultyDisk;
     use super::*;
 
     #[test]

@@ -31,7 +31,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OsDisk;
+    use crate::storage::disk::OsDisk;
     use super::*;
 
     #[test]

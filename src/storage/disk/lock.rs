@@ -24,7 +24,7 @@ pub fn lock(disk: &dyn Disk, folder: &Path) -> Result<Lock> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Error, OsDisk};
+    use crate::storage::disk::{Error, OsDisk};
     use super::*;
 
     #[test]

@@ -71,7 +71,7 @@ impl LogFiles {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FaultyDisk;
+    use crate::storage::disk::FaultyDisk;
     use super::*;
 
     #[test]

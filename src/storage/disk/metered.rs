@@ -195,7 +195,7 @@ fn counted_by_kernel(file: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FaultyDisk;
+    use crate::storage::disk::FaultyDisk;
     use super::*;
 
     #[test]

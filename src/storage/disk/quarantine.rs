@@ -54,7 +54,7 @@ pub fn note(disk: &dyn Disk, quarantine: &Path, name: &str, lines: &str) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::super::OsDisk;
+    use crate::storage::disk::OsDisk;
     use super::*;
 
     #[test]

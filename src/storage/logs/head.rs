@@ -96,7 +96,7 @@ pub(super) fn packed(day: &HeadDay) -> Vec<(Labels, Vec<Lines>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::DAY_NS;
+    use crate::storage::logs::files::DAY_NS;
     use super::*;
 
     #[test]

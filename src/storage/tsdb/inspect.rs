@@ -157,11 +157,14 @@ fn inspect_logs(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth, found: &mut I
     Ok(())
 }
 
+/// Blocks with what is known about them, and damages.
+type Blocks = (Vec<(Block, BlockAbout)>, Vec<String>);
+
 /// Returns the blocks in a store's folder, by number, and what is wrong with those that do not open.
 ///
 /// # Errors
 /// When the folder cannot be listed; one that is not there has no blocks.
-pub(crate) fn blocks(disk: &Arc<dyn Disk>, folder: &Path) -> disk::Result<(Vec<(Block, BlockAbout)>, Vec<String>)> {
+pub(crate) fn blocks(disk: &Arc<dyn Disk>, folder: &Path) -> disk::Result<Blocks> {
     let (mut blocks, mut damages) = (Vec::new(), Vec::new());
     let folder = folder.join(files::BLOCKS);
     if !disk.exists(&folder) {

@@ -166,11 +166,11 @@ impl Shared {
             let _ = self.cut_if_due(&mut memory, now);
         });
         self.retire(now);
-        if self.clock.elapsed() >= memory.paused_until {
-            if let Err(error) = self.cut_if_due(&mut memory, now) {
-                memory.paused_until = self.clock.elapsed() + PAUSE;
-                warn!(%error, "cannot cut blocks; tried again in a while");
-            }
+        if self.clock.elapsed() >= memory.paused_until
+            && let Err(error) = self.cut_if_due(&mut memory, now)
+        {
+            memory.paused_until = self.clock.elapsed() + PAUSE;
+            warn!(%error, "cannot cut blocks; tried again in a while");
         }
         let elapsed = self.clock.elapsed();
         if memory.shown_at.is_none_or(|shown| elapsed.saturating_sub(shown) >= SHOW_EVERY) {

@@ -75,7 +75,7 @@ fn smoothed<'w>(window: &Window<'w>, is_counter: bool) -> Option<(f64, &'w [f64]
     let behind = window.timestamps.partition_point(|t| *t < window.end);
     let last = behind.min(window.len().checked_sub(1)?);
     let (start, end) = (sample(first)?, sample(last)?);
-    if end.0 <= window.start || start.0 > window.end || (start.0 == end.0 && start.0 > window.end) {
+    if end.0 <= window.start || start.0 > window.end {
         return None;
     }
     let left = match sample(first + 1) {

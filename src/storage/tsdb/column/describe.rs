@@ -49,7 +49,7 @@ fn scheme(reader: &mut ByteReader<'_>, kind: u8) -> Result<&'static str, Malform
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Effort, encode_bare_values};
+    use crate::storage::tsdb::column::{Effort, encode_bare_values};
     use super::*;
     use crate::storage::disk::ByteWriter;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::super::column::{Effort, decode_times, encode_times};
+use crate::storage::tsdb::column::{Effort, decode_times, encode_times};
 use super::groups::{Groups, Place};
 use crate::storage::disk::ByteWriter;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::chunk::{Chunk, Window};
-use super::super::column::{Effort, decode_values, encode_values};
+use crate::storage::tsdb::chunk::{Chunk, Window};
+use crate::storage::tsdb::column::{Effort, decode_values, encode_values};
 use super::columns::{Column, ColumnList, Decoded, Shared};
 use super::groups::Times;
 use super::values::Copied;

@@ -1,6 +1,6 @@
 //! One series in the head: newest samples open, older ones sealed, late ones beside them.
 
-use super::super::chunk::{Chunk, Window};
+use crate::storage::tsdb::chunk::{Chunk, Window};
 use super::columns::Shared;
 use super::groups::Place;
 use super::index::Pairs;

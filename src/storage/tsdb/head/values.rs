@@ -4,7 +4,7 @@
 //! added. A zero stands before eight bytes of what is no decimal (NaN, infinity, -0.0). When a value needs more
 //! places all are written anew; when one has no decimal form at all, all become eight bytes.
 
-use super::super::column::{Decimals, Effort, decimal_exponent, encode_values, scale, unscale};
+use crate::storage::tsdb::column::{Decimals, Effort, decimal_exponent, encode_values, scale, unscale};
 use crate::storage::disk::{ByteWriter, low_byte, unzigzag, zigzag};
 
 /// Not decimals: eight bytes a value.
