@@ -71,8 +71,8 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::FaultyDisk;
     use super::*;
+    use crate::storage::disk::FaultyDisk;
 
     #[test]
     fn the_reserve_goes_when_the_disk_is_full_and_comes_back() {

@@ -31,8 +31,8 @@ pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::OsDisk;
     use super::*;
+    use crate::storage::disk::OsDisk;
 
     #[test]
     fn the_new_content_stands_alone() {

@@ -24,8 +24,8 @@ pub fn lock(disk: &dyn Disk, folder: &Path) -> Result<Lock> {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::{Error, OsDisk};
     use super::*;
+    use crate::storage::disk::{Error, OsDisk};
 
     #[test]
     fn a_folder_has_one_owner() {

@@ -71,8 +71,8 @@ impl LogFiles {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::FaultyDisk;
     use super::*;
+    use crate::storage::disk::FaultyDisk;
 
     #[test]
     fn a_log_is_read_and_left_as_it_is() {

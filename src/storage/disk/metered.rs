@@ -195,8 +195,8 @@ fn counted_by_kernel(file: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::FaultyDisk;
     use super::*;
+    use crate::storage::disk::FaultyDisk;
 
     #[test]
     fn writes_are_counted_by_file_and_only_when_they_worked() {

@@ -54,8 +54,8 @@ pub fn note(disk: &dyn Disk, quarantine: &Path, name: &str, lines: &str) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::disk::OsDisk;
     use super::*;
+    use crate::storage::disk::OsDisk;
 
     #[test]
     fn what_is_set_aside_has_a_note() {

@@ -96,8 +96,8 @@ pub(super) fn packed(day: &HeadDay) -> Vec<(Labels, Vec<Lines>)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::logs::files::DAY_NS;
     use super::*;
+    use crate::storage::logs::files::DAY_NS;
 
     #[test]
     fn lines_stand_by_day_and_stream() {

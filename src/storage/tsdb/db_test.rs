@@ -1,12 +1,6 @@
 //! The store beside a plain map, through cuts, merges, crashes, full and failing disks. A failure names the
 //! seed that replays it.
 
-<<<<<<< HEAD
-#![expect(clippy::disallowed_methods, reason = "tests: seeds from the environment, small numbers")]
-=======
-#![expect(clippy::cast_precision_loss, reason = "tests: small numbers")]
->>>>>>> cdb9884 (Lints and names of rooms after the store's rebuilding)
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

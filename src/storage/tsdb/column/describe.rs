@@ -49,9 +49,9 @@ fn scheme(reader: &mut ByteReader<'_>, kind: u8) -> Result<&'static str, Malform
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::tsdb::column::{Effort, encode_bare_values};
     use super::*;
     use crate::storage::disk::ByteWriter;
+    use crate::storage::tsdb::column::{Effort, encode_bare_values};
 
     #[track_caller]
     fn check(value: impl Fn(u32) -> f64, effort: Effort, expected: &str) {

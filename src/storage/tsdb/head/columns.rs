@@ -7,9 +7,9 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::storage::tsdb::column::{Effort, decode_times, encode_times};
 use super::groups::{Groups, Place};
 use crate::storage::disk::ByteWriter;
+use crate::storage::tsdb::column::{Effort, decode_times, encode_times};
 
 /// So many decoded columns are kept by a reader.
 const DECODED_MAX: usize = 512;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::storage::tsdb::chunk::{Chunk, Window};
-use crate::storage::tsdb::column::{Effort, decode_values, encode_values};
 use super::columns::{Column, ColumnList, Decoded, Shared};
 use super::groups::Times;
 use super::values::Copied;
 use crate::storage::disk::{ByteReader, ByteWriter};
+use crate::storage::tsdb::chunk::{Chunk, Window};
+use crate::storage::tsdb::column::{Effort, decode_values, encode_values};
 
 /// What a chunk mostly takes at most.
 const GROWTH_BYTES: usize = 256;

@@ -1,12 +1,12 @@
 //! One series in the head: newest samples open, older ones sealed, late ones beside them.
 
-use crate::storage::tsdb::chunk::{Chunk, Window};
 use super::columns::Shared;
 use super::groups::Place;
 use super::index::Pairs;
 use super::parts::{Parts, Sealed};
 use super::values::Values;
 use crate::storage::disk::ByteWriter;
+use crate::storage::tsdb::chunk::{Chunk, Window};
 
 /// So many late samples are sealed.
 const LATE_SAMPLES_MAX: usize = 256;

@@ -4,8 +4,8 @@
 //! added. A zero stands before eight bytes of what is no decimal (NaN, infinity, -0.0). When a value needs more
 //! places all are written anew; when one has no decimal form at all, all become eight bytes.
 
-use crate::storage::tsdb::column::{Decimals, Effort, decimal_exponent, encode_values, scale, unscale};
 use crate::storage::disk::{ByteWriter, low_byte, unzigzag, zigzag};
+use crate::storage::tsdb::column::{Decimals, Effort, decimal_exponent, encode_values, scale, unscale};
 
 /// Not decimals: eight bytes a value.
 const DOUBLES: u8 = u8::MAX;

@@ -208,8 +208,9 @@ fn batches_of_version_2() {
 #[test]
 fn values_of_version_2() {
     let dump = include_str!("../../../../tests/formats/tsdb_wal_values_2.hex");
-    let values =
-        |i: i32| [f64::from(i), 21.5 + f64::from(i % 2) / 10.0, 0.1 + 0.2, 1.0, if i % 2 == 0 { stale_nan() } else { -0.0 }];
+    let values = |i: i32| {
+        [f64::from(i), 21.5 + f64::from(i % 2) / 10.0, 0.1 + 0.2, 1.0, if i % 2 == 0 { stale_nan() } else { -0.0 }]
+    };
     let batch = |i: i32| (0..).zip(values(i)).map(|(s, v)| sample(s, 0, v)).collect::<Vec<_>>();
     let batches: Vec<_> = (0..4).map(batch).collect();
     let written = write_all(&batches, group);
