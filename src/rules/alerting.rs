@@ -156,10 +156,9 @@ impl Active {
 
     /// Moves all times by so much.
     pub(super) fn correct(&mut self, by_ms: i64) {
-        self.active_at = Timestamp::from_millis(self.active_at.as_millis().saturating_add(by_ms));
-        let correct = |t: Timestamp| Timestamp::from_millis(t.as_millis().saturating_add(by_ms));
-        for time in [&mut self.fired_at, &mut self.resolved_at, &mut self.keep_firing_since, &mut self.held_until] {
-            *time = time.map(correct);
+        let others = [&mut self.fired_at, &mut self.resolved_at, &mut self.keep_firing_since, &mut self.held_until];
+        for time in others.into_iter().flatten().chain([&mut self.active_at]) {
+            *time = Timestamp::from_millis(time.as_millis().saturating_add(by_ms));
         }
     }
 

@@ -127,3 +127,16 @@ fn live_alerts_are_told_as_two_series() {
         ]
     );
 }
+
+#[test]
+fn a_clock_that_is_set_right_makes_no_alert_older() {
+    let (rule, year_ms) = (rule(20, 0), 365 * 86_400_000);
+    let mut alerts = Alerts::default();
+    alerts.step(&rule, 0, vec![found("a")], at(0)).unwrap();
+    alerts.0.values_mut().for_each(|alert| alert.correct(year_ms));
+    let state = |alerts: &Alerts| alerts.0.values().next().map(|a| a.state);
+    alerts.step(&rule, 0, vec![found("a")], at(year_ms / 1000 + 10)).unwrap();
+    assert_eq!(state(&alerts), Some(AlertState::Pending));
+    alerts.step(&rule, 0, vec![found("a")], at(year_ms / 1000 + 20)).unwrap();
+    assert_eq!(state(&alerts), Some(AlertState::Firing));
+}
