@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_file_of_version_1() {
-        let dump = include_str!("../../tests/formats/storage_clock_1.hex");
+        let dump = include_str!("../../tests/formats/timekeeping_1.hex");
         let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
         let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
         let kept = Kept {
