@@ -57,8 +57,12 @@ impl Deadline {
     }
 }
 
-/// Counts the samples of a query: those read from the store, in all, and those it holds, for as long as it does.
-/// Each of the two may reach the same maximum.
+/// A query may read so many times what it may hold: a sum over a day of many series holds one series at a time. The
+/// deadline bounds the time that takes.
+const READ_FACTOR: usize = 50;
+
+/// Counts the samples of a query: those it holds, for as long as it does, up to a maximum, and those read from the
+/// store, in all, up to [`READ_FACTOR`] times as many.
 #[derive(Debug)]
 pub struct SampleBudget {
     max: usize,
@@ -76,7 +80,11 @@ impl SampleBudget {
     /// Returns how many samples may still be read.
     #[must_use]
     pub fn left_to_read(&self) -> usize {
-        self.max.saturating_sub(self.read.get())
+        self.read_max().saturating_sub(self.read.get())
+    }
+
+    fn read_max(&self) -> usize {
+        self.max.saturating_mul(READ_FACTOR)
     }
 
     /// Returns how many samples were read.
@@ -91,7 +99,7 @@ impl SampleBudget {
     /// [`Stop::Samples`] if they are too many.
     pub fn add_read(&self, samples: usize) -> Result<(), Stop> {
         self.read.set(self.read.get().saturating_add(samples));
-        if self.read.get() > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+        if self.read.get() > self.read_max() { Err(Stop::Samples { max: self.read_max() }) } else { Ok(()) }
     }
 
     /// Counts samples that are now held.
@@ -126,8 +134,8 @@ mod tests {
     #[test]
     fn a_budget_may_be_used_up_but_not_passed() {
         let budget = SampleBudget::new(10);
-        assert_eq!(budget.add_read(10), Ok(()));
-        assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 10 }));
+        assert_eq!(budget.add_read(500), Ok(()));
+        assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 500 }));
         assert_eq!(budget.hold(6), Ok(()));
         budget.release(3);
         assert_eq!(budget.hold(7), Ok(()));

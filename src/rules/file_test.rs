@@ -79,7 +79,7 @@ groups:
         text,
         &[
             "r.yml:10:28: group \"a\", rule \"BadVariable\": annotations.summary: undefined variable \"$for\"",
-            "r.yml:12:15: group \"a\", rule \"BadExpression\": expr: parse error: ranges only",
+            "r.yml:12:37: group \"a\", rule \"BadExpression\": expr: parse error: ranges only",
             "r.yml:15:9: group \"a\", rule \"BadKey\": fro: unknown key",
             "r.yml:18:14: group \"a\", rule \"job:x\": for: only alerting rules",
             "r.yml:19:9: group \"a\": one of record and alert must be there",

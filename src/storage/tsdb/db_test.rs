@@ -451,14 +451,15 @@ fn a_backfill_goes_to_blocks_while_it_comes_and_what_is_last_some_seconds_later(
     let db = open(&disk, &clock);
     let begin = (START_MS - 11 * HOUR_MS).div_euclid(2 * HOUR_MS) * 2 * HOUR_MS;
     // Newest window first, each in time order; a live series beside it.
-    let mut model: BTreeMap<i64, u64> = BTreeMap::new();
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut model: BTreeMap<&str, BTreeMap<i64, u64>> = BTreeMap::new();
     for window in (0..3).rev() {
         for minute in 0..120 {
             let mut batch = Batch::default();
-            for i in 0..600 {
+            for (i, name) in (0..600).zip(names.iter().cycle()) {
                 let time = begin + window * 2 * HOUR_MS + minute * 60_000 + i * 100;
-                batch.push(&labels("old", "a"), at(time), i as f64);
-                model.insert(time, (i as f64).to_bits());
+                batch.push(&labels("old", name), at(time), i as f64);
+                model.entry(name).or_default().insert(time, (i as f64).to_bits());
             }
             db.append(&batch).unwrap();
         }
@@ -474,9 +475,13 @@ fn a_backfill_goes_to_blocks_while_it_comes_and_what_is_last_some_seconds_later(
     let stats = db.stats();
     assert_eq!(stats.blocks, 3, "each window once: {stats:?}");
     assert_eq!(stats.head_samples, 3, "only what is live is in the head");
-    assert_eq!(read(&db)[&labels("old", "a")], model);
+    let check = |db: &Db| {
+        let found = read(db);
+        names.iter().for_each(|name| assert_eq!(found[&labels("old", name)], model[name], "{name}"));
+    };
+    check(&db);
     drop(db);
-    assert_eq!(read(&open(&disk, &clock))[&labels("old", "a")], model);
+    check(&open(&disk, &clock));
 }
 
 #[test]
