@@ -111,7 +111,7 @@ pub struct Saved {
     pub standing: Standing,
     /// The box's time when saved: the last stamp on disk.
     pub stamp: Timestamp,
-    /// See [`Guide::retention_now`].
+    /// See `Guide::retention_now`.
     pub retention_now: Timestamp,
 }
 

@@ -62,7 +62,7 @@ impl Deadline {
 const READ_FACTOR: usize = 50;
 
 /// Counts the samples of a query: those it holds, for as long as it does, up to a maximum, and those read from the
-/// store, in all, up to [`READ_FACTOR`] times as many.
+/// store, in all, up to `READ_FACTOR` times as many.
 #[derive(Debug)]
 pub struct SampleBudget {
     max: usize,

@@ -3,7 +3,7 @@
 //! A running box makes a snapshot first ([`Snapshot`]): hard links of what does not change any more, so that
 //! nothing is copied but the state and what is only in memory; then it writes the archive from there
 //! ([`write_archive`]) while everything goes on. On the folder of a stopped box the archive is written directly.
-//! [`check`] reads an archive from end to end; [`restore`] checks first, unpacks beside, and swaps in by renames.
+//! [`check`] reads an archive from end to end; [`restore()`] checks first, unpacks beside, and swaps in by renames.
 //!
 //! In it: metrics, logs, the alarm journal, the outbox, the state, settings and rules as far as they can be read.
 //! Not in it: last-known values (rebuilt by the next messages), quarantine, the reserve. An archive holds

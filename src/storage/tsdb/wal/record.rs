@@ -84,7 +84,7 @@ pub(crate) enum Logged {
 /// Writes the body of a record other than a batch.
 ///
 /// # Panics
-/// For a batch, which a [`BatchWriter`] writes.
+/// For a batch, which a `BatchWriter` writes.
 pub(super) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
     match logged {
         Logged::Batch { .. } => unreachable!("bug: a batch has its own writer"),
