@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::columns::{Grid, is_present};
 use super::eval::Evaluation;
 use super::plan::{Planner, selector_matchers};
-use super::syntax::{parse, pretty};
+use super::syntax::{Expr, parse, pretty};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Error, InstantSeries, RangeSeries, Result, Value};
@@ -208,9 +208,16 @@ fn millis(duration: Duration) -> i64 {
 /// # Errors
 /// [`Error::Parse`] with the position where it is known, or [`Error::Limit`].
 pub fn check(expression: &str) -> Result<()> {
+    checked(expression).map(|_| ())
+}
+
+/// Reads an expression and plans it, so that all its mistakes are found.
+fn checked(expression: &str) -> Result<Expr> {
+    let tree = parse(expression)?;
     // `step()` and `range()` are not known yet; whatever they are, the rest is checked.
     let planner = Planner { text: expression, start: 0, end: 3_600_000, step_ms: 60_000, default_step_ms: 60_000 };
-    planner.plan(&parse(expression)?).map(|_| ())
+    planner.plan(&tree)?;
+    Ok(tree)
 }
 
 /// Reads a series selector (`match[]` of the API).
@@ -227,6 +234,5 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 /// # Errors
 /// [`Error::Parse`] if it is not PromQL.
 pub fn format(expression: &str) -> Result<String> {
-    check(expression)?;
-    Ok(pretty(&parse(expression)?))
+    checked(expression).map(|tree| pretty(&tree))
 }

@@ -28,14 +28,14 @@ pub(super) enum Cell {
     Time,
 }
 
-/// Fills `row` with the values of one series at all steps. Returns whether there is any.
-pub(super) fn fill(
-    (timestamps, values): (&[i64], &[f64]),
+/// Fills `row` with what `value` makes of the time looked at from each step and of how many samples are not after it.
+/// Returns whether there is any.
+fn fill_steps(
+    timestamps: &[i64],
     grid: &Grid,
     shift: Shift,
-    lookback_ms: i64,
-    cell: Cell,
     row: &mut [f64],
+    value: impl Fn(i64, usize) -> Option<f64>,
 ) -> bool {
     let mut any = false;
     // Samples before `next` are not after the time looked at; the steps only go forward.
@@ -45,19 +45,29 @@ pub(super) fn fill(
         while timestamps.get(next).is_some_and(|ts| *ts <= t) {
             next += 1;
         }
-        *out = ABSENT;
-        if let Some(newest) = next.checked_sub(1)
-            && timestamps[newest] > t.saturating_sub(lookback_ms)
-            && is_present(values[newest])
-        {
-            any = true;
-            *out = match cell {
-                Cell::Value => values[newest],
-                Cell::Time => timestamps[newest] as f64 / 1000.0,
-            };
-        }
+        *out = value(t, next).unwrap_or(ABSENT);
+        any |= is_present(*out);
     }
     any
+}
+
+/// Fills `row` with the values of one series at all steps. Returns whether there is any.
+pub(super) fn fill(
+    (timestamps, values): (&[i64], &[f64]),
+    grid: &Grid,
+    shift: Shift,
+    lookback_ms: i64,
+    cell: Cell,
+    row: &mut [f64],
+) -> bool {
+    fill_steps(timestamps, grid, shift, row, |t, next| {
+        let newest = next.checked_sub(1)?;
+        let is_near = timestamps[newest] > t.saturating_sub(lookback_ms);
+        (is_near && is_present(values[newest])).then(|| match cell {
+            Cell::Value => values[newest],
+            Cell::Time => timestamps[newest] as f64 / 1000.0,
+        })
+    })
 }
 
 /// Fills `row` with the values of one series on the lines between its samples; behind the last one its value counts.
@@ -69,24 +79,12 @@ pub(super) fn fill_smoothed(
     lookback_ms: i64,
     row: &mut [f64],
 ) -> bool {
-    let mut any = false;
-    let mut next = 0;
-    for (i, out) in row.iter_mut().enumerate() {
-        let t = shift.apply(grid.at(i));
-        while timestamps.get(next).is_some_and(|ts| *ts <= t) {
-            next += 1;
-        }
+    fill_steps(timestamps, grid, shift, row, |t, next| {
         let sample = |i: usize| Some((*timestamps.get(i)?, *values.get(i)?));
-        let before = next.checked_sub(1).and_then(sample).filter(|(ts, _)| *ts > t.saturating_sub(lookback_ms));
+        let before = next.checked_sub(1).and_then(sample).filter(|(ts, _)| *ts > t.saturating_sub(lookback_ms))?;
         let after = sample(next).filter(|(ts, _)| *ts <= t.saturating_add(lookback_ms));
-        *out = match (before, after) {
-            (Some(before), Some(after)) => between(before, after, t, false),
-            (Some((_, value)), None) => value,
-            (None, _) => ABSENT,
-        };
-        any |= is_present(*out);
-    }
-    any
+        Some(after.map_or(before.1, |after| between(before, after, t, false)))
+    })
 }
 
 #[cfg(test)]

@@ -50,9 +50,9 @@ pub(crate) struct Placed {
 }
 
 /// All marks, the longer ones first.
-const MARKS: [&str; 29] = [
+const MARKS: [&str; 26] = [
     "==", "=~", "!=", "!~", "<=", ">=", "</", ">/", "(", ")", "{", "}", "[", "]", ",", ":", "=", "<", ">", "+", "-",
-    "*", "/", "%", "^", "@", "!", ";", "$",
+    "*", "/", "%", "^", "@",
 ];
 
 /// Returns a parse error with line and column, both from 1.
@@ -128,8 +128,8 @@ fn next(text: &str, at: usize, first: char, in_brackets: bool) -> Result<(Word, 
         return Ok((word, length));
     }
     match MARKS.iter().find(|mark| rest.starts_with(**mark)) {
-        Some(mark) if !matches!(*mark, "!" | ";" | "$") => Ok((Word::Mark(mark), mark.len())),
-        _ => Err(error_at(text, at, format!("unexpected character: {first:?}"))),
+        Some(mark) => Ok((Word::Mark(mark), mark.len())),
+        None => Err(error_at(text, at, format!("unexpected character: {first:?}"))),
     }
 }
 
