@@ -41,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     target("alarm_journal", alarms::fuzz, Vec::new),
     target("outbox", notify::fuzz, Vec::new),
     target("remote_write", remote_write, remote_write_seeds),
+    target("remote_write_2", remote_write_2, remote_write_2_seeds),
     target("loki_push", loki_push, Vec::new),
     target("exposition", exposition, exposition_seeds),
     target("promql", promql, promql_seeds),
@@ -139,6 +140,31 @@ fn remote_write_seeds() -> Vec<Vec<u8>> {
     let labels = crate::model::Labels::from_pairs([("__name__", "up"), ("instance", "a")]);
     writer.push(&labels, [(1_790_000_000_000, 1.0), (1_790_000_015_000, -0.5)]);
     writer.finish().into_iter().collect()
+}
+
+fn remote_write_2(data: &[u8]) {
+    use wire::remote_write::{Entry, Reader};
+    let mut rewritten = Vec::new();
+    if wire::remote_write_2::rewrite(data, &mut rewritten).is_err() {
+        return;
+    }
+    for entry in Reader::new(&rewritten) {
+        match entry.unwrap_or_else(|e| panic!("bug: what was rewritten does not read: {e}")) {
+            Entry::Series(series) => {
+                series.check_labels().unwrap_or_else(|e| panic!("bug: {e}"));
+                let parts = series.parts().try_for_each(|part| part.map(drop));
+                parts.unwrap_or_else(|e| panic!("bug: {e}"));
+            }
+            Entry::Description(description) => drop(description.read()),
+        }
+    }
+}
+
+fn remote_write_2_seeds() -> Vec<Vec<u8>> {
+    let symbols = b"\x22\0\x22\x08__name__\x22\x02up\x22\x03job\x22\x01a";
+    let series =
+        b"\x2a\x1b\x0a\x04\x01\x02\x03\x04\x12\x0b\x09\0\0\0\0\0\0\xf0\x3f\x10\x07\x1a\0\x2a\x04\x08\x02\x18\x03";
+    vec![[&symbols[..], series].concat()]
 }
 
 fn loki_push(data: &[u8]) {

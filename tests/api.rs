@@ -77,10 +77,71 @@ fn what_cannot_be_taken_is_refused_with_a_reason() {
     assert_eq!(write(&program, &vec![0; 200 << 10]).status, 413);
     let answer = program.request("POST", "/api/v1/write", "application/json", b"{}").unwrap();
     assert_eq!(answer.status, 415);
-    let version_2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-    let answer = program.request("POST", "/api/v1/write", version_2, b"").unwrap();
+    let version_3 = "application/x-protobuf;proto=io.prometheus.write.v3.Request";
+    let answer = program.request("POST", "/api/v1/write", version_3, b"").unwrap();
     assert_eq!(answer.status, 415, "{answer:?}");
     assert_eq!(program.get("/api/v1/write").unwrap().status, 405);
+}
+
+/// A field of a protobuf message.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+#[test]
+fn remote_write_2_is_taken_and_says_how_much_was_written() {
+    const VERSION_2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    let now = varint(now_ms().cast_unsigned());
+    let table: Vec<u8> = ["", "__name__", "boots_total", "host", "a", "Boots.", "h"]
+        .iter()
+        .flat_map(|s| field(4, s.as_bytes()))
+        .collect();
+    let sample = field(2, &[&[0x09][..], &2.5f64.to_le_bytes(), &[0x10], &now].concat());
+    let counter = field(5, &[0x08, 1, 0x18, 5]);
+    let series = |labels: &[u8], rest: &[u8]| field(5, &[&field(1, labels), rest].concat());
+    let pack = |parts: &[&[u8]]| snap::raw::Encoder::new().compress_vec(&parts.concat()).unwrap();
+    let send = |body: &[u8]| program.request("POST", "/api/v1/write", VERSION_2, body).unwrap();
+    let written = |answer: &Answer| {
+        let head = answer.head.to_lowercase();
+        let count = |kind: &str| {
+            let name = format!("x-prometheus-remote-write-{kind}-written: ");
+            head.split(&name).nth(1).unwrap().lines().next().unwrap().to_owned()
+        };
+        ["samples", "histograms", "exemplars"].map(count)
+    };
+    let answer = send(&pack(&[&table, &series(&[1, 2, 3, 4], &[sample.clone(), counter].concat())]));
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert_eq!(written(&answer), ["1", "0", "0"]);
+    let found = data(&program, "/api/v1/query?query=boots_total");
+    assert_eq!(found["result"][0]["value"][1], "2.5", "{found}");
+    assert_eq!(found["result"][0]["metric"]["host"], "a", "{found}");
+    let known = data(&program, "/api/v1/metadata?metric=boots_total");
+    assert_eq!(known["boots_total"][0]["type"], "counter", "{known}");
+    assert_eq!(known["boots_total"][0]["help"], "Boots.", "{known}");
+
+    let histogram = series(&[1, 6], &field(3, &[0x08, 1]));
+    let answer = send(&pack(&[&table, &histogram, &series(&[1, 2], &sample)]));
+    assert_eq!((answer.status, written(&answer)), (400, ["1", "0", "0"].map(str::to_owned)));
+    assert!(answer.body.contains("native histograms are not kept"), "{answer:?}");
+    let answer = send(&pack(&[&table, &series(&[1, 99], &sample)]));
+    assert_eq!((answer.status, written(&answer)), (400, ["0", "0", "0"].map(str::to_owned)));
+    let answer = write(&program, &body(&[(&[("__name__", "one")], &[(now_ms(), 1.0), (now_ms() + 1, 1.0)])]));
+    assert_eq!((answer.status, written(&answer)), (204, ["2", "0", "0"].map(str::to_owned)));
+    let metrics = program.get("/metrics").unwrap().body;
+    let refused = "{reason=\"native_histogram\",way=\"remote_write\"} 1";
+    assert!(metrics.contains(refused), "{metrics}");
 }
 
 #[test]

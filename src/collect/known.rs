@@ -95,6 +95,12 @@ impl<T> Known<T> {
         }
     }
 
+    /// Returns how many series are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Returns where the entry of a key stands, which may be at `first`.
     fn position(&self, key: Key, first: usize) -> Option<usize> {
         if self.entries.get(first).is_some_and(|entry| entry.key == key) {

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, HostConfig, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
 pub use host::{FlashLife, disk_of, flash_lives};
-pub use remote_write::{RemoteWrite, WriteError, WriteOutcome};
+pub use remote_write::{RemoteWrite, WriteError, WriteOutcome, WriteVersion};
 pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 
 use self::describe::describe;

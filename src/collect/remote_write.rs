@@ -17,6 +17,7 @@ use crate::model::{LABEL_NAME, Labels, Timestamp};
 use crate::storage::tsdb::{self, Batch, SeriesRef};
 use crate::wire;
 use crate::wire::remote_write::{Description, Entry, Part, Reader, SAMPLES_MAX, TimeSeries, unpack};
+use crate::wire::remote_write_2::rewrite;
 
 /// How far ahead of our clock a sample may lie: one bad clock must not shut out everybody else.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
@@ -47,7 +48,18 @@ pub struct RemoteWrite {
 #[derive(Debug, Default)]
 struct Buffers {
     unpacked: Vec<u8>,
+    /// A request of version 2.0 in the form of 1.0.
+    rewritten: Vec<u8>,
     batch: Batch,
+}
+
+/// The form of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteVersion {
+    /// `prometheus.WriteRequest`
+    One,
+    /// `io.prometheus.write.v2.Request`
+    Two,
 }
 
 /// What became of a request whose frame was sound.
@@ -106,17 +118,18 @@ impl RemoteWrite {
         RemoteWrite { db, clock, instruments, known, buffers: Arc::default() }
     }
 
-    /// Keeps the samples of a request body (snappy-packed `prometheus.WriteRequest`). Cost: up to tens of
-    /// milliseconds for a large request; call it from the blocking pool.
+    /// Keeps the samples of a snappy-packed request body. Cost: up to tens of milliseconds for a large
+    /// request; call it from the blocking pool.
     ///
     /// # Errors
     /// [`WriteError`]; nothing of the request is kept then.
-    pub fn write(&self, body: &[u8]) -> Result<WriteOutcome, WriteError> {
+    pub fn write(&self, body: &[u8], version: WriteVersion) -> Result<WriteOutcome, WriteError> {
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
-        let outcome = self.write_with(body, &mut buffers);
+        let outcome = self.write_with(body, version, &mut buffers);
         buffers.batch.clear();
         let mut kept = self.lock_buffers();
-        if kept.len() < BUFFERS_MAX && buffers.unpacked.capacity() <= BUFFER_BYTES_MAX {
+        let bytes = buffers.unpacked.capacity() + buffers.rewritten.capacity();
+        if kept.len() < BUFFERS_MAX && bytes <= BUFFER_BYTES_MAX {
             kept.push(buffers);
         }
         outcome
@@ -126,9 +139,21 @@ impl RemoteWrite {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_with(&self, body: &[u8], buffers: &mut Buffers) -> Result<WriteOutcome, WriteError> {
-        let Buffers { unpacked, batch } = buffers;
+    fn write_with(
+        &self,
+        body: &[u8],
+        version: WriteVersion,
+        buffers: &mut Buffers,
+    ) -> Result<WriteOutcome, WriteError> {
+        let Buffers { unpacked, rewritten, batch } = buffers;
         unpack(body, unpacked)?;
+        let unpacked: &[u8] = match version {
+            WriteVersion::One => unpacked,
+            WriteVersion::Two => {
+                rewrite(unpacked, rewritten)?;
+                rewritten
+            }
+        };
         let newest = self.clock.latest_taken(AHEAD_MAX);
         let mut sorted = self.sort(unpacked, newest, batch)?;
         let mut outcome = self.db.append(batch)?;
@@ -293,11 +318,12 @@ fn check_labels(series: &TimeSeries<'_>) -> Result<Labels, String> {
         if value.len() > VALUE_BYTES_MAX {
             return Err(format!("the value of label {name:?} is longer than {VALUE_BYTES_MAX} bytes"));
         }
-        match pairs.last().map(|(last, _)| (*last).cmp(name)) {
-            Some(std::cmp::Ordering::Equal) => return Err(format!("label {name:?} stands twice")),
-            Some(std::cmp::Ordering::Greater) => return Err(format!("label {name:?} is out of order")),
-            Some(std::cmp::Ordering::Less) | None => pairs.push((name, value)),
-        }
+        pairs.push((name, value));
+    }
+    // The specification has them in order; upstream takes them in any.
+    pairs.sort_unstable();
+    if let Some([(name, _), _]) = pairs.array_windows().find(|[(name, _), (next, _)]| name == next) {
+        return Err(format!("label {name:?} stands twice"));
     }
     let labels = Labels::from_pairs(pairs);
     if labels.get(LABEL_NAME).is_none() {
@@ -352,7 +378,7 @@ mod tests {
         let (way_in, db) = way_in();
         let body = body(&[(&[("__name__", "a"), ("x", "1")], &[(NOW_MS - 1000, 1.0), (NOW_MS, 2.0)])]);
         for _ in 0..2 {
-            let outcome = way_in.write(&body).unwrap();
+            let outcome = way_in.write(&body, WriteVersion::One).unwrap();
             assert_eq!((outcome.accepted, outcome.refused, outcome.first_offender), (2, 0, None));
         }
         assert_eq!(stored(&db, "a"), [(NOW_MS - 1000, 1.0), (NOW_MS, 2.0)]);
@@ -363,7 +389,10 @@ mod tests {
         let (way_in, db) = way_in();
         let limit = NOW_MS + 600_000;
         let outcome = way_in
-            .write(&body(&[(&[("__name__", "bad")], &[(limit + 1, 1.0)]), (&[("__name__", "good")], &[(limit, 2.0)])]))
+            .write(
+                &body(&[(&[("__name__", "bad")], &[(limit + 1, 1.0)]), (&[("__name__", "good")], &[(limit, 2.0)])]),
+                WriteVersion::One,
+            )
             .unwrap();
         assert_eq!((outcome.samples, outcome.accepted, outcome.refused), (2, 1, 1));
         let offender = outcome.first_offender.unwrap();
@@ -387,12 +416,38 @@ mod tests {
         message
     }
 
+    fn pack(message: &[u8]) -> Vec<u8> {
+        snap::raw::Encoder::new().compress_vec(message).unwrap()
+    }
+
+    #[test]
+    fn labels_may_come_in_any_order() {
+        let (way_in, db) = way_in();
+        let message = raw(&[(b"b", b"1"), (b"__name__", b"m"), (b"a", b"2")]);
+        assert_eq!(way_in.write(&pack(&message), WriteVersion::One).unwrap().accepted, 1);
+        assert_eq!(stored(&db, "m"), [(1, 0.0)]);
+    }
+
+    #[test]
+    fn both_versions_lead_to_the_same_series() {
+        let (way_in, db) = way_in();
+        way_in.write(&body(&[(&[("__name__", "m")], &[(NOW_MS, 1.0)])]), WriteVersion::One).unwrap();
+        let symbols = [&[0x22, 0, 0x22, 8][..], b"__name__", &[0x22, 1, b'm']].concat();
+        // Labels 1 and 2; a sample at 1 s with the value 0, then a native histogram.
+        let series = [0x2a, 11, 0x0a, 2, 1, 2, 0x12, 3, 0x10, 0xe8, 0x07, 0x1a, 0];
+        let message = [&symbols[..], &series].concat();
+        let outcome = way_in.write(&pack(&message), WriteVersion::Two).unwrap();
+        assert_eq!((outcome.accepted, outcome.refused), (1, 1));
+        assert!(outcome.first_offender.unwrap().contains("series m: native histograms"));
+        assert_eq!(stored(&db, "m"), [(1000, 0.0), (NOW_MS, 1.0)]);
+        assert_eq!(way_in.known.read().unwrap().len(), 1);
+    }
+
     #[test]
     fn bad_labels_are_refused_alone_and_named() {
         let name: &[u8] = b"__name__";
         for (bad, what) in [
             (raw(&[(name, b"m"), (b"a", b"1"), (b"a", b"2")]), "stands twice"),
-            (raw(&[(b"b", b"1"), (b"a", b"2")]), "out of order"),
             (raw(&[(b"a", b"1")]), "no metric name"),
             (raw(&[(name, b"m"), (b"a", b"\xff")]), "not UTF-8"),
             (raw(&[(b"", b"m")]), "no name"),
@@ -400,23 +455,24 @@ mod tests {
             let (way_in, db) = way_in();
             let mut message = bad;
             message.extend(raw(&[(name, b"good")]));
-            let outcome = way_in.write(&snap::raw::Encoder::new().compress_vec(&message).unwrap()).unwrap();
+            let outcome = way_in.write(&pack(&message), WriteVersion::One).unwrap();
             assert_eq!((outcome.accepted, outcome.refused), (1, 1), "{what}");
             let offender = outcome.first_offender.unwrap();
             assert!(offender.contains(what), "{offender}");
             assert_eq!(stored(&db, "good"), [(1, 0.0)]);
         }
         let long = "x".repeat(VALUE_BYTES_MAX + 1);
-        let outcome = way_in().0.write(&body(&[(&[("__name__", "m"), ("l", &long)], &[(1, 1.0)])])).unwrap();
+        let outcome =
+            way_in().0.write(&body(&[(&[("__name__", "m"), ("l", &long)], &[(1, 1.0)])]), WriteVersion::One).unwrap();
         assert_eq!(outcome.refused, 1);
     }
 
     #[test]
     fn garbage_is_refused_whole() {
         let (way_in, _) = way_in();
-        assert!(matches!(way_in.write(b"garbage"), Err(WriteError::Wire(_))));
+        assert!(matches!(way_in.write(b"garbage", WriteVersion::One), Err(WriteError::Wire(_))));
         assert!(matches!(
-            way_in.write(&[0xff, 0xff, 0xff, 0xff, 7]),
+            way_in.write(&[0xff, 0xff, 0xff, 0xff, 7], WriteVersion::Two),
             Err(WriteError::Wire(wire::Error::TooLarge { .. }))
         ));
     }

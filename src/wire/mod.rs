@@ -1,8 +1,8 @@
 //! Formats spoken with other programs: bytes in, words of the model out, and back.
 //!
 //! [`exposition`] is the text that programs show at `/metrics`; [`remote_write`] is how Prometheus and its kin
-//! push samples; [`loki_push`] is how Promtail and its kin push log lines. Nothing here does input or output, and nothing takes memory that the input has not paid for:
-//! every size is checked against a cap before it is believed.
+//! push samples, and [`remote_write_2`] its newer form; [`loki_push`] is how Promtail and its kin push log lines.
+//! Nothing here does input or output, and nothing takes memory that the input has not paid for: every size is checked against a cap before it is believed.
 
 #![deny(clippy::indexing_slicing)]
 
@@ -11,5 +11,6 @@ pub mod exposition;
 pub mod loki_push;
 mod protobuf;
 pub mod remote_write;
+pub mod remote_write_2;
 
 pub use error::{Error, Result};

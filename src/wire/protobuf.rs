@@ -1,4 +1,4 @@
-//! Walks the fields of a protobuf message without building it.
+//! Walks the fields of a protobuf message without building it, and writes fields one after another.
 //!
 //! Source: Protocol Buffers, "Encoding"; groups (wire types 3 and 4) are not taken.
 
@@ -75,6 +75,11 @@ impl<'a> Fields<'a> {
         self.fail("a number over 64 bits")
     }
 
+    /// Takes a number of a packed list; `None` at its end.
+    pub(super) fn next_varint(&mut self) -> Result<Option<u64>> {
+        if self.at == self.bytes.len() { Ok(None) } else { self.varint().map(Some) }
+    }
+
     fn take(&mut self, len: u64) -> Result<&'a [u8]> {
         let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
         let Some(taken) = end.and_then(|end| self.bytes.get(self.at..end)) else {
@@ -131,4 +136,49 @@ pub(super) fn sound_fields(bytes: &[u8]) -> impl Iterator<Item = Field<'_>> {
 
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte))
+}
+
+/// Appends a varint.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+/// Returns how many bytes a varint takes.
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Appends the tag of a field with a number below 16.
+pub(super) fn put_tag(out: &mut Vec<u8>, number: u8, wire: u8) {
+    out.push(number << 3 | wire);
+}
+
+/// Appends a length-delimited field.
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    put_tag(out, number, BYTES);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a field that is a varint.
+pub(super) fn put_number(out: &mut Vec<u8>, number: u8, value: u64) {
+    put_tag(out, number, VARINT);
+    put_varint(out, value);
+}
+
+/// Returns the length of a length-delimited field with a one-byte tag.
+pub(super) fn bytes_field_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+/// Appends a message of two texts, as labels are everywhere: name 1, value 2.
+pub(super) fn put_label(out: &mut Vec<u8>, number: u8, name: &[u8], value: &[u8]) {
+    put_tag(out, number, BYTES);
+    put_varint(out, (bytes_field_len(name.len()) + bytes_field_len(value.len())) as u64);
+    put_bytes(out, 1, name);
+    put_bytes(out, 2, value);
 }

@@ -13,9 +13,13 @@
 //! ```
 //!
 //! Cost: one pass over the frames, no allocation per series or sample; labels are looked into only when asked.
+//! A request of version 2.0 is brought into this form first (`remote_write_2.rs`).
 //! Source: Prometheus remote-write specification 1.0, `prompb/remote.proto`, `prompb/types.proto`.
 
-use super::protobuf::{BYTES, FIXED64, Fields, VARINT, Value, sound_fields, whole_varint};
+use super::protobuf::{
+    BYTES, FIXED64, Fields, VARINT, Value, put_bytes, put_label, put_number, put_tag, put_varint, sound_fields,
+    varint_len, whole_varint,
+};
 use super::{Error, Result};
 use crate::model::{Labels, Metadata, MetricKind};
 
@@ -263,19 +267,10 @@ impl Encoder {
     pub fn push(&mut self, labels: &Labels, samples: impl IntoIterator<Item = (i64, f64)>) {
         self.part.clear();
         for (name, value) in labels.iter() {
-            put_tag(&mut self.part, 1, BYTES);
-            put_varint(&mut self.part, (bytes_field_len(name.len()) + bytes_field_len(value.len())) as u64);
-            put_bytes(&mut self.part, 1, name.as_bytes());
-            put_bytes(&mut self.part, 2, value.as_bytes());
+            put_label(&mut self.part, 1, name.as_bytes(), value.as_bytes());
         }
         for (timestamp_ms, value) in samples {
-            let timestamp_bits = timestamp_ms.cast_unsigned();
-            put_tag(&mut self.part, 2, BYTES);
-            put_varint(&mut self.part, (9 + 1 + varint_len(timestamp_bits)) as u64);
-            put_tag(&mut self.part, 1, FIXED64);
-            self.part.extend_from_slice(&value.to_bits().to_le_bytes());
-            put_tag(&mut self.part, 2, VARINT);
-            put_varint(&mut self.part, timestamp_bits);
+            put_sample(&mut self.part, timestamp_ms, value);
             self.samples += 1;
         }
         put_bytes(&mut self.message, 1, &self.part);
@@ -285,8 +280,7 @@ impl Encoder {
     /// Adds what is known about a metric name.
     pub fn push_metadata(&mut self, metric: &str, metadata: &Metadata) {
         self.part.clear();
-        put_tag(&mut self.part, 1, VARINT);
-        put_varint(&mut self.part, kind_number(metadata.kind));
+        put_number(&mut self.part, 1, kind_number(metadata.kind));
         put_bytes(&mut self.part, 2, metric.as_bytes());
         put_bytes(&mut self.part, 4, metadata.help.as_bytes());
         put_bytes(&mut self.part, 5, metadata.unit.as_bytes());
@@ -328,6 +322,16 @@ impl Encoder {
     }
 }
 
+/// Appends a sample to a series.
+pub(super) fn put_sample(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
+    let timestamp_bits = timestamp_ms.cast_unsigned();
+    put_tag(out, 2, BYTES);
+    put_varint(out, (9 + 1 + varint_len(timestamp_bits)) as u64);
+    put_tag(out, 1, FIXED64);
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+    put_number(out, 2, timestamp_bits);
+}
+
 fn read_label(bytes: &[u8]) -> Option<(&str, &str)> {
     let (mut name, mut value) = (&[][..], &[][..]);
     for field in sound_fields(bytes) {
@@ -350,7 +354,7 @@ fn read_plain_sample(bytes: &[u8]) -> Option<(i64, f64)> {
     Some((whole_varint(time)?.cast_signed(), value))
 }
 
-fn read_sample(bytes: &[u8], at: usize) -> Result<(i64, f64)> {
+pub(super) fn read_sample(bytes: &[u8], at: usize) -> Result<(i64, f64)> {
     let (mut timestamp_ms, mut value) = (0, 0.0);
     let mut fields = Fields::new(bytes, at);
     while let Some(field) = fields.next()? {
@@ -400,33 +404,6 @@ fn kind_number(kind: MetricKind) -> u64 {
         MetricKind::Histogram => 3,
         MetricKind::Summary => 5,
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
-}
-
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn put_tag(out: &mut Vec<u8>, number: u8, wire: u8) {
-    out.push(number << 3 | wire);
-}
-
-fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    put_tag(out, number, BYTES);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Length of a length-delimited field with a one-byte tag.
-fn bytes_field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
 }
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ impl Program {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         let kind = if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
-        let encoding = if content_type == "application/x-protobuf" { "content-encoding: snappy\r\n" } else { "" };
+        let encoding =
+            if content_type.starts_with("application/x-protobuf") { "content-encoding: snappy\r\n" } else { "" };
         let head = format!(
             "{method} {path} HTTP/1.0\r\nhost: {}\r\nconnection: close\r\n{kind}{encoding}content-length: {}\r\n\r\n",
             address,

@@ -1,13 +1,13 @@
-//! Remote write in: samples that others push.
+//! Remote write in, 1.0 and 2.0: samples that others push.
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use crate::collect::WriteError;
+use crate::collect::{WriteError, WriteVersion};
 use crate::http::AppState;
 use crate::storage::tsdb;
 use crate::task::BlockingPool;
@@ -30,39 +30,51 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn write(pool: BlockingPool, State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Err(message) = check_headers(&headers) {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
-    }
+    let version = match version(&headers) {
+        Ok(version) => version,
+        Err(message) => return with_counts(0, (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)),
+    };
     let remote_write = app.collector.remote_write();
-    match pool.run(move || remote_write.write(&body)).await {
+    match pool.run(move || remote_write.write(&body, version)).await {
         Ok(Ok(outcome)) => match outcome.first_offender {
-            None => StatusCode::NO_CONTENT.into_response(),
+            None => with_counts(outcome.accepted, StatusCode::NO_CONTENT),
             Some(offender) => {
                 let (refused, samples) = (outcome.refused, outcome.samples);
                 let message = format!("{refused} of {samples} samples refused, the others are kept: {offender}\n");
-                (StatusCode::BAD_REQUEST, message).into_response()
+                with_counts(outcome.accepted, (StatusCode::BAD_REQUEST, message))
             }
         },
-        Ok(Err(error)) => refuse(&error),
-        Err(panicked) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{panicked}\n")).into_response(),
+        Ok(Err(error)) => with_counts(0, refuse(&error)),
+        Err(panicked) => with_counts(0, (StatusCode::INTERNAL_SERVER_ERROR, format!("{panicked}\n"))),
     }
 }
 
-/// Checks that the body is what we read: remote write 1.0, snappy. A header that is missing is taken as
-/// meant so, as upstream does.
-fn check_headers(headers: &HeaderMap) -> Result<(), String> {
+/// Says how much was written, as 2.0 asks of each answer. Histograms and exemplars are not kept.
+fn with_counts(samples: u64, answer: impl IntoResponse) -> Response {
+    let counts = [
+        (HeaderName::from_static("x-prometheus-remote-write-samples-written"), samples.to_string()),
+        (HeaderName::from_static("x-prometheus-remote-write-histograms-written"), "0".to_owned()),
+        (HeaderName::from_static("x-prometheus-remote-write-exemplars-written"), "0".to_owned()),
+    ];
+    (counts, answer).into_response()
+}
+
+/// Checks that the body is what we read, packed with snappy. A header that is missing is taken as meant so,
+/// as upstream does.
+fn version(headers: &HeaderMap) -> Result<WriteVersion, String> {
     let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("?").trim().to_lowercase());
     if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|e| e != "snappy") {
         return Err(format!("content encoding {encoding:?} is not supported; send snappy\n"));
     }
-    let Some(kind) = text(header::CONTENT_TYPE) else { return Ok(()) };
+    let Some(kind) = text(header::CONTENT_TYPE) else { return Ok(WriteVersion::One) };
     let mut parts = kind.split(';').map(str::trim);
     if parts.next() != Some("application/x-protobuf") {
         return Err(format!("content type {kind:?} is not supported; send application/x-protobuf\n"));
     }
     match parts.find_map(|p| p.strip_prefix("proto=")) {
-        None | Some("prometheus.writerequest") => Ok(()),
-        Some(other) => Err(format!("message {other:?} is not supported; send remote write 1.0\n")),
+        None | Some("prometheus.writerequest") => Ok(WriteVersion::One),
+        Some("io.prometheus.write.v2.request") => Ok(WriteVersion::Two),
+        Some(other) => Err(format!("message {other:?} is not supported; send remote write 1.0 or 2.0\n")),
     }
 }
 
