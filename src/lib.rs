@@ -10,6 +10,7 @@
 pub mod model;
 
 pub mod clock;
+pub mod headroom;
 pub mod instrument;
 pub mod outbound;
 pub mod task;

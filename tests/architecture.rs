@@ -11,6 +11,7 @@ const ROOMS: &[(&str, u32)] = &[
     ("model", 0),
     ("clock", 1),
     ("task", 1),
+    ("headroom", 1),
     ("instrument", 1),
     ("wire", 1),
     ("outbound", 1),

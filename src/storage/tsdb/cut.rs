@@ -244,13 +244,16 @@ impl Shared {
 
     /// Adds what is known beside samples, and ends a checkpoint; returns its bytes.
     pub(super) fn finish_checkpoint(&self, mut writer: CheckpointWriter) -> Result<u64> {
-        let (late, metadata) = {
+        let (late, metadata, accounts) = {
             let state = self.read();
             let metadata = state.head.metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect();
-            (state.head.late.to_log(), metadata)
+            (state.head.late.to_log(), metadata, state.head.accounts.to_log(None))
         };
+        // Accounts name series that are known by then.
+        writer.flush()?;
         writer.add_logged(&Logged::Late(late))?;
         writer.add_logged(&Logged::Metadata(metadata))?;
+        writer.add_logged(&Logged::Accounts(accounts))?;
         let bytes = writer.finish()?;
         self.instruments.written.with(&["checkpoint"]).add(bytes);
         Ok(bytes)

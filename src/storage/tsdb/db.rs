@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::admit::Admission;
 use super::batch::{AppendOutcome, Batch, Key, SeriesRef};
 use super::block::Block;
 use super::cache::PageCache;
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub(super) head_bytes: AtomicU64,
     /// The number of the next block.
     pub(super) next_block: AtomicU64,
+    pub(super) admission: Admission,
     damages: Mutex<VecDeque<String>>,
 }
 
@@ -209,8 +211,8 @@ impl Db {
         self.0.read().head.late.since(sequence)
     }
 
-    /// Returns the reference of a series, making the series if it is new; `None` if the limit on series
-    /// refuses it.
+    /// Returns the reference of a series of the box's own, making the series if it is new; `None` if the limit
+    /// on series refuses it. Those of others go through [`Db::admit`].
     #[must_use]
     pub fn series_ref(&self, labels: &Labels) -> Option<SeriesRef> {
         let state = self.0.read();
@@ -219,7 +221,7 @@ impl Db {
         }
         drop(state);
         let mut state = self.0.write();
-        let slot = state.head.slot(labels, self.0.config.series_max)?;
+        let slot = state.head.slot(labels, self.0.own_series_max())?;
         state.head.reference(slot)
     }
 
@@ -292,6 +294,7 @@ impl Shared {
             synced_at_ms: AtomicU64::new(0),
             head_bytes: AtomicU64::new(0),
             next_block: AtomicU64::new(1),
+            admission: Admission::default(),
             damages: Mutex::default(),
         }
     }
@@ -355,7 +358,7 @@ impl Shared {
         Limits {
             oldest_ms: self.oldest_ms(),
             newest_ms: self.clock.latest_taken(self.config.ahead_max).as_millis(),
-            series_max: self.config.series_max,
+            series_max: self.own_series_max(),
         }
     }
 
@@ -417,6 +420,11 @@ impl Shared {
         match stored.wal.append_batch(&new, &sorted.samples) {
             Ok((sequence, bytes)) => {
                 self.instruments.written.with(&["wal"]).add(bytes as u64);
+                let accounts = state.head.accounts.to_log(Some(&sorted.unlogged));
+                if !accounts.is_empty() {
+                    // Not worth refusing anything for: the next checkpoint tells it again.
+                    let _ = stored.wal.append_logged(&Logged::Accounts(accounts));
+                }
                 Ok(sequence)
             }
             Err(error) => Err(self.refuse(&error)),

@@ -244,6 +244,7 @@ impl Shared {
     fn show(&self) {
         let state = self.read();
         let i = &self.instruments;
+        i.series_max.set(self.config.series_max as f64);
         i.head_series.set(state.head.series_count() as f64);
         i.head_samples.set(state.head.samples as f64);
         let head_bytes = state.head.memory_bytes() as u64;

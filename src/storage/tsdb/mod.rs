@@ -22,6 +22,9 @@
 #![deny(clippy::indexing_slicing)]
 #![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+mod admit;
+#[cfg(test)]
+mod admit_test;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -65,6 +68,7 @@ mod tidy;
 mod tombstones;
 mod wal;
 
+pub use admit::{Account, Refusal};
 pub use batch::{AppendOutcome, Batch, SeriesRef};
 pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
 pub use db::Db;

@@ -1,10 +1,11 @@
 //! The newest, mutable part of the store: series by reference and by labels, and what they hold.
 //!
 //! A plain structure without lock or disk; `db.rs` locks it, logs a batch first and then applies it here.
-//! Memory per series: 112 bytes of its own, 4 for each label here and in the index, 20 in tables; and its
+//! Memory per series: 112 bytes of its own, 4 for each label here and in the index, 22 in tables; and its
 //! samples, at about a byte each: the newest as differences in bytes that grow (`values.rs`), the rest sealed
 //! as columns. Times stand once for all series of a scrape (`groups.rs`, `columns.rs`).
 
+mod accounts;
 mod arrivals;
 mod columns;
 mod groups;
@@ -24,6 +25,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+pub(crate) use self::accounts::{Accounts, LoggedAccount};
 pub(crate) use self::arrivals::{Arrivals, Arrived};
 pub(crate) use self::columns::Decoded;
 use self::columns::Shared;
@@ -57,6 +59,7 @@ pub(crate) struct Head {
     /// Slots of series that have ended, but may stand in the WAL.
     ended: Vec<u32>,
     shared: Shared,
+    pub(crate) accounts: Accounts,
     pub(crate) late: Late,
     pub(crate) arrivals: Arrivals,
     pub(crate) metadata: HashMap<String, Metadata>,
@@ -83,8 +86,14 @@ impl Head {
         if self.series.len() >= series_max {
             return None;
         }
+        self.begin(labels, "")
+    }
+
+    /// Makes a series that is not there, on somebody's account.
+    pub(crate) fn begin(&mut self, labels: &Labels, account: &str) -> Option<u32> {
         let slot = self.series.vacant()?;
         self.insert(slot, labels);
+        self.accounts.put(slot, account);
         Some(slot)
     }
 
@@ -196,6 +205,7 @@ impl Head {
                 self.replay_series(new);
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
             }
+            Logged::Accounts(accounts) => self.replay_accounts(accounts),
             Logged::Late(late) => self.late.restore(&late),
             Logged::Metadata(metadata) => {
                 metadata.into_iter().for_each(|(name, about)| {
@@ -222,14 +232,23 @@ impl Head {
         }
     }
 
+    fn replay_accounts(&mut self, accounts: Vec<LoggedAccount>) {
+        for (name, runs) in accounts {
+            for (first, count) in runs {
+                self.series.among(first, count).for_each(|slot| self.accounts.put(slot, &name));
+            }
+        }
+    }
+
     fn move_away(&mut self, slot: u32) {
-        let labels = self.labels(slot);
+        let (labels, account) = (self.labels(slot), self.accounts.of(slot).to_owned());
         let was_found = self.find(&labels) == Some(slot);
         let (Some(mut series), Some(vacant)) = (self.take(slot), self.series.vacant()) else { return };
         self.index.remove(&[(slot, std::mem::take(&mut series.pairs))]);
         series.pairs = self.index.add(vacant, &labels);
         series.is_logged = false;
         self.series.insert(vacant, series);
+        self.accounts.put(vacant, &account);
         self.order.add(vacant);
         if was_found {
             self.enter(vacant);
@@ -243,6 +262,7 @@ impl Head {
             found.remove();
         }
         self.order.remove(slot);
+        self.accounts.take(slot);
         self.series.take(slot)
     }
 
@@ -377,6 +397,7 @@ impl Head {
             + self.shared.memory_bytes()
             + self.series.memory_bytes()
             + self.index.memory_bytes()
+            + self.accounts.memory_bytes()
     }
 }
 

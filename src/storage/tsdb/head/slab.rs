@@ -80,6 +80,17 @@ impl Slab {
         self.free = (0..self.end).rev().filter(|slot| self.get(*slot).is_none()).collect();
     }
 
+    /// Returns those of `count` slots from `first` on that have a series.
+    pub(crate) fn among(&self, first: u32, count: u32) -> impl Iterator<Item = u32> {
+        let last = first.saturating_add(count);
+        let pages = self.pages.iter().zip(0_u32..).skip((first / PAGE) as usize).filter(|(page, _)| !page.is_empty());
+        let slots = pages.flat_map(|(_, page)| (page.saturating_mul(PAGE)..).take(PAGE as usize));
+        slots
+            .skip_while(move |slot| *slot < first)
+            .take_while(move |slot| *slot < last)
+            .filter(|s| self.get(*s).is_some())
+    }
+
     /// Returns all series with their slots, in order of these.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
         self.pages.iter().zip(0_u32..).flat_map(|(page, number)| {

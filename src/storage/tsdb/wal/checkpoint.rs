@@ -59,7 +59,8 @@ impl CheckpointWriter {
         if self.waiting_bytes >= RECORD_BYTES { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Writes the series added so far: what else is added stands behind them.
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.waiting_bytes = 0;
         let (new, chunks) = (std::mem::take(&mut self.new), std::mem::take(&mut self.chunks));
         self.add_logged(&Logged::Chunks { new, chunks })

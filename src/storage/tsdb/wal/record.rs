@@ -13,6 +13,7 @@
 //! | 2    | chunks: new series; then a varint count of chunks: reference, and two columns, each a varint length and its bytes |
 //! | 3    | late: sequence (8 bytes), newest time (signed varint), count, then minute (signed varint difference) and sequence (varint) each; a count of 0 or 1 joined stretches: first and last minute (signed varints), sequence |
 //! | 4    | metadata: count, then name, kind (1 byte), help and unit each                                     |
+//! | 6    | accounts: count, then each: name, a varint count of runs of references, and for each run the first (varint, difference to the end of the run before) and how many (varint) |
 //!
 //! New series are a varint count, then for each its reference (signed varint, difference to the one before),
 //! the number of labels (varint), and name and value of each label. Each of these texts begins with a varint:
@@ -29,11 +30,13 @@ use std::borrow::Cow;
 use super::batch::BatchReader;
 use crate::model::{Labels, Metadata, MetricKind};
 use crate::storage::disk::{ByteReader, ByteWriter, Malformed};
+use crate::storage::tsdb::head::LoggedAccount;
 
 pub(crate) const KIND_BATCH: u8 = 5;
 pub(crate) const KIND_CHUNKS: u8 = 2;
 pub(crate) const KIND_LATE: u8 = 3;
 pub(crate) const KIND_METADATA: u8 = 4;
+pub(crate) const KIND_ACCOUNTS: u8 = 6;
 
 const PACKING_NONE: u8 = 0;
 const PACKING_ZSTD: u8 = 1;
@@ -75,10 +78,18 @@ pub(crate) struct LoggedLate {
 /// What a record holds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Logged {
-    Batch { new: Vec<NewSeries>, samples: Vec<LoggedSample> },
-    Chunks { new: Vec<NewSeries>, chunks: Vec<LoggedChunk> },
+    Batch {
+        new: Vec<NewSeries>,
+        samples: Vec<LoggedSample>,
+    },
+    Chunks {
+        new: Vec<NewSeries>,
+        chunks: Vec<LoggedChunk>,
+    },
     Late(LoggedLate),
     Metadata(Vec<(String, Metadata)>),
+    /// Who began series that other records name.
+    Accounts(Vec<LoggedAccount>),
 }
 
 /// Writes the body of a record other than a batch.
@@ -127,6 +138,20 @@ pub(super) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
                 out.text(&about.unit);
             }
             KIND_METADATA
+        }
+        Logged::Accounts(accounts) => {
+            out.varint(accounts.len() as u64);
+            for (name, runs) in accounts {
+                out.text(name);
+                out.varint(runs.len() as u64);
+                let mut end = 0;
+                for (first, count) in runs {
+                    out.varint(u64::from(first.saturating_sub(end)));
+                    out.varint(u64::from(*count));
+                    end = first.saturating_add(*count);
+                }
+            }
+            KIND_ACCOUNTS
         }
     }
 }
@@ -227,6 +252,7 @@ impl LogReader {
             KIND_CHUNKS => Logged::Chunks { new: decode_series(&mut r)?, chunks: decode_chunks(&mut r)? },
             KIND_LATE => Logged::Late(decode_late(&mut r)?),
             KIND_METADATA => Logged::Metadata(decode_metadata(&mut r)?),
+            KIND_ACCOUNTS => Logged::Accounts(decode_accounts(&mut r)?),
             _ => return Err(r.malformed("unknown kind of record")),
         };
         r.end()?;
@@ -313,6 +339,24 @@ fn decode_metadata(r: &mut ByteReader<'_>) -> Result<Vec<(String, Metadata)>, Ma
             Ok((name, Metadata { kind, help: r.text()?.to_owned(), unit: r.text()?.to_owned() }))
         })
         .collect()
+}
+
+fn decode_accounts(r: &mut ByteReader<'_>) -> Result<Vec<LoggedAccount>, Malformed> {
+    let count = r.count(2)?;
+    (0..count).map(|_| Ok((r.text()?.to_owned(), decode_runs(r)?))).collect()
+}
+
+fn decode_runs(r: &mut ByteReader<'_>) -> Result<Vec<(u32, u32)>, Malformed> {
+    let count = r.count(2)?;
+    let mut end = 0_u32;
+    let mut run = || {
+        let (first, count) = (end.checked_add(decode_reference(r)?), decode_reference(r)?);
+        let ends = first.and_then(|first| first.checked_add(count).map(|next| (first, next)));
+        let (first, next) = ends.ok_or_else(|| r.malformed("reference out of range"))?;
+        end = next;
+        Ok((first, count))
+    };
+    (0..count).map(|_| run()).collect()
 }
 
 fn kind_byte(kind: MetricKind) -> u8 {

@@ -194,6 +194,16 @@ fn a_record_of_version_2() {
 }
 
 #[test]
+fn accounts_of_version_2() {
+    let dump = include_str!("../../../../tests/formats/tsdb_wal_record_accounts_2.hex");
+    let logged = Logged::Accounts(vec![("sender 10.0.0.7".to_owned(), vec![(7, 2), (12, 1)])]);
+    let mut body = ByteWriter::default();
+    let kind = encode(&logged, &mut body);
+    check_dump(Packer::new().pack(body.as_slice()), dump);
+    assert_eq!(LogReader::default().read(1, kind, &dumped(dump)).unwrap(), logged);
+}
+
+#[test]
 fn batches_of_version_2() {
     let dump = include_str!("../../../../tests/formats/tsdb_wal_batch_2.hex");
     let new = vec![(7, Labels::from_pairs([("__name__", "up")]))];
