@@ -35,7 +35,7 @@ pub(super) type WindowFunction = fn(&Window<'_>, &mut Arguments<'_>) -> Option<f
 pub(super) type Check = fn(&[f64]) -> Result<(), String>;
 
 /// A row for functions of windows.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct PerWindow {
     /// The arithmetic.
     pub(super) function: WindowFunction,
@@ -115,7 +115,7 @@ pub(super) enum Input {
 }
 
 /// How a function is applied.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     /// To each value.
     Value(ValueFunction),
@@ -131,111 +131,115 @@ pub(super) enum Shape {
     Native,
 }
 
+/// How each function is applied. What it takes and gives is in `syntax/signatures.rs`; a test holds both together.
+pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
+    ("abs", Shape::Value(|v, _| v.abs())),
+    ("acos", Shape::Value(|v, _| v.acos())),
+    ("acosh", Shape::Value(|v, _| v.acosh())),
+    ("asin", Shape::Value(|v, _| v.asin())),
+    ("asinh", Shape::Value(|v, _| v.asinh())),
+    ("atan", Shape::Value(|v, _| v.atan())),
+    ("atanh", Shape::Value(|v, _| v.atanh())),
+    ("ceil", Shape::Value(|v, _| v.ceil())),
+    ("clamp", Shape::Value(math::clamp)),
+    ("clamp_max", Shape::Value(math::clamp_max)),
+    ("clamp_min", Shape::Value(math::clamp_min)),
+    ("cos", Shape::Value(|v, _| v.cos())),
+    ("cosh", Shape::Value(|v, _| v.cosh())),
+    ("deg", Shape::Value(|v, _| v.to_degrees())),
+    ("exp", Shape::Value(|v, _| v.exp())),
+    ("floor", Shape::Value(|v, _| v.floor())),
+    ("ln", Shape::Value(|v, _| v.ln())),
+    ("log10", Shape::Value(|v, _| v.log10())),
+    ("log2", Shape::Value(|v, _| v.log2())),
+    ("rad", Shape::Value(|v, _| v.to_radians())),
+    ("round", Shape::Value(math::round)),
+    ("sgn", Shape::Value(|v, _| math::sgn(v))),
+    ("sin", Shape::Value(|v, _| v.sin())),
+    ("sinh", Shape::Value(|v, _| v.sinh())),
+    ("sqrt", Shape::Value(|v, _| v.sqrt())),
+    ("tan", Shape::Value(|v, _| v.tan())),
+    ("tanh", Shape::Value(|v, _| v.tanh())),
+
+    ("day_of_month", Shape::Calendar(calendar::day_of_month)),
+    ("day_of_week", Shape::Calendar(calendar::day_of_week)),
+    ("day_of_year", Shape::Calendar(calendar::day_of_year)),
+    ("days_in_month", Shape::Calendar(calendar::days_in_month)),
+    ("hour", Shape::Calendar(calendar::hour)),
+    ("minute", Shape::Calendar(calendar::minute)),
+    ("month", Shape::Calendar(calendar::month)),
+    ("year", Shape::Calendar(calendar::year)),
+
+    ("rate", counter(rate::rate)),
+    ("increase", counter(rate::increase)),
+    ("irate", counter(rate::irate)),
+    ("delta", window(rate::delta)),
+    ("idelta", window(rate::idelta)),
+    ("deriv", window(trend::deriv)),
+    ("predict_linear", window(trend::predict_linear)),
+    // The old name still stands in rules from the internet.
+    ("double_exponential_smoothing", SMOOTHING),
+    ("holt_winters", SMOOTHING),
+    ("changes", window(change::changes)),
+    ("resets", window(change::resets)),
+    ("avg_over_time", window(over_time::avg)),
+    ("count_over_time", window(over_time::count)),
+    ("first_over_time", keeping_name(over_time::first)),
+    ("last_over_time", keeping_name(over_time::last)),
+    ("mad_over_time", window(over_time::mad)),
+    ("max_over_time", window(over_time::max)),
+    ("min_over_time", window(over_time::min)),
+    ("present_over_time", window(over_time::present)),
+    ("quantile_over_time", Shape::Window(PerWindow { remark: Remark::Quantile, ..per_window(over_time::quantile_over) })),
+    ("stddev_over_time", window(over_time::stddev)),
+    ("stdvar_over_time", window(over_time::stdvar)),
+    ("sum_over_time", window(over_time::sum)),
+    ("ts_of_first_over_time", window(over_time::ts_of_first)),
+    ("ts_of_last_over_time", window(over_time::ts_of_last)),
+    ("ts_of_max_over_time", window(over_time::ts_of_max)),
+    ("ts_of_min_over_time", window(over_time::ts_of_min)),
+
+    ("absent", Shape::Whole(Whole::Absent)),
+    ("absent_over_time", Shape::Whole(Whole::AbsentOverTime)),
+    ("histogram_fraction", Shape::Whole(Whole::HistogramFraction)),
+    ("histogram_quantile", Shape::Whole(Whole::HistogramQuantile)),
+    ("histogram_quantiles", Shape::Whole(Whole::HistogramQuantiles)),
+    ("info", Shape::Whole(Whole::Info)),
+    ("label_join", Shape::Whole(Whole::LabelJoin)),
+    ("label_replace", Shape::Whole(Whole::LabelReplace)),
+    ("scalar", Shape::Whole(Whole::Scalar)),
+    ("sort", Shape::Whole(Whole::Sort)),
+    ("sort_by_label", Shape::Whole(Whole::SortByLabel)),
+    ("sort_by_label_desc", Shape::Whole(Whole::SortByLabelDesc)),
+    ("sort_desc", Shape::Whole(Whole::SortDesc)),
+    ("timestamp", Shape::Whole(Whole::Timestamp)),
+    ("vector", Shape::Whole(Whole::Vector)),
+
+    ("end", Shape::Input(Input::End)),
+    ("max_of", Shape::Input(Input::MaxOf)),
+    ("min_of", Shape::Input(Input::MinOf)),
+    ("pi", Shape::Input(Input::Pi)),
+    ("range", Shape::Input(Input::Range)),
+    ("start", Shape::Input(Input::Start)),
+    ("step", Shape::Input(Input::Step)),
+    ("time", Shape::Input(Input::Time)),
+
+    ("histogram_avg", Shape::Native),
+    ("histogram_count", Shape::Native),
+    ("histogram_stddev", Shape::Native),
+    ("histogram_stdvar", Shape::Native),
+    ("histogram_sum", Shape::Native),
+];
+
+/// `double_exponential_smoothing`, by its name and the old one.
+const SMOOTHING: Shape = Shape::Window(PerWindow {
+    check: Some(trend::check_factors),
+    ..per_window(trend::double_exponential_smoothing)
+});
+
 /// Returns how a function is applied; `None` if it is not known.
-#[expect(clippy::too_many_lines, reason = "a table: one line a function")]
 pub(super) fn find(name: &str) -> Option<Shape> {
-    use over_time as over;
-    Some(match name {
-        "abs" => Shape::Value(|v, _| v.abs()),
-        "acos" => Shape::Value(|v, _| v.acos()),
-        "acosh" => Shape::Value(|v, _| v.acosh()),
-        "asin" => Shape::Value(|v, _| v.asin()),
-        "asinh" => Shape::Value(|v, _| v.asinh()),
-        "atan" => Shape::Value(|v, _| v.atan()),
-        "atanh" => Shape::Value(|v, _| v.atanh()),
-        "ceil" => Shape::Value(|v, _| v.ceil()),
-        "clamp" => Shape::Value(math::clamp),
-        "clamp_max" => Shape::Value(math::clamp_max),
-        "clamp_min" => Shape::Value(math::clamp_min),
-        "cos" => Shape::Value(|v, _| v.cos()),
-        "cosh" => Shape::Value(|v, _| v.cosh()),
-        "deg" => Shape::Value(|v, _| v.to_degrees()),
-        "exp" => Shape::Value(|v, _| v.exp()),
-        "floor" => Shape::Value(|v, _| v.floor()),
-        "ln" => Shape::Value(|v, _| v.ln()),
-        "log10" => Shape::Value(|v, _| v.log10()),
-        "log2" => Shape::Value(|v, _| v.log2()),
-        "rad" => Shape::Value(|v, _| v.to_radians()),
-        "round" => Shape::Value(math::round),
-        "sgn" => Shape::Value(|v, _| math::sgn(v)),
-        "sin" => Shape::Value(|v, _| v.sin()),
-        "sinh" => Shape::Value(|v, _| v.sinh()),
-        "sqrt" => Shape::Value(|v, _| v.sqrt()),
-        "tan" => Shape::Value(|v, _| v.tan()),
-        "tanh" => Shape::Value(|v, _| v.tanh()),
-
-        "day_of_month" => Shape::Calendar(calendar::day_of_month),
-        "day_of_week" => Shape::Calendar(calendar::day_of_week),
-        "day_of_year" => Shape::Calendar(calendar::day_of_year),
-        "days_in_month" => Shape::Calendar(calendar::days_in_month),
-        "hour" => Shape::Calendar(calendar::hour),
-        "minute" => Shape::Calendar(calendar::minute),
-        "month" => Shape::Calendar(calendar::month),
-        "year" => Shape::Calendar(calendar::year),
-
-        "rate" => counter(rate::rate),
-        "increase" => counter(rate::increase),
-        "irate" => counter(rate::irate),
-        "delta" => window(rate::delta),
-        "idelta" => window(rate::idelta),
-        "deriv" => window(trend::deriv),
-        "predict_linear" => window(trend::predict_linear),
-        // The old name still stands in rules from the internet.
-        "double_exponential_smoothing" | "holt_winters" => Shape::Window(PerWindow {
-            check: Some(trend::check_factors),
-            ..per_window(trend::double_exponential_smoothing)
-        }),
-        "changes" => window(change::changes),
-        "resets" => window(change::resets),
-        "avg_over_time" => window(over::avg),
-        "count_over_time" => window(over::count),
-        "first_over_time" => keeping_name(over::first),
-        "last_over_time" => keeping_name(over::last),
-        "mad_over_time" => window(over::mad),
-        "max_over_time" => window(over::max),
-        "min_over_time" => window(over::min),
-        "present_over_time" => window(over::present),
-        "quantile_over_time" => {
-            Shape::Window(PerWindow { remark: Remark::Quantile, ..per_window(over::quantile_over) })
-        }
-        "stddev_over_time" => window(over::stddev),
-        "stdvar_over_time" => window(over::stdvar),
-        "sum_over_time" => window(over::sum),
-        "ts_of_first_over_time" => window(over::ts_of_first),
-        "ts_of_last_over_time" => window(over::ts_of_last),
-        "ts_of_max_over_time" => window(over::ts_of_max),
-        "ts_of_min_over_time" => window(over::ts_of_min),
-
-        "absent" => Shape::Whole(Whole::Absent),
-        "absent_over_time" => Shape::Whole(Whole::AbsentOverTime),
-        "histogram_fraction" => Shape::Whole(Whole::HistogramFraction),
-        "histogram_quantile" => Shape::Whole(Whole::HistogramQuantile),
-        "histogram_quantiles" => Shape::Whole(Whole::HistogramQuantiles),
-        "info" => Shape::Whole(Whole::Info),
-        "label_join" => Shape::Whole(Whole::LabelJoin),
-        "label_replace" => Shape::Whole(Whole::LabelReplace),
-        "scalar" => Shape::Whole(Whole::Scalar),
-        "sort" => Shape::Whole(Whole::Sort),
-        "sort_by_label" => Shape::Whole(Whole::SortByLabel),
-        "sort_by_label_desc" => Shape::Whole(Whole::SortByLabelDesc),
-        "sort_desc" => Shape::Whole(Whole::SortDesc),
-        "timestamp" => Shape::Whole(Whole::Timestamp),
-        "vector" => Shape::Whole(Whole::Vector),
-
-        "end" => Shape::Input(Input::End),
-        "max_of" => Shape::Input(Input::MaxOf),
-        "min_of" => Shape::Input(Input::MinOf),
-        "pi" => Shape::Input(Input::Pi),
-        "range" => Shape::Input(Input::Range),
-        "start" => Shape::Input(Input::Start),
-        "step" => Shape::Input(Input::Step),
-        "time" => Shape::Input(Input::Time),
-
-        "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
-            Shape::Native
-        }
-        _ => return None,
-    })
+    FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
 }
 
 /// Returns the row of a function of windows that come with the samples around them; the error names the functions that
@@ -260,18 +264,18 @@ pub(super) fn find_extended(name: &str, extent: Extent, row: PerWindow) -> Resul
     Ok(PerWindow { function, ..row })
 }
 
-fn per_window(function: WindowFunction) -> PerWindow {
+const fn per_window(function: WindowFunction) -> PerWindow {
     PerWindow { function, check: None, keeps_name: false, remark: Remark::None }
 }
 
-fn window(function: WindowFunction) -> Shape {
+const fn window(function: WindowFunction) -> Shape {
     Shape::Window(per_window(function))
 }
 
-fn counter(function: WindowFunction) -> Shape {
+const fn counter(function: WindowFunction) -> Shape {
     Shape::Window(PerWindow { remark: Remark::NotACounter, ..per_window(function) })
 }
 
-fn keeping_name(function: WindowFunction) -> Shape {
+const fn keeping_name(function: WindowFunction) -> Shape {
     Shape::Window(PerWindow { keeps_name: true, ..per_window(function) })
 }
