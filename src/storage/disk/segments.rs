@@ -111,7 +111,6 @@ struct State {
     /// After a failed sync: `unsynced` must be written to a new segment before anything else.
     must_rewrite: bool,
     groups: Groups,
-    written_bytes: u64,
     scratch: Vec<u8>,
 }
 
@@ -309,12 +308,6 @@ impl Segments {
         state.closed.iter().map(|(_, bytes)| bytes).sum::<u64>() + state.open.as_ref().map_or(0, |o| o.bytes)
     }
 
-    /// Returns the bytes written so far, heads and parity included.
-    #[must_use]
-    pub fn written_bytes(&self) -> u64 {
-        self.lock().written_bytes
-    }
-
     /// Returns where the next record stands: with parity, records of groups below `covered` survive a flipped
     /// byte or a small hole. Without parity `current` and `covered` are the sequence: each record is alone.
     #[must_use]
@@ -375,7 +368,6 @@ impl Segments {
                 state.next_number += 1;
                 state.groups.current += 1;
                 state.is_folder_unsynced = true;
-                state.written_bytes += bytes.len() as u64;
                 state.open = Some(Open { number, file, bytes: bytes.len() as u64, is_unsynced: true, parity });
                 Ok(())
             }
@@ -401,7 +393,6 @@ impl State {
                 open.bytes += bytes.len() as u64;
                 open.is_unsynced = true;
                 open.parity.iter_mut().for_each(|p| p.add(bytes));
-                self.written_bytes += bytes.len() as u64;
                 Ok(())
             }
             Err(error) => {

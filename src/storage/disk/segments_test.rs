@@ -300,8 +300,26 @@ fn groups_are_covered_as_the_log_grows() {
         before = groups;
     }
     assert!(before.covered >= 8, "{before:?}");
-    let share = log.written_bytes() as f64 / (2_000.0 * 321.0);
-    assert!(share < 1.07, "{share}");
+}
+
+/// Appends as many records as make three megabytes; returns the bytes of the log.
+fn bytes_of(payload_bytes: usize, has_parity: bool) -> f64 {
+    let options = SegmentsOptions { segment_bytes_max: u64::MAX, is_synced: false, has_parity };
+    let disk = FaultyDisk::new(1).shared();
+    let (log, _) = Segments::open(disk, Path::new(FOLDER), options, &mut |_| Ok(())).unwrap();
+    for _ in 0..3_000_000 / payload_bytes {
+        log.append(1, &vec![7; payload_bytes]).unwrap();
+    }
+    log.bytes() as f64
+}
+
+#[test]
+fn parity_adds_at_most_a_fifteenth() {
+    // A group ends with the record that fills it: the longer the records, the larger the groups.
+    for (payload_bytes, expected) in [(60, 1.066), (300, 1.066), (1_000, 1.066), (30_000, 1.051)] {
+        let share = bytes_of(payload_bytes, true) / bytes_of(payload_bytes, false);
+        assert!((share - expected).abs() < 0.0015, "{share} with records of {payload_bytes} bytes");
+    }
 }
 
 #[test]

@@ -172,20 +172,7 @@ impl Shared {
             writer.abandon();
             return Err(error);
         }
-        self.finish_block(stored, writer, Origin { number, window, level: 1, rank: number, merged: Vec::new() }, "cut")
-    }
-
-    /// Ends a block and opens it.
-    pub(super) fn finish_block(
-        &self,
-        stored: &Stored,
-        writer: BlockWriter,
-        origin: Origin,
-        cause: &str,
-    ) -> Result<Option<Arc<Block>>> {
-        let Some((meta, folder)) = writer.finish(origin)? else { return Ok(None) };
-        self.instruments.written.with(&[cause]).add(meta.bytes);
-        Ok(Some(Arc::new(Block::open(&stored.disk, &folder)?)))
+        finish_block(stored, writer, Origin { number, window, level: 1, rank: number, merged: Vec::new() })
     }
 
     /// Returns a number that no block has or had: one that was given up may still have readers, and its folder.
@@ -254,8 +241,12 @@ impl Shared {
         writer.add_logged(&Logged::Late(late))?;
         writer.add_logged(&Logged::Metadata(metadata))?;
         writer.add_logged(&Logged::Accounts(accounts))?;
-        let bytes = writer.finish()?;
-        self.instruments.written.with(&["checkpoint"]).add(bytes);
-        Ok(bytes)
+        Ok(writer.finish()?)
     }
+}
+
+/// Ends a block and opens it.
+pub(super) fn finish_block(stored: &Stored, writer: BlockWriter, origin: Origin) -> Result<Option<Arc<Block>>> {
+    let Some((_, folder)) = writer.finish(origin)? else { return Ok(None) };
+    Ok(Some(Arc::new(Block::open(&stored.disk, &folder)?)))
 }

@@ -417,18 +417,13 @@ impl Shared {
         sorted.unlogged.sort_unstable();
         sorted.unlogged.dedup();
         let new: Vec<NewSeries> = sorted.unlogged.iter().map(|slot| (*slot, state.head.labels(*slot))).collect();
-        match stored.wal.append_batch(&new, &sorted.samples) {
-            Ok((sequence, bytes)) => {
-                self.instruments.written.with(&["wal"]).add(bytes as u64);
-                let accounts = state.head.accounts.to_log(Some(&sorted.unlogged));
-                if !accounts.is_empty() {
-                    // Not worth refusing anything for: the next checkpoint tells it again.
-                    let _ = stored.wal.append_logged(&Logged::Accounts(accounts));
-                }
-                Ok(sequence)
-            }
-            Err(error) => Err(self.refuse(&error)),
+        let sequence = stored.wal.append_batch(&new, &sorted.samples).map_err(|error| self.refuse(&error))?;
+        let accounts = state.head.accounts.to_log(Some(&sorted.unlogged));
+        if !accounts.is_empty() {
+            // Not worth refusing anything for: the next checkpoint tells it again.
+            let _ = stored.wal.append_logged(&Logged::Accounts(accounts));
         }
+        Ok(sequence)
     }
 
     /// Notes that the disk refused; returns what an appender is told.

@@ -14,7 +14,6 @@ pub(crate) struct Instruments {
     pub(crate) series_refused: CounterFamily,
     pub(crate) append_seconds: Histogram,
     pub(crate) sync_seconds: Histogram,
-    pub(crate) written: CounterFamily,
     pub(crate) damage: CounterFamily,
     pub(crate) wal_truncated: Counter,
     pub(crate) unsynced_seconds: Gauge,
@@ -60,7 +59,6 @@ impl Instruments {
             ),
             append_seconds: seconds("andon_tsdb_append_seconds", "Time to take a batch."),
             sync_seconds: seconds("andon_tsdb_wal_sync_seconds", "Time to sync the WAL."),
-            written: counters("andon_tsdb_written_bytes_total", "Bytes written to disk, by cause.", "cause"),
             damage: counters(
                 "andon_storage_damage_total",
                 "Places on disk that did not check out, by what they were.",

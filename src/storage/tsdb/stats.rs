@@ -38,8 +38,6 @@ pub struct Stats {
     pub wal_bytes: u64,
     /// Batches that a power cut would lose now.
     pub wal_unsynced: u64,
-    /// Bytes written since the start, by cause: `wal`, `checkpoint`, `cut`, `compaction`.
-    pub written_bytes: Vec<(&'static str, u64)>,
     /// Whether appends are refused because the disk is full or fails.
     pub is_read_only: bool,
     /// What was found damaged since the start, in words, oldest first; at most 100.
@@ -64,8 +62,6 @@ pub struct Cardinality {
     /// Label names by the bytes of their values.
     pub bytes_by_label: Vec<(String, u64)>,
 }
-
-const CAUSES: [&str; 4] = ["wal", "checkpoint", "cut", "compaction"];
 
 impl Db {
     /// Returns figures about the store. Cost: looks at the ends of every series of the head; a millisecond for
@@ -94,7 +90,6 @@ impl Db {
             block_chunks: metas.map(|m| m.chunks).sum(),
             wal_bytes: wal.map_or(0, |w| w.bytes()),
             wal_unsynced: wal.map_or(0, |w| w.unsynced_records()),
-            written_bytes: CAUSES.map(|c| (c, shared.instruments.written.with(&[c]).get())).to_vec(),
             is_read_only: shared.is_read_only(),
             damages: shared.damages(),
         }

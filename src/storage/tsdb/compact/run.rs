@@ -9,6 +9,7 @@ use super::plan::Plan;
 use crate::storage::disk::{self, Corruption};
 use crate::storage::tsdb::block::{Block, BlockWriter, Origin};
 use crate::storage::tsdb::chunk::Window;
+use crate::storage::tsdb::cut::finish_block;
 use crate::storage::tsdb::db::{Shared, Stored};
 use crate::storage::tsdb::merge::{BlockSource, Merged, Piece, Source, groups};
 use crate::storage::tsdb::{Error, Result, files, repair};
@@ -85,7 +86,7 @@ impl Shared {
             rank: inputs.iter().map(|b| b.meta.rank).min().unwrap_or(number),
             merged: inputs.iter().map(|b| b.name()).collect(),
         };
-        let block = self.finish_block(stored, writer, origin, "compaction")?;
+        let block = finish_block(stored, writer, origin)?;
         Ok(Some(Outcome { block, damaged }))
     }
 

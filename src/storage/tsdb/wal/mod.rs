@@ -51,8 +51,6 @@ struct Writer {
     packer: Packer,
     batches: BatchWriter,
     chain: Option<Chain>,
-    /// Of the bytes that the segments have written, how many have been told.
-    told_bytes: u64,
 }
 
 /// Batches that build on each other.
@@ -72,7 +70,6 @@ impl Writer {
             packer: Packer::new(),
             batches: BatchWriter::default(),
             chain: None,
-            told_bytes: 0,
         }
     }
 }
@@ -102,11 +99,10 @@ impl Wal {
         self.segments.skip_to(number, sequence);
     }
 
-    /// Logs a batch; returns its sequence and the bytes written since the last call, all that the log adds
-    /// to the samples included.
-    pub(crate) fn append_batch(&self, new: &[NewSeries], samples: &[LoggedSample]) -> Result<(u64, usize)> {
+    /// Logs a batch; returns its sequence.
+    pub(crate) fn append_batch(&self, new: &[NewSeries], samples: &[LoggedSample]) -> Result<u64> {
         let mut guard = self.lock();
-        let Writer { body, batches, chain, told_bytes, .. } = &mut *guard;
+        let Writer { body, batches, chain, .. } = &mut *guard;
         if chain.is_some_and(|c| c.bytes >= CHAIN_BYTES_MAX) {
             let _ = self.segments.rotate();
             *chain = None;
@@ -122,10 +118,8 @@ impl Wal {
         batches.write(Place { number: sequence - first, group }, new, samples, body);
         // On failure there is no chain any more: what was remembered is not in the log.
         let logged = self.segments.append(KIND_BATCH, body.as_slice())?;
-        let written = self.segments.written_bytes();
-        let more = written - std::mem::replace(told_bytes, written);
         *chain = Some(Chain { first, group: begun, bytes: bytes + body.len() as u64 });
-        Ok((logged, usize::try_from(more).unwrap_or(0)))
+        Ok(logged)
     }
 
     /// Logs something else; returns its sequence.
