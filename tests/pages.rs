@@ -45,7 +45,17 @@ struct Answer {
 
 impl Plant {
     pub(crate) async fn start() -> Plant {
-        let folder = tempfile::tempdir().unwrap();
+        let plant = Plant::start_in(tempfile::tempdir().unwrap()).await;
+        let state = plant.app.state();
+        for (id, kind) in plant::DEVICES {
+            state.gateway.add_device(new_device(id, kind)).await.unwrap();
+        }
+        plant::fill(state, state.clock.now());
+        plant
+    }
+
+    /// A box whose data are in `data` of a folder; none, or those of a life before.
+    async fn start_in(folder: tempfile::TempDir) -> Plant {
         let settings = folder.path().join("andon.yml");
         std::fs::write(
             &settings,
@@ -66,11 +76,6 @@ impl Plant {
         };
         let config = config::load(&source).unwrap();
         let app = App::start(config, source, None).await.unwrap();
-        let state = app.state();
-        for (id, kind) in plant::DEVICES {
-            state.gateway.add_device(new_device(id, kind)).await.unwrap();
-        }
-        plant::fill(state, state.clock.now());
         Plant { app, _folder: folder }
     }
 
@@ -120,6 +125,28 @@ fn client() -> reqwest::Client {
     // Only the first call of a process takes effect.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_in_safe_mode_is_told_on_every_page_and_the_next_start_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(data.join("tsdb/wal")).unwrap();
+    std::fs::write(data.join("tsdb/wal/00000001"), "asks for too much memory").unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    std::fs::write(data.join("tsdb.starting"), format!("{now}\n").repeat(3)).unwrap();
+    let plant = Plant::start_in(folder).await;
+    for path in ["/", "/storage", "/about"] {
+        let body = plant.get(path).await.body;
+        assert!(body.contains("Safe mode: the newest metrics of before this start are missing."), "{path}");
+    }
+    assert!(plant.get("/storage").await.body.contains("-wal"), "the quarantine is listed");
+    assert!(plant.get("/metrics").await.body.contains("andon_storage_safe_mode 1"));
+
+    let Plant { app, _folder: folder } = plant;
+    app.stop().await;
+    let plant = Plant::start_in(folder).await;
+    assert!(!plant.get("/").await.body.contains("Safe mode"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,3 +98,12 @@ fn a_running_box_takes_what_is_good_and_shows_the_rest() {
     assert_eq!((names(&all).len(), all["mistakes"].as_array().unwrap().len()), (4, 3));
     program.stop();
 }
+
+#[test]
+fn the_packs_that_come_along_are_good_to_prometheus_too() {
+    let packs = std::fs::read_dir("packaging/rules").unwrap().map(|entry| entry.unwrap().path());
+    let checked = std::process::Command::new("promtool").args(["check", "rules"]).args(packs).output();
+    // promtool comes with Debian's package prometheus, one of those that tests/run installs.
+    let checked = checked.expect("promtool can be run");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}

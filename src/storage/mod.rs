@@ -85,6 +85,8 @@ struct Inner {
     /// Whether there is a snapshot for a backup; one at a time.
     has_snapshot: AtomicBool,
     keeper: Timekeeper,
+    /// What began without its WAL.
+    left_out: Vec<Part>,
     _lock: Lock,
 }
 
@@ -151,9 +153,11 @@ impl Storage {
         });
         let ((db, without_metrics), (logs, state, last, without_logs)) = (metrics, others?);
         let db = db?;
+        let left_out = [(Part::MetricLog, without_metrics), (Part::Logs, without_logs)];
+        let left_out: Vec<Part> = left_out.into_iter().filter(|(_, is_without)| *is_without).map(|(p, _)| p).collect();
         registry
             .gauge("andon_storage_safe_mode", "1 after a start that had to put a WAL into quarantine to succeed.")
-            .set(if without_metrics || without_logs { 1.0 } else { 0.0 });
+            .set(if left_out.is_empty() { 0.0 } else { 1.0 });
         db.resume_provisional(keeper.shift_ms())?;
         let inner = Inner {
             folder: folder.to_owned(),
@@ -166,6 +170,7 @@ impl Storage {
             ),
             keeper,
             has_snapshot: AtomicBool::new(false),
+            left_out,
             _lock: lock,
         };
         Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
@@ -224,6 +229,13 @@ impl Storage {
         let note = self.state.meta().get(LAST_BACKUP_KEY).ok()??;
         let mut reader = ByteReader::new(&note);
         Some((Timestamp::from_millis(reader.i64().ok()?), reader.u64().ok()?))
+    }
+
+    /// Returns what began without its newest data at this start, as it kept the box from starting: safe mode. Those
+    /// data are in quarantine. Empty after a start as it should be.
+    #[must_use]
+    pub fn left_out(&self) -> &[Part] {
+        &self.inner.left_out
     }
 
     /// Returns what lies in quarantine, oldest first.

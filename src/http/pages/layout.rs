@@ -89,7 +89,8 @@ impl Frame {
             }
             unacknowledged += usize::from(alarm.acknowledgement.is_none());
         }
-        let mut notices: Vec<Notice> = super::clock::notice(state).into_iter().collect();
+        let mut notices: Vec<Notice> =
+            super::clock::notice(state).into_iter().chain(super::storage::notice(state)).collect();
         if let Some(error) = &snapshot.journal_error {
             notices.push(Notice {
                 class: "p2",

@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::ask::{Asker, ask};
 use super::chart::{Meter, Svg};
-use super::layout::Frame;
+use super::layout::{Frame, Notice};
 use super::number::{Unit, clock, span};
 use super::panel::{Panel, Question};
 use super::visit::Visit;
@@ -117,6 +117,22 @@ pub(super) async fn storage(State(state): State<AppState>, visit: Visit) -> Resp
         Ok(answer) => page(&answer),
         Err(_) => failed(Frame::new(&state, &visit, "/storage", "Storage", REFRESH_S)),
     }
+}
+
+/// Returns the notice for every page that the box began without its newest data; none after a start as it should be.
+pub(super) fn notice(state: &AppState) -> Option<Notice> {
+    let what = match state.storage.left_out() {
+        [] => return None,
+        [Part::Logs] => "log lines",
+        [Part::MetricLog] => "metrics",
+        _ => "metrics and log lines",
+    };
+    let text = format!(
+        "Safe mode: the newest {what} of before this start are missing. Three starts in a row were cut off while they \
+         were read, so they were put into quarantine. What comes is recorded. Find the cause (mostly too little \
+         memory), then restart."
+    );
+    Some(Notice { class: "p2", shape: "p2", text, href: "/storage#damage", link: "Storage" })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

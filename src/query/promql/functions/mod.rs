@@ -160,7 +160,6 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("sqrt", Shape::Value(|v, _| v.sqrt())),
     ("tan", Shape::Value(|v, _| v.tan())),
     ("tanh", Shape::Value(|v, _| v.tanh())),
-
     ("day_of_month", Shape::Calendar(calendar::day_of_month)),
     ("day_of_week", Shape::Calendar(calendar::day_of_week)),
     ("day_of_year", Shape::Calendar(calendar::day_of_year)),
@@ -169,7 +168,6 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("minute", Shape::Calendar(calendar::minute)),
     ("month", Shape::Calendar(calendar::month)),
     ("year", Shape::Calendar(calendar::year)),
-
     ("rate", counter(rate::rate)),
     ("increase", counter(rate::increase)),
     ("irate", counter(rate::irate)),
@@ -190,7 +188,10 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("max_over_time", window(over_time::max)),
     ("min_over_time", window(over_time::min)),
     ("present_over_time", window(over_time::present)),
-    ("quantile_over_time", Shape::Window(PerWindow { remark: Remark::Quantile, ..per_window(over_time::quantile_over) })),
+    (
+        "quantile_over_time",
+        Shape::Window(PerWindow { remark: Remark::Quantile, ..per_window(over_time::quantile_over) }),
+    ),
     ("stddev_over_time", window(over_time::stddev)),
     ("stdvar_over_time", window(over_time::stdvar)),
     ("sum_over_time", window(over_time::sum)),
@@ -198,7 +199,6 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("ts_of_last_over_time", window(over_time::ts_of_last)),
     ("ts_of_max_over_time", window(over_time::ts_of_max)),
     ("ts_of_min_over_time", window(over_time::ts_of_min)),
-
     ("absent", Shape::Whole(Whole::Absent)),
     ("absent_over_time", Shape::Whole(Whole::AbsentOverTime)),
     ("histogram_fraction", Shape::Whole(Whole::HistogramFraction)),
@@ -214,7 +214,6 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("sort_desc", Shape::Whole(Whole::SortDesc)),
     ("timestamp", Shape::Whole(Whole::Timestamp)),
     ("vector", Shape::Whole(Whole::Vector)),
-
     ("end", Shape::Input(Input::End)),
     ("max_of", Shape::Input(Input::MaxOf)),
     ("min_of", Shape::Input(Input::MinOf)),
@@ -223,7 +222,6 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
     ("start", Shape::Input(Input::Start)),
     ("step", Shape::Input(Input::Step)),
     ("time", Shape::Input(Input::Time)),
-
     ("histogram_avg", Shape::Native),
     ("histogram_count", Shape::Native),
     ("histogram_stddev", Shape::Native),
@@ -232,10 +230,8 @@ pub(super) const FUNCTIONS: &[(&str, Shape)] = &[
 ];
 
 /// `double_exponential_smoothing`, by its name and the old one.
-const SMOOTHING: Shape = Shape::Window(PerWindow {
-    check: Some(trend::check_factors),
-    ..per_window(trend::double_exponential_smoothing)
-});
+const SMOOTHING: Shape =
+    Shape::Window(PerWindow { check: Some(trend::check_factors), ..per_window(trend::double_exponential_smoothing) });
 
 /// Returns how a function is applied; `None` if it is not known.
 pub(super) fn find(name: &str) -> Option<Shape> {

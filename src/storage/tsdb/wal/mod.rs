@@ -65,12 +65,7 @@ struct Chain {
 
 impl Writer {
     fn new() -> Self {
-        Writer {
-            body: ByteWriter::default(),
-            packer: Packer::new(),
-            batches: BatchWriter::default(),
-            chain: None,
-        }
+        Writer { body: ByteWriter::default(), packer: Packer::new(), batches: BatchWriter::default(), chain: None }
     }
 }
 
