@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("outbox", notify::fuzz, Vec::new),
     target("remote_write", remote_write, remote_write_seeds),
     target("remote_write_2", remote_write_2, remote_write_2_seeds),
+    target("remote_read", |data| drop(wire::remote_read::decode(data)), remote_read_seeds),
     target("loki_push", loki_push, Vec::new),
     target("exposition", exposition, exposition_seeds),
     target("promql", promql, promql_seeds),
@@ -165,6 +166,10 @@ fn remote_write_2_seeds() -> Vec<Vec<u8>> {
     let series =
         b"\x2a\x1b\x0a\x04\x01\x02\x03\x04\x12\x0b\x09\0\0\0\0\0\0\xf0\x3f\x10\x07\x1a\0\x2a\x04\x08\x02\x18\x03";
     vec![[&symbols[..], series].concat()]
+}
+
+fn remote_read_seeds() -> Vec<Vec<u8>> {
+    vec![b"\x0a\x11\x08\x01\x10\x7f\x1a\x0b\x08\x02\x12\x01a\x1a\x04b.*c\x12\x02\x01\0".to_vec()]
 }
 
 fn loki_push(data: &[u8]) {

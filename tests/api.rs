@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use andon::model::Labels;
-use andon::wire::remote_write::Encoder;
+use andon::wire::remote_write::{Encoder, Entry, Part, Reader};
 use serde_json::Value;
 
 use crate::support::program::{Answer, Program, say};
@@ -142,6 +142,58 @@ fn remote_write_2_is_taken_and_says_how_much_was_written() {
     let metrics = program.get("/metrics").unwrap().body;
     let refused = "{reason=\"native_histogram\",way=\"remote_write\"} 1";
     assert!(metrics.contains(refused), "{metrics}");
+}
+
+#[test]
+fn others_read_samples_whole_and_as_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let program =
+        Program::start(folder.path(), &format!("{QUIET}global: {{external_labels: {{site: north, job: none}}}}\n"));
+    let now = now_ms();
+    let samples: Vec<(i64, f64)> = (0..300).map(|i| (now - 300_000 + i * 1000, i as f64)).collect();
+    let pushed: &[(&str, &str)] = &[("__name__", "m"), ("job", "a")];
+    write(&program, &body(&[(pushed, &samples), (&[("__name__", "other")], &samples)]));
+
+    let name = field(3, &[field(2, b"__name__"), field(3, b"m")].concat());
+    // A matcher for a label that only we put on.
+    let site = field(3, &[field(2, b"site"), field(3, b"north")].concat());
+    let times = [&[0x08][..], &varint((now - 250_000).cast_unsigned()), &[0x10], &varint(now.cast_unsigned())].concat();
+    let query = field(1, &[times, name, site].concat());
+    let ask = |forms: &[u8]| {
+        let request = [&query[..], &field(2, forms)].concat();
+        let packed = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+        program.request("POST", "/api/v1/read", PROTOBUF, &packed).unwrap()
+    };
+    let whole = ask(&[0]);
+    assert_eq!(whole.status, 200, "{whole:?}");
+    let message = snap::raw::Decoder::new().decompress_vec(&whole.bytes).unwrap();
+    // The only result: a message of series, as a write request is.
+    let length_bytes = message[1..].iter().take_while(|b| **b >= 0x80).count() + 1;
+    let mut found = Reader::new(&message[1 + length_bytes..]);
+    let Some(Ok(Entry::Series(series))) = found.next() else { panic!("no series: {whole:?}") };
+    let labels: Vec<_> = series.labels().flatten().collect();
+    assert_eq!(labels, [("__name__", "m"), ("job", "a"), ("site", "north")]);
+    let parts: Vec<Part> = series.parts().map(Result::unwrap).collect();
+    let wanted = samples.iter().filter(|s| s.0 >= now - 250_000);
+    assert_eq!(parts, wanted.map(|(time, value)| Part::Sample(*time, *value)).collect::<Vec<_>>());
+    assert!(found.next().is_none());
+
+    let chunks = ask(&[1, 0]);
+    assert_eq!(chunks.status, 200);
+    let kind = "content-type: application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+    assert!(chunks.head.contains(kind), "{chunks:?}");
+    let at = chunks.bytes.iter().take_while(|b| **b >= 0x80).count() + 1;
+    let (sum, message) = chunks.bytes[at..].split_at(4);
+    assert_eq!(sum, crc32c::crc32c(message).to_be_bytes());
+    // 250 samples in chunks of 120, the last message without a number: the first query's.
+    let packed = [&[0x18, 1, 0x22][..]].concat();
+    let count = message.windows(3).filter(|w| *w == packed).count();
+    assert_eq!(count, 3, "{message:x?}");
+
+    let garbage = program.request("POST", "/api/v1/read", PROTOBUF, b"garbage").unwrap();
+    assert_eq!(garbage.status, 400, "{garbage:?}");
+    let text = program.get("/federate?match[]=m").unwrap().body;
+    assert!(text.contains("m{job=\"a\",site=\"north\"} 299 "), "{text}");
 }
 
 #[test]

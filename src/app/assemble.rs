@@ -16,7 +16,7 @@ use crate::collect::{self, Collector};
 use crate::config::Config;
 use crate::forward::{self, Forwarder};
 use crate::gateway::{self, Gateway};
-use crate::http::{AppState, Info, ReloadRequest};
+use crate::http::{AppState, Info, ReloadRequest, Settings};
 use crate::instrument::Registry;
 use crate::notify::{self, Notifier};
 use crate::query::logql::LogEngine;
@@ -110,7 +110,7 @@ pub(super) fn join(
     tools: Tools,
     address: SocketAddr,
     reload: mpsc::Sender<ReloadRequest>,
-    settings: watch::Receiver<String>,
+    settings: watch::Receiver<Settings>,
 ) -> AppState {
     let Storage { db, logs, state, last, .. } = storage.clone();
     let engine = Engine::new(db.clone(), config.query.clone());

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
-use crate::http::AppState;
+use crate::http::{AppState, Settings};
 
 /// Reads the settings again and hands them round.
 #[derive(Debug)]
@@ -12,8 +12,8 @@ pub(super) struct Reloader {
     source: config::Source,
     current: Config,
     state: AppState,
-    /// What the page about the box shows.
-    settings: watch::Sender<String>,
+    /// What pages and APIs use of them.
+    settings: watch::Sender<Settings>,
 }
 
 impl Reloader {
@@ -21,7 +21,7 @@ impl Reloader {
         source: config::Source,
         current: Config,
         state: AppState,
-        settings: watch::Sender<String>,
+        settings: watch::Sender<Settings>,
     ) -> Self {
         Reloader { source, current, state, settings }
     }
@@ -54,9 +54,14 @@ impl Reloader {
         self.state.alarms.reload(fresh.alarms.clone());
         self.state.notifier.reload(fresh.notify.clone());
         self.state.forwarder.reload(fresh.forward.clone());
-        self.settings.send_replace(fresh.text.clone());
+        self.settings.send_replace(shown(&fresh));
         self.current = fresh;
         info!("settings reloaded");
         Ok(())
     }
+}
+
+/// Returns what pages and APIs use of the settings.
+pub(super) fn shown(config: &Config) -> Settings {
+    Settings { text: config.text.clone(), external_labels: config.forward.external_labels.clone() }
 }

@@ -56,11 +56,7 @@ pub(super) struct Shape<'a> {
 impl Shape<'_> {
     /// Returns the labels under which central gets a series; `None` if it does not.
     fn apply(&self, labels: &Labels) -> Option<Labels> {
-        let mut builder = labels.builder();
-        for (name, value) in self.external_labels.iter().filter(|(name, _)| labels.get(name).is_none()) {
-            builder.set(name, value);
-        }
-        relabel(&builder.build(), self.relabel).filter(|l| !l.is_empty())
+        relabel(&labels.or(self.external_labels), self.relabel).filter(|l| !l.is_empty())
     }
 }
 

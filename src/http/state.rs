@@ -12,7 +12,7 @@ use crate::collect::Collector;
 use crate::forward::Forwarder;
 use crate::gateway::Gateway;
 use crate::instrument::Registry;
-use crate::model::Timestamp;
+use crate::model::{Labels, Timestamp};
 use crate::notify::Notifier;
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
@@ -63,10 +63,19 @@ pub struct AppState {
     pub tasks: Tasks,
     /// What this box is.
     pub info: Arc<Info>,
-    /// The settings in force as YAML text without secrets, for the page about the box; changes with a reload.
-    pub settings: watch::Receiver<String>,
+    /// Settings in force that this room shows or uses; they change with a reload.
+    pub settings: watch::Receiver<Settings>,
     /// Asks the program to read its settings again; bounded, one waiting request is enough.
     pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+/// Settings in force.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// All of them as YAML text without secrets, for the page about the box.
+    pub text: String,
+    /// `global.external_labels`: what tells this box from others, for who fetches samples.
+    pub external_labels: Labels,
 }
 
 /// What this box is and where it is found.

@@ -104,6 +104,19 @@ impl Labels {
         LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
     }
 
+    /// Returns the set with those labels of another that it does not have.
+    #[must_use]
+    pub fn or(&self, other: &Labels) -> Labels {
+        if other.is_empty() {
+            return self.clone();
+        }
+        let mut builder = self.builder();
+        for (name, value) in other.iter().filter(|(name, _)| self.get(name).is_none()) {
+            builder.set(name, value);
+        }
+        builder.build()
+    }
+
     /// Returns the set without the metric name.
     #[must_use]
     pub fn without_name(&self) -> Labels {

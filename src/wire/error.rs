@@ -17,7 +17,7 @@ pub enum Error {
     /// More series or samples than one request may carry.
     #[error("request has more than {limit} {what}")]
     TooMany {
-        /// `series` or `samples`.
+        /// `series`, `samples`, ...
         what: &'static str,
         /// What we take.
         limit: usize,
@@ -26,13 +26,16 @@ pub enum Error {
     #[error("not snappy block format: {0}")]
     Snappy(String),
     /// The bytes are not the protobuf message that was expected.
-    #[error("not a write request: {what} at byte {offset}")]
+    #[error("not the message that was expected: {what} at byte {offset}")]
     Protobuf {
         /// What is wrong.
         what: &'static str,
         /// Where, counted in the unpacked body.
         offset: usize,
     },
+    /// A matcher that is none, for example a regex that does not compile.
+    #[error("bad matcher: {0}")]
+    Matcher(String),
     /// A line of the text exposition format does not parse.
     #[error("line {line}: {reason}")]
     Exposition {

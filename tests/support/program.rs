@@ -47,6 +47,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
+    /// The body, which need not be text.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Program {
@@ -127,10 +129,11 @@ impl Program {
         stream.write_all(body).ok()?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let (head, body) = text.split_once("\r\n\r\n")?;
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let body = bytes.split_off(end + 4);
+        let head = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+        Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned(), bytes: body })
     }
 
     /// Returns the process's number.

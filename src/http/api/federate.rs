@@ -32,13 +32,20 @@ async fn federate(State(state): State<AppState>, parameters: Parameters) -> Resu
         parameters.all("match[]").map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)));
     let selectors: Vec<Vec<Matcher>> = selectors.collect::<Result<_, _>>()?;
     let (db, now) = (state.db.clone(), state.clock.now());
-    let found = super::query::on_pool(&state, move || newest(&db.querier(), &selectors, now)).await??;
+    let external = state.settings.borrow().external_labels.clone();
+    let found = super::query::on_pool(&state, move || newest(&db.querier(), &selectors, &external, now)).await??;
     let samples = found.iter().map(|(labels, sample)| (labels, *sample));
     Ok(([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render_untyped(samples)).into_response())
 }
 
-/// Returns the newest sample of each series that passes one of the selectors, by metric name, then labels.
-fn newest(querier: &Querier, selectors: &[Vec<Matcher>], now: Timestamp) -> Result<BTreeMap<Labels, Sample>, ApiError> {
+/// Returns the newest sample of each series that passes one of the selectors, under the labels that tell this box
+/// from others.
+fn newest(
+    querier: &Querier,
+    selectors: &[Vec<Matcher>],
+    external: &Labels,
+    now: Timestamp,
+) -> Result<BTreeMap<Labels, Sample>, ApiError> {
     let from = Timestamp::from_millis(now.as_millis().saturating_sub(LOOKBACK_MS - 1));
     let mut found = BTreeMap::new();
     for selector in selectors {
@@ -46,7 +53,7 @@ fn newest(querier: &Querier, selectors: &[Vec<Matcher>], now: Timestamp) -> Resu
             let series = series.map_err(|e: tsdb::Error| ApiError::from(e))?;
             let (Some(time), Some(value)) = (series.timestamps.last(), series.values.last()) else { continue };
             if !is_stale(*value) && series.labels.get(LABEL_NAME).is_some() {
-                found.insert(series.labels, Sample::new(Timestamp::from_millis(*time), *value));
+                found.insert(series.labels.or(external), Sample::new(Timestamp::from_millis(*time), *value));
             }
         }
     }

@@ -13,7 +13,9 @@ mod format;
 mod logs;
 mod metadata;
 mod parameters;
+mod pieces;
 mod query;
+mod read;
 mod rules;
 mod status;
 mod targets;
@@ -37,6 +39,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(logs::routes())
         .merge(metadata::routes())
         .merge(query::routes())
+        .merge(read::routes())
         .merge(rules::routes())
         .merge(status::routes())
         .merge(targets::routes())

@@ -124,7 +124,7 @@ async fn config(State(app): State<AppState>) -> Response {
     struct Settings<'a> {
         yaml: &'a str,
     }
-    let yaml = app.settings.borrow().clone();
+    let yaml = app.settings.borrow().text.clone();
     success(Settings { yaml: &yaml })
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn about(State(state): State<AppState>, visit: Visit) -> Respon
         store_facts: store_facts(&state, &visit),
         clock: super::clock::part(&state, &visit),
         damage,
-        settings: state.settings.borrow().clone(),
+        settings: state.settings.borrow().text.clone(),
         tasks: tasks(&state),
         frame,
     })
