@@ -80,7 +80,13 @@ impl Shared {
 
     /// Lists the series of the head by labels.
     pub(super) fn series_list(&self) -> SeriesList {
+        self.rank_series();
         self.read().head.sorted()
+    }
+
+    /// Works out the order of new series, some at a time: appends wait a few milliseconds at once.
+    pub(super) fn rank_series(&self) {
+        while !self.read().head.rank_some() {}
     }
 
     /// Puts samples in `range` aside; returns the windows that they lie in.

@@ -30,6 +30,9 @@ const TIDY_TICK: Duration = Duration::from_secs(5);
 /// How often gauges are worked out: that touches every series.
 const SHOW_EVERY: Duration = Duration::from_secs(5);
 
+/// So many series are looked at under one lock for that.
+const SHOWN_AT_ONCE: u32 = 4096;
+
 /// So many cuts are made in one pass at most, then others have their turn.
 const CUTS_MAX: usize = 8;
 
@@ -242,12 +245,17 @@ impl Shared {
 
     /// Updates the gauges.
     fn show(&self) {
+        // Some series at a time: appends do not wait for all of them.
+        let slots_end = self.read().head.slots_end();
+        let starts = (0..slots_end).step_by(SHOWN_AT_ONCE as usize);
+        let of_series = starts.map(|start| self.read().head.series_bytes(start..start.saturating_add(SHOWN_AT_ONCE)));
+        let of_series: usize = of_series.sum();
         let state = self.read();
         let i = &self.instruments;
         i.series_max.set(self.config.series_max as f64);
         i.head_series.set(state.head.series_count() as f64);
         i.head_samples.set(state.head.samples as f64);
-        let head_bytes = state.head.memory_bytes() as u64;
+        let head_bytes = (of_series + state.head.memory_bytes()) as u64;
         self.head_bytes.store(head_bytes, Ordering::Relaxed);
         i.head_bytes.set(head_bytes as f64);
         i.blocks.set(state.blocks.len() as f64);

@@ -9,7 +9,7 @@ use super::block::{Block, ChunkPlace, Page, TimesPlace, checked_column};
 use super::cache::PageCache;
 use super::chunk::Window;
 use super::column::decode_bare_values;
-use super::head::{Decoded, Parts};
+use super::head::{Decoded, Parts, View};
 use crate::model::Labels;
 use crate::storage::disk::{Error, Malformed};
 
@@ -34,7 +34,7 @@ pub(crate) enum Source {
 /// Series of the head.
 #[derive(Debug)]
 pub(crate) struct HeadSource {
-    series: std::iter::Peekable<std::vec::IntoIter<(Labels, Parts)>>,
+    series: std::iter::Peekable<View<Parts>>,
     decoded: Decoded,
 }
 
@@ -299,8 +299,8 @@ impl BlockSource {
 
 impl Source {
     /// Returns a copy of the head, by labels, as source.
-    pub(crate) fn head(series: Vec<(Labels, Parts)>) -> Source {
-        Source::Head(Box::new(HeadSource { series: series.into_iter().peekable(), decoded: Decoded::default() }))
+    pub(crate) fn head(series: View<Parts>) -> Source {
+        Source::Head(Box::new(HeadSource { series: series.peekable(), decoded: Decoded::default() }))
     }
 
     fn peek(&mut self) -> Option<&Labels> {

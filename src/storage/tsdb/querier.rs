@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::block::{Block, Page};
 use super::db::{Db, bounds};
-use super::head::Parts;
+use super::head::{Parts, View};
 use super::merge::{BlockSource, Merged, Source};
 use super::provisional::LaneSet;
 use super::select::Selection;
@@ -135,14 +135,15 @@ impl Querier {
         let mut found = self.in_lane(min, max, |lane, min, max| lane.series(matchers, min, max))?;
         let (min, max) = bounds(min, max);
         let selection = Selection::new(matchers);
+        self.db.0.rank_series();
         let state = self.db.0.read();
         let mut slots = selection.select(&state.head);
-        slots.retain(|slot| state.head.overlaps(*slot, min, max));
         state.head.sort(&mut slots);
-        let mut text = String::new();
-        found.extend(slots.iter().map(|slot| state.head.labels_in(&mut text, *slot)));
+        let names = state.head.names(&slots, min, max);
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
+        found.extend(names.map(|(labels, ())| labels));
+        let mut text = String::new();
         for block in &blocks {
             self.each_page(block, Some(&selection), min, max, |_, page| {
                 let ids = selection.select(page);
@@ -227,19 +228,12 @@ impl Querier {
     }
 
     /// Copies what the head has of the selection, by labels, and the list of blocks, at one moment.
-    fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (Vec<(Labels, Parts)>, Vec<Arc<Block>>) {
+    fn snapshot(&self, selection: &Selection<'_>, min: i64, max: i64) -> (View<Parts>, Vec<Arc<Block>>) {
+        self.db.0.rank_series();
         let state = self.db.0.read();
         let mut slots = selection.select(&state.head);
         state.head.sort(&mut slots);
-        let mut series = Vec::with_capacity(slots.len());
-        let mut text = String::new();
-        for slot in slots {
-            let parts = state.head.parts(slot, min, max);
-            if !parts.is_empty() {
-                series.push((state.head.labels_in(&mut text, slot), parts));
-            }
-        }
-        (series, self.blocks(&state.blocks, min, max))
+        (state.head.view(&slots, min, max), self.blocks(&state.blocks, min, max))
     }
 
     fn blocks(&self, blocks: &[Arc<Block>], min: i64, max: i64) -> Vec<Arc<Block>> {

@@ -96,6 +96,11 @@ impl Index {
         pairs.iter().filter_map(|number| self.pairs.get(*number as usize)).map(|pair| (&*pair.name, &*pair.value))
     }
 
+    /// Returns name and value of a pair.
+    pub(super) fn pair(&self, number: u32) -> (Arc<str>, Arc<str>) {
+        self.pairs.get(number as usize).map(|pair| (pair.name.clone(), pair.value.clone())).unwrap_or_default()
+    }
+
     /// Compares two series by their labels, as [`Labels`] are compared.
     pub(crate) fn compare(&self, a: &[u32], b: &[u32]) -> Ordering {
         let equal = a.iter().zip(b).take_while(|(a, b)| a == b).count();

@@ -18,7 +18,9 @@ mod series;
 mod series_test;
 mod slab;
 mod values;
+mod view;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -35,6 +37,7 @@ use self::order::Order;
 pub(crate) use self::parts::Parts;
 pub(crate) use self::series::{Added, Series};
 use self::slab::Slab;
+pub(crate) use self::view::View;
 use super::batch::SeriesRef;
 use super::chunk::Chunk;
 use super::postings::Postings;
@@ -144,22 +147,26 @@ impl Head {
 
     /// Returns the labels of the series in a slot. Cost: puts them together.
     pub(crate) fn labels(&self, slot: u32) -> Labels {
-        self.labels_in(&mut String::new(), slot)
-    }
-
-    /// Does so by way of a text that many sets can be built in, one after the other.
-    pub(crate) fn labels_in(&self, text: &mut String, slot: u32) -> Labels {
-        Labels::from_sorted_in(text, self.index.texts(self.pairs(slot)))
+        Labels::from_sorted(self.index.texts(self.pairs(slot)))
     }
 
     fn pairs(&self, slot: u32) -> &[u32] {
         self.get(slot).map_or(&[], |s| &s.pairs)
     }
 
+    /// Works out the place of some of the new series in the order of labels; returns whether that was all. Whoever
+    /// wants [`Head::sort`] to be quick calls this until then, and leaves the lock in between.
+    pub(crate) fn rank_some(&self) -> bool {
+        self.order.rank_some(|a, b| self.compare(a, b), |slot| self.get(slot).is_some())
+    }
+
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        self.index.compare(self.pairs(a), self.pairs(b)).then(a.cmp(&b))
+    }
+
     /// Puts slots in order of their series' labels.
     pub(crate) fn sort(&self, slots: &mut [u32]) {
-        let compare = |a: u32, b: u32| self.index.compare(self.pairs(a), self.pairs(b)).then(a.cmp(&b));
-        let ranks = self.order.ranks(compare, |slot| self.get(slot).is_some());
+        let ranks = self.order.ranks(|a, b| self.compare(a, b), |slot| self.get(slot).is_some());
         let rank = |slot: u32| ranks.get(slot as usize).copied().unwrap_or(u32::MAX);
         let mut ranked: Vec<(u32, u32)> = slots.iter().map(|slot| (rank(*slot), *slot)).collect();
         ranked.sort_unstable();
@@ -342,6 +349,21 @@ impl Head {
         self.get(slot).map(|s| s.parts(min, max, &self.shared)).unwrap_or_default()
     }
 
+    /// Returns series of these slots, which are in order, with a copy of their parts that reach into `[min, max]`;
+    /// without those of which none does.
+    pub(crate) fn view(&self, slots: &[u32], min: i64, max: i64) -> View<Parts> {
+        let parts = |series: &Series| Some(series.parts(min, max, &self.shared)).filter(|parts| !parts.is_empty());
+        let series = slots.iter().filter_map(|slot| self.get(*slot));
+        View::new(&self.index, series.filter_map(|series| Some((&series.pairs, parts(series)?))))
+    }
+
+    /// Returns series of these slots, which are in order, without those of which no part reaches into `[min, max]`.
+    pub(crate) fn names(&self, slots: &[u32], min: i64, max: i64) -> View<()> {
+        let series = slots.iter().filter_map(|slot| self.get(*slot));
+        let series = series.filter(|series| series.overlaps(min, max, &self.shared));
+        View::new(&self.index, series.map(|series| (&series.pairs, ())))
+    }
+
     /// Returns what of a series is being written to a block and reaches into `[min, max]`.
     pub(crate) fn detached(&self, slot: u32, min: i64, max: i64) -> Parts {
         self.get(slot).map(|s| s.detached(min, max, &self.shared)).unwrap_or_default()
@@ -387,12 +409,20 @@ impl Head {
         self.series.values_mut().for_each(|s| s.take_back_detached());
     }
 
-    /// Returns about how many bytes of memory the head holds. Cost: touches every series.
+    /// Returns about how many bytes of memory these series hold.
+    pub(crate) fn series_bytes(&self, slots: std::ops::Range<u32>) -> usize {
+        slots.filter_map(|slot| self.get(slot)).map(Series::memory_bytes).sum()
+    }
+
+    /// Returns the first slot behind all series.
+    pub(crate) fn slots_end(&self) -> u32 {
+        self.series.end()
+    }
+
+    /// Returns about how many bytes of memory the head holds beside its series.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let series: usize = self.iter().map(|(_, s)| s.memory_bytes()).sum();
         let table = self.by_labels.capacity() * 6;
-        series
-            + table
+        table
             + self.order.memory_bytes()
             + self.shared.memory_bytes()
             + self.series.memory_bytes()

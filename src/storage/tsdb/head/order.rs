@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A slot without a rank: new, or without a series.
 const NONE: u32 = u32::MAX;
 
+/// So many new series are ranked at once: some milliseconds of comparing labels.
+const PIECE: usize = 2048;
+
 /// The rank of each series among all; 8 bytes a series.
 #[derive(Debug, Default)]
 pub(super) struct Order(Mutex<Known>);
@@ -47,31 +50,19 @@ impl Order {
     /// and sorting the new ones.
     pub(super) fn ranks(
         &self,
-        mut compare: impl FnMut(u32, u32) -> Ordering,
+        compare: impl FnMut(u32, u32) -> Ordering,
         is_there: impl Fn(u32) -> bool,
     ) -> Arc<Vec<u32>> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = &mut *guard;
-        if known.fresh.is_empty() && !known.has_stale {
-            return known.ranks.clone();
-        }
-        let mut fresh = std::mem::take(&mut known.fresh);
-        fresh.retain(|slot| is_there(*slot));
-        fresh.sort_unstable();
-        fresh.dedup();
-        fresh.sort_unstable_by(|a, b| compare(*a, *b));
-        let ranks = &known.ranks;
-        let mut before = std::mem::take(&mut known.sorted);
-        before.retain(|slot| ranks.get(*slot as usize).is_some_and(|rank| *rank != NONE));
-        known.sorted = merge(before, fresh, compare);
-        let ranks = Arc::make_mut(&mut known.ranks);
-        for (slot, rank) in known.sorted.iter().zip(0..) {
-            if let Some(place) = ranks.get_mut(*slot as usize) {
-                *place = rank;
-            }
-        }
-        known.has_stale = false;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.rank(usize::MAX, compare, is_there);
         known.ranks.clone()
+    }
+
+    /// Gives some of the new series their rank; returns whether all have theirs now.
+    pub(super) fn rank_some(&self, compare: impl FnMut(u32, u32) -> Ordering, is_there: impl Fn(u32) -> bool) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.rank(PIECE, compare, is_there);
+        known.fresh.is_empty()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -80,19 +71,47 @@ impl Order {
     }
 }
 
-/// Merges two sorted lists.
-fn merge(a: Vec<u32>, b: Vec<u32>, mut compare: impl FnMut(u32, u32) -> Ordering) -> Vec<u32> {
-    if a.is_empty() || b.is_empty() {
-        return if a.is_empty() { b } else { a };
+impl Known {
+    /// Gives at most so many of the new series their rank.
+    fn rank(&mut self, count: usize, mut compare: impl FnMut(u32, u32) -> Ordering, is_there: impl Fn(u32) -> bool) {
+        if self.fresh.is_empty() && !self.has_stale {
+            return;
+        }
+        let has_rank = |slot: u32| self.ranks.get(slot as usize).is_some_and(|rank| *rank != NONE);
+        self.sorted.retain(|slot| has_rank(*slot));
+        let mut fresh = self.fresh.split_off(self.fresh.len().saturating_sub(count));
+        fresh.retain(|slot| is_there(*slot) && !has_rank(*slot));
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh.sort_unstable_by(|a, b| compare(*a, *b));
+        self.sorted = merge(std::mem::take(&mut self.sorted), fresh, compare);
+        let ranks = Arc::make_mut(&mut self.ranks);
+        for (slot, rank) in self.sorted.iter().zip(0..) {
+            if let Some(place) = ranks.get_mut(*slot as usize) {
+                *place = rank;
+            }
+        }
+        if self.fresh.is_empty() {
+            self.fresh = Vec::new();
+        }
+        self.has_stale = false;
     }
-    let mut merged = Vec::with_capacity(a.len() + b.len());
-    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
-    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-        let next = if compare(*x, *y) == Ordering::Greater { b.next() } else { a.next() };
-        merged.extend(next);
+}
+
+/// Merges two sorted lists, the second mostly much the shorter.
+fn merge(all: Vec<u32>, fresh: Vec<u32>, mut compare: impl FnMut(u32, u32) -> Ordering) -> Vec<u32> {
+    if all.is_empty() || fresh.is_empty() {
+        return if all.is_empty() { fresh } else { all };
     }
-    merged.extend(a);
-    merged.extend(b);
+    let mut merged = Vec::with_capacity(all.len() + fresh.len());
+    let mut rest = all.as_slice();
+    for slot in fresh {
+        let (before, behind) = rest.split_at(rest.partition_point(|x| compare(*x, slot) != Ordering::Greater));
+        merged.extend_from_slice(before);
+        merged.push(slot);
+        rest = behind;
+    }
+    merged.extend_from_slice(rest);
     merged
 }
 
@@ -115,11 +134,14 @@ mod tests {
                 names.insert(slot, round * 31 % 17);
                 order.add(slot);
             }
+            let name = |slot: u32| (names[&slot], slot);
+            let compare = |a: u32, b: u32| name(a).cmp(&name(b));
             if round % 5 != 0 {
+                // Some get their rank before the rest does.
+                order.0.get_mut().unwrap().rank(round as usize % 3, compare, |slot| names.contains_key(&slot));
                 continue;
             }
-            let name = |slot: u32| (names[&slot], slot);
-            let ranks = order.ranks(|a, b| name(a).cmp(&name(b)), |slot| names.contains_key(&slot));
+            let ranks = order.ranks(compare, |slot| names.contains_key(&slot));
             let mut by_rank: Vec<u32> = names.keys().copied().collect();
             by_rank.sort_by_key(|slot| ranks[*slot as usize]);
             let mut by_name: Vec<u32> = names.keys().copied().collect();

@@ -35,17 +35,38 @@ impl Sealed {
         })
     }
 
-    /// Appends chunks. Cost: copies what is there.
+    /// Appends chunks. Cost: copies what is there, however many they are.
     pub(super) fn extend<'a>(&mut self, chunks: impl IntoIterator<Item = (u32, &'a [u8])>) {
         let before = self.0.as_deref().unwrap_or_default();
         let mut out = ByteWriter::new(Vec::with_capacity(before.len() + GROWTH_BYTES));
         out.raw(before);
-        for (times, values) in chunks {
-            out.varint(u64::from(times));
-            out.varint(values.len() as u64);
-            out.raw(values);
-        }
-        self.0 = Some(out.into_bytes()).filter(|bytes| !bytes.is_empty()).map(Into::into);
+        let mut all = Sealing(out);
+        chunks.into_iter().for_each(|(times, values)| all.push(times, values));
+        *self = all.finish();
+    }
+
+    /// Seals samples, if there are any, and appends the chunk. Cost: as [`Sealed::extend`].
+    pub(super) fn add(&mut self, window: &Window, shared: &mut Shared) {
+        let mut chunk = Sealing::default();
+        chunk.add(window, shared);
+        self.extend(chunk.finish().iter());
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |bytes| bytes.len() + 32)
+    }
+}
+
+/// Chunks that are being put together.
+#[derive(Debug, Default)]
+pub(super) struct Sealing(ByteWriter);
+
+impl Sealing {
+    /// Appends a chunk.
+    pub(super) fn push(&mut self, times: u32, values: &[u8]) {
+        self.0.varint(u64::from(times));
+        self.0.varint(values.len() as u64);
+        self.0.raw(values);
     }
 
     /// Seals samples, if there are any, and appends the chunk.
@@ -53,12 +74,12 @@ impl Sealed {
         if !window.is_empty() {
             let mut values = ByteWriter::default();
             encode_values(&window.values, Effort::Fast, &mut values);
-            self.extend([(shared.seal(&window.times), values.as_slice())]);
+            self.push(shared.seal(&window.times), values.as_slice());
         }
     }
 
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |bytes| bytes.len() + 32)
+    pub(super) fn finish(self) -> Sealed {
+        Sealed(Some(self.0.into_bytes()).filter(|bytes| !bytes.is_empty()).map(Into::into))
     }
 }
 

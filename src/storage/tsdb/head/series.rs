@@ -3,7 +3,7 @@
 use super::columns::Shared;
 use super::groups::Place;
 use super::index::Pairs;
-use super::parts::{Parts, Sealed};
+use super::parts::{Parts, Sealed, Sealing};
 use super::values::Values;
 use crate::storage::disk::ByteWriter;
 use crate::storage::tsdb::chunk::{Chunk, Window};
@@ -220,17 +220,17 @@ impl Series {
             self.seal(shared);
             self.values.clear();
         }
-        let (mut kept, mut cutting) = (Sealed::default(), Sealed::default());
+        let (mut kept, mut cutting) = (Sealing::default(), Sealing::default());
         let mut ends = Vec::new();
         for (number, values) in std::mem::take(&mut self.sealed).iter() {
             let Some(column) = shared.column(number).cloned() else { continue };
             let (first, last) = (column.min, column.max);
             if !column.overlaps(min, max) {
-                kept.extend([(number, values)]);
+                kept.push(number, values);
                 continue;
             }
             if min <= first && last <= max {
-                cutting.extend([(number, values)]);
+                cutting.push(number, values);
                 ends.extend([first, last]);
                 continue;
             }
@@ -242,7 +242,7 @@ impl Series {
             cutting.add(&inside, shared);
             kept.add(&window.without(min, max), shared);
         }
-        self.sealed = kept;
+        self.sealed = kept.finish();
         let aside = self.aside.get_or_insert_default();
         if aside.late.overlaps(min, max) {
             let inside = aside.late.slice(min, max);
@@ -251,7 +251,7 @@ impl Series {
             self.sealed_until = self.newest;
             aside.late = aside.late.without(min, max);
         }
-        aside.cutting.extend(cutting.iter());
+        aside.cutting.extend(cutting.finish().iter());
         Some((ends.iter().copied().min()?, ends.iter().copied().max()?))
     }
 

@@ -22,6 +22,11 @@ impl Slab {
         self.len
     }
 
+    /// Returns the first slot behind all that were ever used.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
     pub(crate) fn get(&self, slot: u32) -> Option<&Series> {
         self.pages.get((slot / PAGE) as usize)?.get((slot % PAGE) as usize)?.as_ref()
     }
