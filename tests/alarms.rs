@@ -55,3 +55,53 @@ fn a_form_acknowledges_and_the_history_is_found_by_label() {
     assert!(graph.head.to_lowercase().contains("location: /explore?q=up%20%3d%3d%200"), "{}", graph.head);
     program.stop();
 }
+
+fn json(answer: &crate::support::program::Answer) -> Value {
+    serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
+}
+
+#[test]
+fn programs_made_for_alertmanager_hear_silence_and_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        "host: {enabled: false}\nrule_packs: []\nnotifications: {route: {receiver: team}, receivers: [{name: team}]}\n";
+    let program = Program::start(folder.path(), settings);
+    let alerts = |query: &str| json(&program.get(&format!("/api/v2/alerts?{query}")).unwrap());
+    let posted = br#"[{"labels": {"alertname": "Hot", "line": "7"}, "annotations": {"summary": "s"},
+        "generatorURL": "http://p:9090/graph?g0.expr=up+%3D%3D+0"}, {"labels": {}}]"#;
+    let answer = program.request("POST", "/api/v2/alerts", "application/json", posted).unwrap();
+    assert_eq!((answer.status, answer.body.trim()), (400, "\"at least one label pair required\""));
+    let end = Instant::now() + Duration::from_secs(30);
+    while alerts("")[0]["receivers"] != serde_json::json!([{"name": "team"}]) {
+        assert!(Instant::now() < end, "{}", alerts(""));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(alerts("")[0]["status"]["state"], "active");
+    assert_eq!(alerts("receiver=other"), serde_json::json!([]));
+    assert_eq!(alerts("filter=line%3D8"), serde_json::json!([]));
+    let groups = json(&program.get("/api/v2/alerts/groups").unwrap());
+    assert_eq!(groups[0]["alerts"][0]["labels"]["line"], "7");
+
+    let silence =
+        br#"{"matchers": [{"name": "line", "value": "7|8", "isRegex": true}], "createdBy": "eva", "comment": "jam",
+        "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z"}"#;
+    let answer = program.request("POST", "/api/v2/silences", "application/json", silence).unwrap();
+    let id = json(&answer)["silenceID"].as_str().unwrap().to_owned();
+    assert_eq!(alerts("")[0]["status"]["silencedBy"], serde_json::json!([id]));
+    assert_eq!(alerts("silenced=false"), serde_json::json!([]));
+    let page = program.get("/silences").unwrap().body;
+    assert!(page.contains("line=~&#34;7|8&#34;") && page.contains("jam"), "{page}");
+
+    let program = Program::start(&program.kill(), settings);
+    let found = json(&program.get(&format!("/api/v2/silence/{id}")).unwrap());
+    assert_eq!((&found["status"]["state"], &found["comment"]), (&"active".into(), &"jam".into()));
+    assert_eq!(json(&program.get("/api/v2/alerts").unwrap())[0]["status"]["state"], "suppressed");
+    let path = format!("/api/v2/silence/{id}");
+    assert_eq!(program.request("DELETE", &path, "", b"").unwrap().status, 200);
+    assert_eq!(program.request("DELETE", &path, "", b"").unwrap().status, 400);
+    assert_eq!(json(&program.get("/api/v2/silences").unwrap())[0]["status"]["state"], "expired");
+    assert_eq!(json(&program.get("/api/v2/alerts").unwrap())[0]["status"]["state"], "active");
+    let original = json(&program.get("/api/v2/status").unwrap())["config"]["original"].as_str().unwrap().to_owned();
+    assert!(original.contains("receiver: \"team\""), "{original}");
+    program.stop();
+}

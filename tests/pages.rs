@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 15] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -22,6 +22,8 @@ const PAGES: [&str; 13] = [
     "/devices",
     "/devices/sensor-temp-001",
     "/alarms",
+    "/silences",
+    "/silences?filter=alertname%3DLineFault",
     "/logs",
     "/targets",
     "/rules",

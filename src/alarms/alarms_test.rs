@@ -39,6 +39,7 @@ impl Room {
         };
         let deps = Deps {
             disk: disk.clone(),
+            state: crate::storage::state::State::in_memory(),
             clock: clock.clone(),
             tasks: tasks.clone(),
             registry: Registry::default(),

@@ -32,6 +32,7 @@ const WAITING_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) enum Command {
     Acknowledge { fingerprint: u64, acknowledgement: (String, String), answer: oneshot::Sender<Result<Alarm>> },
+    Hear(Vec<Alert>, oneshot::Sender<()>),
     Reload(Config),
 }
 
@@ -181,6 +182,11 @@ impl Board {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Reload(config) => self.config = config,
+            Command::Hear(alerts, answer) => {
+                self.take(&alerts).await;
+                // The asker may have gone away; what it said stands.
+                let _ = answer.send(());
+            }
             Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer } => {
                 let at = self.clock.now();
                 let result = match self.alarms.get_mut(&fingerprint) {
@@ -307,6 +313,7 @@ impl Board {
             history_len,
             history_since,
             journal_error: self.journal_error.clone(),
+            resolve_timeout: self.config.resolve_timeout,
         }));
         self.boards.send_replace(alarms);
     }

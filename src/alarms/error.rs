@@ -19,6 +19,15 @@ pub enum Error {
         /// The most characters it may have.
         max: usize,
     },
+    /// There is no such silence.
+    #[error("no silence {0}")]
+    NoSilence(String),
+    /// What is to be silenced makes no sense.
+    #[error("{0}")]
+    Silence(String),
+    /// It could not be written down, so it does not hold.
+    #[error("cannot be written: {0}")]
+    Storage(String),
     /// The box is stopping.
     #[error("the alarms room has stopped")]
     Stopped,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Every transition goes to the journal first and is replayed at start, so a restart neither clears nor
-//! raises anything. This room does not tell anybody: `notify` watches the board.
+//! raises anything. Silences are kept beside the board: for a while nobody is told of what they match. This room
+//! does not tell anybody: `notify` watches the board and the silences.
 
 #[cfg(test)]
 mod alarms_test;
@@ -24,6 +25,7 @@ mod journal;
 #[cfg(test)]
 mod journal_test;
 mod lifecycle;
+mod silences;
 mod snapshot;
 
 use std::sync::Arc;
@@ -32,17 +34,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Alarm, Alert};
+use crate::model::{Alarm, Alert, Silence};
 use crate::storage::disk::Disk;
+use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 
 use self::board::{Board, Command};
 use self::history::History;
 use self::instruments::Instruments;
 use self::journal::Journal;
+use self::silences::Silences;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use silences::NewSilence;
 pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
 
 /// What the room is handed at start.
@@ -50,6 +55,8 @@ pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
 pub struct Deps {
     /// Where the journal lies.
     pub disk: Arc<dyn Disk>,
+    /// Where the silences stand.
+    pub state: State,
     /// The time.
     pub clock: Clock,
     /// Who spawns.
@@ -76,6 +83,7 @@ pub struct Alarms {
     board: watch::Receiver<Arc<Vec<Alarm>>>,
     commands: mpsc::Sender<Command>,
     history: History,
+    silences: Silences,
 }
 
 impl Alarms {
@@ -89,6 +97,7 @@ impl Alarms {
         let (boards, board) = watch::channel(Arc::default());
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let history = History::default();
+        let silences = Silences::open(deps.state, deps.clock.clone(), deps.tasks.pool().clone());
         let journal = Journal::open(deps.disk, &config.folder).map_err(|e| e.to_string());
         let owner = Board::new(
             config,
@@ -102,7 +111,7 @@ impl Alarms {
         );
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("alarms board", OnPanic::StopBox, owner.run(tasks, deps.alerts, receiver));
-        Alarms { snapshot, board, commands, history }
+        Alarms { snapshot, board, commands, history, silences }
     }
 
     /// Returns the board as of now.
@@ -145,6 +154,46 @@ impl Alarms {
         let command = Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer };
         self.commands.send(command).await.map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Takes alerts of other programs, as they send them to an Alertmanager; the answer comes after the journal has
+    /// what changed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn hear(&self, alerts: Vec<Alert>) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Hear(alerts, answer)).await.map_err(|_| Error::Stopped)?;
+        answered.await.map_err(|_| Error::Stopped)
+    }
+
+    /// Returns the silences; those that are over for five days.
+    #[must_use]
+    pub fn silences(&self) -> Arc<Vec<Silence>> {
+        self.silences.list()
+    }
+
+    /// Returns the silences to wait on, for notify.
+    #[must_use]
+    pub fn watch_silences(&self) -> watch::Receiver<Arc<Vec<Silence>>> {
+        self.silences.watch()
+    }
+
+    /// Silences alarms for a while, or changes a silence; the answer comes after it is on disk. What cannot be
+    /// changed in place is ended and set anew, under another id.
+    ///
+    /// # Errors
+    /// [`Error::Text`], [`Error::Silence`], [`Error::NoSilence`], [`Error::Storage`].
+    pub async fn silence(&self, new: NewSilence) -> Result<Silence> {
+        self.silences.set(new).await
+    }
+
+    /// Ends a silence now.
+    ///
+    /// # Errors
+    /// [`Error::NoSilence`]; [`Error::Silence`] if it is over already; [`Error::Storage`].
+    pub async fn expire_silence(&self, id: &str) -> Result<Silence> {
+        self.silences.expire(id).await
     }
 
     /// Takes new settings; the folder stays what it was.

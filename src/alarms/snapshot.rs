@@ -1,6 +1,7 @@
 //! What pages, the API and notify see of the alarms.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Alarm, AlarmState, Timestamp};
 
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub history_since: Option<Timestamp>,
     /// Why the journal cannot be written at the moment; `None` if it can.
     pub journal_error: Option<String>,
+    /// How long an alert of another program counts that does not say it itself (`global.resolve_timeout`).
+    pub resolve_timeout: Duration,
 }
 
 impl Snapshot {

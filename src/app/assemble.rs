@@ -213,6 +213,7 @@ fn join_alerting(config: &Config, storage: &Storage, tools: &Tools, engine: &Eng
         config.alarms.clone(),
         alarms::Deps {
             disk: storage.disk.clone(),
+            state: storage.state.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
             registry: registry.clone(),
@@ -240,6 +241,7 @@ fn join_alerting(config: &Config, storage: &Storage, tools: &Tools, engine: &Eng
             tasks,
             registry,
             board: alarms.board(),
+            silences: alarms.watch_silences(),
         },
     );
     (rules, alarms, notifier)

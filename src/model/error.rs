@@ -20,6 +20,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The text is no list of matchers.
+    #[error("not a matcher: {text:?}: {why}")]
+    Matcher {
+        /// The text.
+        text: String,
+        /// What was expected.
+        why: String,
+    },
     /// The text is not a legal label name.
     #[error("not a valid label name: {0:?}")]
     LabelName(String),

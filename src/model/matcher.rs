@@ -28,6 +28,14 @@ impl MatchOp {
             MatchOp::NotRegex => "!~",
         }
     }
+
+    /// Reads an operator as [`MatchOp::as_str`] writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex]
+            .into_iter()
+            .find(|op| op.as_str() == text)
+    }
 }
 
 /// One condition on a label. A label that is not there has the empty value.

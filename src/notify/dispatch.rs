@@ -1,6 +1,6 @@
 //! The task that owns groups, outbox and the log of what was told.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use super::receiver::{Failure, Notice, NoticeAlarm, Sender};
 use super::report::Report;
 use super::retry::{AGE_MAX, wait};
 use super::route::{Tree, group_labels};
+use super::show::show;
 use super::snapshot::{GroupSnapshot, Outcome, Snapshot};
 use crate::clock::Clock;
-use crate::model::{Alarm, AlarmState, Labels, Timestamp};
+use crate::model::{Alarm, AlarmState, Labels, Silence, Timestamp};
 use crate::storage::state::{Notification, State};
 use crate::task::{BlockingPool, Phase, Tasks};
 
@@ -62,11 +63,13 @@ pub(super) struct Dispatcher {
     pub(super) instruments: Instruments,
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
     config: Config,
+    routing: Arc<str>,
     tree: Option<Tree>,
     senders: BTreeMap<(String, String), Arc<Sender>>,
     groups: BTreeMap<(usize, Labels), Group>,
     told: BTreeMap<Lane, Told>,
-    inhibited: HashSet<u64>,
+    inhibited: BTreeMap<u64, u64>,
+    silences: watch::Receiver<Arc<Vec<Silence>>>,
     /// Cleared alarms that were taken already, by fingerprint with when they were cleared.
     handled: BTreeMap<u64, Timestamp>,
     waiting: BTreeMap<u64, Waiting>,
@@ -86,6 +89,7 @@ impl Dispatcher {
         instruments: Instruments,
         snapshots: watch::Sender<Arc<Snapshot>>,
         outbox: Option<(Outbox, BTreeMap<u64, Notice>)>,
+        silences: watch::Receiver<Arc<Vec<Silence>>>,
     ) -> Self {
         let now = clock.now();
         let mut dispatcher = Dispatcher {
@@ -95,11 +99,13 @@ impl Dispatcher {
             instruments,
             snapshots,
             config: config.clone(),
+            routing: Arc::default(),
             tree: None,
             senders: BTreeMap::new(),
             groups: BTreeMap::new(),
             told: BTreeMap::new(),
-            inhibited: HashSet::new(),
+            inhibited: BTreeMap::new(),
+            silences,
             handled: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_id: now.as_millis().unsigned_abs(),
@@ -168,6 +174,7 @@ impl Dispatcher {
         self.senders = senders;
         self.tree = config.route.clone().map(Tree::new);
         self.report.configure(&config);
+        self.routing = show(&config).into();
         self.config = config;
         self.groups.clear();
         self.handled.clear();
@@ -303,8 +310,16 @@ impl Dispatcher {
 
     /// Makes a notice for each of the receiver's ways that has news of the group.
     fn flush(&mut self, group: &Group, now: Timestamp) {
-        let shown = group.alarms.values();
-        let shown = shown.filter(|a| a.state == AlarmState::Cleared || !self.inhibited.contains(&a.fingerprint));
+        let silences = self.silences.borrow().clone();
+        let is_muted = |alarm: &Alarm| {
+            self.inhibited.contains_key(&alarm.fingerprint) || silences.iter().any(|s| s.mutes(&alarm.labels, now))
+        };
+        // Who heard of an alarm hears that it is over, silenced or not.
+        let was_told = |alarm: &Alarm| was_told(&self.told, group, alarm.fingerprint);
+        let shown = group.alarms.values().filter(|a| match a.state {
+            AlarmState::Active => !is_muted(a),
+            AlarmState::Cleared => !is_muted(a) || was_told(a),
+        });
         let mut alarms: Vec<NoticeAlarm> = shown.map(notice_alarm).collect();
         alarms.sort_by(|a, b| a.labels.cmp(&b.labels));
         let ids = |fires: bool| -> BTreeSet<u64> {
@@ -523,18 +538,17 @@ impl Dispatcher {
         let group = |g: &Group| GroupSnapshot {
             labels: g.labels.clone(),
             receiver: g.route.receiver.clone(),
-            alarms: g.alarms.len(),
+            alarms: g.alarms.keys().copied().collect(),
             next_at: now + g.next.saturating_sub(elapsed),
         };
-        let mut inhibited: Vec<u64> = self.inhibited.iter().copied().collect();
-        inhibited.sort_unstable();
         self.snapshots.send_replace(Arc::new(Snapshot {
             groups: self.groups.values().map(group).collect(),
             receivers: self.report.receivers.clone(),
             outbox_len: self.waiting.len(),
             outbox_since: self.waiting.values().map(|w| w.notice.made_at).min(),
             outbox_error: self.report.outbox_error.clone(),
-            inhibited,
+            inhibited: self.inhibited.clone(),
+            routing: self.routing.clone(),
             recent: self.report.recent.iter().cloned().collect(),
         }));
     }

@@ -1,9 +1,9 @@
 //! Notifications: who is told of which alarms, when, and that it arrives.
 //!
 //! ```text
-//! board of alarms -> inhibition -> routing tree -> aggregation groups -> decide -> outbox -> receiver
-//!                                                  wait, interval         ^          |
-//!                                                                         '-- log of what was told
+//! board of alarms -> inhibition, -> routing tree -> aggregation groups -> decide -> outbox -> receiver
+//!                    silences                       wait, interval         ^          |
+//!                                                                          '-- log of what was told
 //! ```
 //!
 //! The outbox and the log of what was told are on disk: a restart neither loses a notice nor repeats one.
@@ -25,6 +25,7 @@ mod retry;
 mod route;
 #[cfg(test)]
 mod route_test;
+mod show;
 mod snapshot;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::Alarm;
+use crate::model::{Alarm, Silence};
 use crate::storage::disk::Disk;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
@@ -44,6 +45,7 @@ use self::outbox::Outbox;
 
 pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route, Webhook};
 pub use interval::TimeInterval;
+pub use receiver::generator_url;
 pub use snapshot::{GroupSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
 
 /// What the room is handed at start.
@@ -61,6 +63,8 @@ pub struct Deps {
     pub registry: Registry,
     /// The board (`alarms::Alarms::board`).
     pub board: watch::Receiver<Arc<Vec<Alarm>>>,
+    /// The silences (`alarms::Alarms::watch_silences`).
+    pub silences: watch::Receiver<Arc<Vec<Silence>>>,
 }
 
 /// Reloads that wait for the dispatcher, at most.
@@ -92,7 +96,7 @@ impl Notifier {
             }
         };
         let tools = (deps.clock, deps.tasks.pool().clone(), deps.state);
-        let dispatcher = Dispatcher::new(config, tools, instruments, snapshots, outbox);
+        let dispatcher = Dispatcher::new(config, tools, instruments, snapshots, outbox, deps.silences);
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
         Notifier { snapshot, commands }

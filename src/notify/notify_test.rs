@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{Config, Deps, GroupBy, InhibitRule, NamedInterval, Notifier, Receiver, Route, TimeInterval, Webhook};
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Alarm, AlarmState, HttpClient, Labels, Matcher, Secret, Timestamp};
+use crate::model::{Alarm, AlarmState, HttpClient, Labels, Matcher, Secret, Silence, Timestamp};
 use crate::storage::disk::{Disk, FaultyDisk};
 use crate::storage::state::State;
 use crate::task::{Phase, Tasks};
@@ -102,6 +102,7 @@ struct Room {
     state: State,
     tasks: Tasks,
     board: watch::Sender<Arc<Vec<Alarm>>>,
+    silences: watch::Sender<Arc<Vec<Silence>>>,
     notifier: Notifier,
     alarms: Vec<Alarm>,
 }
@@ -110,6 +111,7 @@ impl Room {
     fn start(config: Config, disk: Arc<dyn Disk>, state: State, alarms: Vec<Alarm>) -> Room {
         let tasks = Tasks::new(1);
         let (board, watched) = watch::channel(Arc::new(alarms.clone()));
+        let (silences, to_notify) = watch::channel(Arc::default());
         let deps = Deps {
             disk: disk.clone(),
             state: state.clone(),
@@ -117,8 +119,9 @@ impl Room {
             tasks: tasks.clone(),
             registry: Registry::default(),
             board: watched,
+            silences: to_notify,
         };
-        Room { notifier: Notifier::start(config, deps), disk, state, tasks, board, alarms }
+        Room { notifier: Notifier::start(config, deps), disk, state, tasks, board, silences, alarms }
     }
 
     fn new(config: Config) -> Room {
@@ -152,6 +155,20 @@ impl Room {
             changed_at: now,
         });
         self.board.send_replace(Arc::new(self.alarms.clone()));
+    }
+
+    /// Silences the alarms of a name from now on for so long.
+    fn silence(&self, name: &str, duration: Duration) {
+        let now = Clock::system().now();
+        self.silences.send_replace(Arc::new(vec![Silence {
+            id: "s".to_owned(),
+            matchers: vec![Matcher::equal("alertname", name)],
+            starts_at: now,
+            ends_at: now + duration,
+            updated_at: now,
+            created_by: "eva".to_owned(),
+            comment: String::new(),
+        }]));
     }
 
     fn clear(&mut self, name: &str) {
@@ -354,5 +371,27 @@ async fn an_old_alarm_of_before_the_start_is_told_at_once() {
     room.alarms[0].raised_at = Timestamp::from_millis(1000);
     room.board.send_replace(Arc::new(room.alarms.clone()));
     sink.expect(&["firing: A=firing"]).await;
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_silenced_alarm_is_told_when_the_silence_is_over_and_its_end_to_who_heard_of_it() {
+    let (sink, config) = sink().await;
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    sink.expect(&["firing: A=firing"]).await;
+    room.silence("B", 10 * INTERVAL);
+    room.raise("B", "warning");
+    tokio::time::sleep(4 * INTERVAL).await;
+    assert_eq!(sink.told(), ["firing: A=firing"]);
+    sink.expect(&["firing: A=firing", "firing: B=firing"]).await;
+    room.silence("A", Duration::from_secs(60));
+    room.clear("A");
+    sink.expect(&["firing: A=firing", "firing: B=firing", "resolved: A=resolved"]).await;
+    room.silence("C", Duration::from_secs(60));
+    room.raise("C", "info");
+    tokio::time::sleep(2 * INTERVAL).await;
+    room.clear("C");
+    sink.expect(&["firing: A=firing", "firing: B=firing", "resolved: A=resolved"]).await;
     room.stop().await;
 }

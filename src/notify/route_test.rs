@@ -117,7 +117,7 @@ fn mutes(source: &str, target: &str, equal: &[&str], alarms: &[&str], muted: &[u
         })
         .collect();
     let found = inhibited(&[rule], &alarms);
-    let found: Vec<usize> = (0..alarms.len()).filter(|i| found.contains(&alarms[*i].fingerprint)).collect();
+    let found: Vec<usize> = (0..alarms.len()).filter(|i| found.contains_key(&alarms[*i].fingerprint)).collect();
     assert_eq!(found, muted);
 }
 

@@ -1,5 +1,8 @@
 //! What pages and the API see of the notifications.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::model::{Labels, Timestamp};
 
 /// Groups, outbox and what was told lately.
@@ -15,8 +18,10 @@ pub struct Snapshot {
     pub outbox_since: Option<Timestamp>,
     /// Why the outbox cannot be written at the moment; `None` if it can.
     pub outbox_error: Option<String>,
-    /// Alarms that are not told because another one mutes them: fingerprints.
-    pub inhibited: Vec<u64>,
+    /// Alarms that are not told because another one mutes them: fingerprints of both.
+    pub inhibited: BTreeMap<u64, u64>,
+    /// The routing tree and the receivers' names as YAML in Alertmanager's shape; empty if nobody is told.
+    pub routing: Arc<str>,
     /// The latest notices, newest first; at most 200.
     pub recent: Vec<NoticeSnapshot>,
 }
@@ -28,8 +33,8 @@ pub struct GroupSnapshot {
     pub labels: Labels,
     /// The receiver's name.
     pub receiver: String,
-    /// Alarms in it.
-    pub alarms: usize,
+    /// Fingerprints of the alarms in it.
+    pub alarms: Vec<u64>,
     /// When it is looked at next.
     pub next_at: Timestamp,
 }

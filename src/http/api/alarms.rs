@@ -164,8 +164,9 @@ fn fingerprint(text: &str) -> Result<u64, ApiError> {
 
 fn refused(error: Error) -> ApiError {
     let (status, kind) = match error {
-        Error::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
-        Error::Text { .. } => (StatusCode::BAD_REQUEST, "bad_data"),
+        Error::NotFound(_) | Error::NoSilence(_) => (StatusCode::NOT_FOUND, "not_found"),
+        Error::Text { .. } | Error::Silence(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+        Error::Storage(_) => (StatusCode::INSUFFICIENT_STORAGE, "internal"),
         Error::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     ApiError { status, kind, message: error.to_string() }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod alarms;
+mod alertmanager;
 mod alerts;
 mod backup;
 mod clock;
@@ -31,6 +32,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .merge(admin::routes())
         .merge(alarms::routes())
+        .merge(alertmanager::routes())
         .merge(alerts::routes())
         .merge(backup::routes())
         .merge(clock::routes())

@@ -13,7 +13,7 @@ use super::visit::{Visit, encode};
 use super::{message, page};
 use crate::alarms::{Error, HistoryQuery};
 use crate::http::AppState;
-use crate::model::{Alarm, AlarmState, Timestamp};
+use crate::model::{Alarm, AlarmState, Matcher, Timestamp};
 
 /// How often the page is fetched again, in seconds.
 const REFRESH_S: u32 = 5;
@@ -51,8 +51,12 @@ pub(super) struct Row {
     pub(super) state: String,
     /// Who took note, when, and what they wrote; empty if nobody did.
     pub(super) acknowledged: String,
-    /// The expression, on the page for questions.
+    /// The expression, on the page for questions; empty for an alarm of another program that does not say it.
     pub(super) explore: String,
+    /// Why nobody is told, in words; empty if somebody is.
+    pub(super) untold: String,
+    /// The silences page with this alarm filled in.
+    pub(super) silence: String,
 }
 
 impl Row {
@@ -83,7 +87,7 @@ impl Row {
             text: texts.into_iter().find(|t| !t.is_empty()).unwrap_or("").to_owned(),
             place: place.unwrap_or("").to_owned(),
             place_href: device.map_or_else(String::new, |d| format!("/devices/{}", encode(d))),
-            value: brief(alarm.value),
+            value: if alarm.value.is_nan() { String::new() } else { brief(alarm.value) },
             action: note("action").to_owned(),
             runbook: if is_link { runbook.to_owned() } else { String::new() },
             raised: clock(alarm.raised_at, now, zone),
@@ -98,7 +102,12 @@ impl Row {
                 let note = if a.note.is_empty() { String::new() } else { format!(": {}", a.note) };
                 format!("{} {}{note}", a.by, ago(a.at, now))
             }),
-            explore: format!("/explore?q={}", encode(&alarm.expression)),
+            explore: match alarm.expression.as_str() {
+                "" => String::new(),
+                expression => format!("/explore?q={}", encode(expression)),
+            },
+            untold: untold(alarm, state, now),
+            silence: format!("/silences?filter={}#new", encode(&matchers_of(alarm))),
         }
     }
 
@@ -111,6 +120,30 @@ impl Row {
     pub(super) fn is_new(&self) -> bool {
         self.is_active && self.acknowledged.is_empty()
     }
+}
+
+/// Says why nobody is told of an alarm; empty if somebody is.
+fn untold(alarm: &Alarm, state: &AppState, now: Timestamp) -> String {
+    if alarm.state == AlarmState::Cleared {
+        return String::new();
+    }
+    let silences = state.alarms.silences();
+    let holding = silences.iter().filter(|s| s.mutes(&alarm.labels, now));
+    if let Some(silence) = holding.max_by_key(|s| s.ends_at) {
+        let until = clock(silence.ends_at, now, &state.info.time_zone);
+        return format!("silenced by {} until {until}", silence.created_by);
+    }
+    let notices = state.notifier.snapshot();
+    let by = notices.inhibited.get(&alarm.fingerprint);
+    let board = state.alarms.snapshot();
+    let source = by.and_then(|by| board.alarms.iter().find(|a| a.fingerprint == *by));
+    source.map_or_else(String::new, |source| format!("not told while {} is there", source.name()))
+}
+
+/// Writes the matchers that mean just this alarm.
+fn matchers_of(alarm: &Alarm) -> String {
+    let matchers: Vec<String> = alarm.labels.iter().map(|(n, v)| Matcher::equal(n, v).to_string()).collect();
+    matchers.join(", ")
 }
 
 /// One line of the history.
@@ -133,6 +166,8 @@ struct Alarms {
     history_since: String,
     rules: usize,
     receivers: Vec<String>,
+    /// Silences that hold or will.
+    silences: usize,
 }
 
 /// Answers `GET /alarms`.
@@ -168,6 +203,7 @@ pub(super) async fn alarms(State(state): State<AppState>, visit: Visit) -> Respo
         history_since: since.map_or_else(String::new, |t| clock(t, visit.now, zone)),
         rules: state.rules.snapshot().groups.iter().map(|g| g.rules.len()).sum(),
         receivers: receivers.collect(),
+        silences: state.alarms.silences().iter().filter(|s| s.ends_at > visit.now).count(),
         frame,
     })
 }

@@ -21,6 +21,7 @@ mod number;
 mod overview;
 mod panel;
 mod rules;
+mod silences;
 mod storage;
 mod targets;
 mod visit;
@@ -50,6 +51,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/devices/{id}", get(devices::device))
         .route("/alarms", get(alarms::alarms))
         .route("/alarms/{fingerprint}/acknowledge", post(alarms::acknowledge))
+        .route("/silences", get(silences::silences).post(silences::silence))
+        .route("/silences/{id}/expire", post(silences::expire))
         .route("/logs", get(logs::logs))
         .route("/targets", get(targets::targets))
         .route("/rules", get(rules::rules))

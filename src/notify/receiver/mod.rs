@@ -8,6 +8,23 @@ use crate::model::{Labels, Timestamp};
 
 pub(super) use webhook::Sender;
 
+/// Returns where an alarm's expression is shown: Alertmanager's `generatorURL`. `external_url` is this box's, without
+/// a slash at the end.
+#[must_use]
+pub fn generator_url(external_url: &str, expression: &str) -> String {
+    format!("{external_url}/graph?g0.expr={}&g0.tab=1", form_encode(expression))
+}
+
+/// Encodes a query parameter: a blank becomes `+`.
+fn form_encode(text: &str) -> String {
+    let encode = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+        b' ' => "+".to_owned(),
+        b => format!("%{b:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// What is told to one integration of a receiver.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Notice {

@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 
-use super::{Failure, Notice, NoticeAlarm};
+use super::{Failure, Notice, NoticeAlarm, generator_url};
 use crate::model::{Labels, Timestamp};
 use crate::notify::config::Webhook;
 use crate::outbound::Outbound;
@@ -135,14 +135,13 @@ fn status(is_firing: bool) -> &'static str {
 }
 
 fn alert<'a>(alarm: &'a NoticeAlarm, external_url: &str) -> BodyAlert<'a> {
-    let expression: String = form_encode(&alarm.expression);
     BodyAlert {
         status: status(alarm.ends_at.is_none()),
         labels: map(&alarm.labels),
         annotations: map(&alarm.annotations),
         starts_at: alarm.starts_at.to_rfc3339(),
         ends_at: alarm.ends_at.map_or_else(|| NO_TIME.to_owned(), Timestamp::to_rfc3339),
-        generator_url: format!("{external_url}/graph?g0.expr={expression}&g0.tab=1"),
+        generator_url: generator_url(external_url, &alarm.expression),
         fingerprint: format!("{:016x}", alarm.fingerprint),
     }
 }
@@ -156,16 +155,6 @@ fn common<'a>(notice: &'a Notice, labels: impl Fn(&'a NoticeAlarm) -> &'a Labels
     let Some((first, rest)) = notice.alarms.split_first() else { return BTreeMap::new() };
     let is_common = |(name, value): &(&str, &str)| rest.iter().all(|a| labels(a).get(name) == Some(*value));
     labels(first).iter().filter(is_common).collect()
-}
-
-/// Encodes a query parameter: a blank becomes `+`.
-fn form_encode(text: &str) -> String {
-    let encode = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-        b' ' => "+".to_owned(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What people and rooms set, change seldom and must not lose: devices, cursors, the notification log, the
-//! audit log, single facts about the box.
+//! What people and rooms set, change seldom and must not lose: devices, cursors, the notification log, silences,
+//! the audit log, single facts about the box.
 //!
 //! One SQLite file in WAL mode with `synchronous=FULL`: when a call that writes returns, its change survives
 //! a power cut. One connection behind a lock; calls are synchronous, take well under a millisecond to read
@@ -27,6 +27,7 @@ mod notifications;
 mod open;
 #[cfg(test)]
 mod open_test;
+mod silences;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,7 @@ pub use error::{Error, Result};
 pub use meta::Meta;
 pub use notifications::{Notification, Notifications};
 pub use open::{Damage, check, verify};
+pub use silences::Silences;
 
 use self::instruments::Instruments;
 use crate::clock::Clock;
@@ -122,6 +124,12 @@ impl State {
     #[must_use]
     pub fn notifications(&self) -> Notifications<'_> {
         Notifications(self)
+    }
+
+    /// Returns the silences.
+    #[must_use]
+    pub fn silences(&self) -> Silences<'_> {
+        Silences(self)
     }
 
     /// Returns the audit log.
