@@ -197,6 +197,33 @@ fn others_read_samples_whole_and_as_chunks() {
 }
 
 #[test]
+fn expressions_are_told_as_trees_and_features_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    let tree = data(&program, "/api/v1/parse_query?query=sum(rate(a[5m]))");
+    assert_eq!((tree["type"].as_str(), tree["op"].as_str()), (Some("aggregation"), Some("sum")), "{tree}");
+    assert_eq!(tree["expr"]["args"][0]["range"], 300_000, "{tree}");
+    let long = format!("a{}", "%2Ba".repeat(4000));
+    let answer = program.request(
+        "POST",
+        "/api/v1/parse_query",
+        "application/x-www-form-urlencoded",
+        format!("query={long}").as_bytes(),
+    );
+    assert_eq!(answer.unwrap().status, 200);
+    let answer = program.get("/api/v1/parse_query?query=a%2B").unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("\"errorType\":\"bad_data\""), "{answer:?}");
+
+    let features = data(&program, "/api/v1/features");
+    assert_eq!(features["promql_functions"]["rate"], true);
+    assert_eq!(features["promql_operators"]["limit_ratio"], true);
+    assert_eq!((&features["api"]["admin"], &features["tsdb"]["native_histograms"]), (&false.into(), &false.into()));
+    assert_eq!(data(&program, "/api/v1/targets/metadata").as_array().unwrap().len(), 0);
+    assert_eq!(program.get("/api/v1/targets/metadata?limit=x").unwrap().status, 400);
+}
+
+#[test]
 fn targets_are_shown_as_prometheus_shows_them() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(

@@ -21,3 +21,9 @@ mod value;
 pub use error::{Error, Mistake, Result};
 pub use render::{Context, QueryFn, Template};
 pub use value::Value;
+
+/// Returns the names of all functions, those that Go's templates bring along first.
+#[must_use]
+pub fn function_names() -> Vec<&'static str> {
+    functions::Function::names()
+}

@@ -9,6 +9,7 @@ mod alerts;
 mod backup;
 mod clock;
 mod devices;
+mod features;
 mod federate;
 mod format;
 mod logs;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(backup::routes())
         .merge(clock::routes())
         .merge(devices::routes())
+        .merge(features::routes())
         .merge(federate::routes())
         .merge(logs::routes())
         .merge(metadata::routes())

@@ -1,4 +1,4 @@
-//! `query`, `query_range`, `format_query`: PromQL over HTTP, as upstream has it.
+//! `query`, `query_range`, `format_query`, `parse_query`: PromQL over HTTP, as upstream has it.
 //!
 //! A query runs on the pool and ends when its client goes away.
 
@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use serde_json::value::RawValue;
 
 use super::format::{ApiError, Extras, answer, success};
 use super::parameters::Parameters;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/query", get(instant).post(instant))
         .route("/api/v1/query_range", get(range).post(range))
         .route("/api/v1/format_query", get(format).post(format))
+        .route("/api/v1/parse_query", get(syntax).post(syntax))
         .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
 }
 
@@ -68,6 +70,11 @@ async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<
 
 async fn format(parameters: Parameters) -> Result<Response, ApiError> {
     Ok(success(promql::format(&query(&parameters)?)?))
+}
+
+async fn syntax(parameters: Parameters) -> Result<Response, ApiError> {
+    let tree = RawValue::from_string(promql::syntax_tree(&query(&parameters)?)?);
+    Ok(success(tree.map_err(|e| ApiError::internal(e.to_string()))?))
 }
 
 /// Exemplars are not kept, so there are none of any query; a wrong one is told.

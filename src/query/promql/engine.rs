@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::columns::{Grid, is_present};
 use super::eval::Evaluation;
 use super::plan::{Planner, selector_matchers};
-use super::syntax::{Expr, parse, pretty};
+use super::syntax::{Expr, json, parse, pretty};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Error, InstantSeries, RangeSeries, Result, Value};
@@ -169,7 +169,7 @@ impl Engine {
             remarks: &remarks,
         };
         let value = answer(&evaluation, plan)?;
-        let (warnings, infos) = remarks.into_parts();
+        let (warnings, infos) = remarks.into_parts(expression);
         Ok(QueryResult { value, warnings, infos, samples: budget.read() })
     }
 }
@@ -235,4 +235,12 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 /// [`Error::Parse`] if it is not PromQL.
 pub fn format(expression: &str) -> Result<String> {
     checked(expression).map(|tree| pretty(&tree))
+}
+
+/// Returns the expression's syntax tree as JSON text, in the shape of upstream's `parse_query`.
+///
+/// # Errors
+/// [`Error::Parse`] if it is not PromQL.
+pub fn syntax_tree(expression: &str) -> Result<String> {
+    checked(expression).map(|tree| json(&tree, expression))
 }

@@ -82,14 +82,14 @@ fn deep_queries_are_answered_or_refused_and_never_overflow() {
         nest("-", "", 120),
         nest("sum by (i) (", ")", 100),
         nest("label_replace(", ",'a','b','c','d')", 100),
-        format!("x{}", "+x".repeat(120)),
-        format!("x{}", " or x".repeat(120)),
-        format!("x{}", " + 1".repeat(120)),
+        format!("x{}", "+x".repeat(4000)),
+        format!("x{}", " or x".repeat(4000)),
+        format!("x{}", " + 1".repeat(4000)),
         nest("sum_over_time(", "[1m:1m])", 60),
     ] {
         assert!(at(&engine, &query).is_ok(), "{}", &query[..60]);
     }
-    for query in [nest("-", "", 4000), format!("x{}", "+x".repeat(4000)), nest("(", ")", 60_000), nest("-", "", 60_000)]
+    for query in [nest("-", "", 4000), format!("x{}", "+x".repeat(9000)), nest("(", ")", 60_000), nest("-", "", 60_000)]
     {
         assert!(matches!(at(&engine, &query), Err(Error::Limit(_))), "{}", &query[..60]);
     }
@@ -189,3 +189,55 @@ const WORDS: [&str; 44] = [
     "info(",
     "fill(1)",
 ];
+
+#[test]
+fn a_long_chain_of_vectors_is_worked_out() {
+    let engine = engine(1_000_000);
+    let value = |query: &str| match at(&engine, query).unwrap().value {
+        Value::Vector(found) => found.iter().map(|s| s.sample.value).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let one = "x{i=\"1\"}";
+    assert_eq!(value(&format!("{one}{}", format!(" + {one}").repeat(1000))), [1001.0 * 99.0]);
+    assert_eq!(value(&format!("x{}", " + 1".repeat(8000))), [8099.0; 10]);
+    assert_eq!(value(&format!("x{}", " or x".repeat(1000))), [99.0; 10]);
+    assert_eq!(value(&format!("x{}", " - x + 2 + time() - 99 or x".repeat(500))).len(), 10);
+    assert!(matches!(at(&engine, &format!("time(){}", " + time()".repeat(1000))), Err(Error::Limit(_))));
+    let scalars = format!("x{}", " + time()".repeat(1000));
+    let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(10_000_000));
+    let range = engine.range(&scalars, start, end, Duration::from_secs(1), &Options::default());
+    assert!(matches!(range, Err(Error::Limit(_))), "{range:?}");
+}
+
+#[test]
+fn a_name_falls_where_the_first_operation_changes_values() {
+    let engine = engine(1_000_000);
+    let named = |query: &str| match at(&engine, query).unwrap().value {
+        Value::Vector(found) => found.iter().map(|s| s.labels.metric_name().to_owned()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named("x{i=\"1\"} > 5 < 100 != 7"), ["x"]);
+    assert_eq!(named("x{i=\"1\"} > 5 + 1"), ["x"]);
+    assert_eq!(named("(x{i=\"1\"} + 1) > 5"), [""]);
+    assert_eq!(named("x{i=\"1\"} > bool 5"), [""]);
+    assert_eq!(named("x{i=\"1\"} > 1000 + 1"), Vec::<String>::new());
+}
+
+#[test]
+fn remarks_say_where() {
+    let engine = engine(1_000_000);
+    let infos = at(&engine, "1 +\n  sum(rate(x[1m]))").unwrap().infos;
+    let name = "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"x\"";
+    assert_eq!(infos, [format!("{name} (2:12)")]);
+    let warnings = |query: &str| at(&engine, query).unwrap().warnings;
+    let quantile = "PromQL warning: quantile value should be between 0 and 1, got";
+    assert_eq!(
+        warnings("quantile(2, x) or quantile_over_time(-1, x[1m])"),
+        [format!("{quantile} -1 (1:38)"), format!("{quantile} 2 (1:10)"),]
+    );
+    let ratio = "PromQL warning: ratio value should be between -1 and 1, got 1.1, capping to 1 (1:13)";
+    assert_eq!(warnings("limit_ratio(1.1, x)"), [ratio]);
+    let bucket =
+        "PromQL warning: bucket label \"le\" is missing or has a malformed value of \"\" for metric name \"x\"";
+    assert_eq!(warnings("histogram_quantile(0.5, x)"), [format!("{bucket} (1:25)")]);
+}

@@ -23,6 +23,8 @@ mod value;
 mod warnings;
 mod window;
 
-pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_selector};
+pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_selector, syntax_tree};
+pub(crate) use syntax::{aggregation_names, function_names};
+
 pub use error::{Error, Result};
 pub use value::{InstantSeries, RangeSeries, Value, format_value};

@@ -9,8 +9,8 @@ use super::syntax::{
     Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Spans, Subquery, error_at,
 };
 use super::tree::{
-    Cardinality, Grouping, Info, Join, Matching, OfBuckets, Order, Plan, Range, Ranking, Scalar, Selector, Total,
-    Vector,
+    Cardinality, Grouping, Info, Join, Matching, OfBuckets, Order, Plan, Range, Ranking, Scalar, Selector, Step, Total,
+    Vector, WithNumber,
 };
 use super::{Error, Result};
 use crate::model::{AnchoredRegex, LABEL_NAME, Labels, MatchOp, Matcher};
@@ -165,7 +165,8 @@ impl Planner<'_> {
         Err(error_at(self.text, length.span.start, "duration must be greater than 0".to_owned()))
     }
 
-    /// Plans operations from left to right. What is worked out at once does not nest; what is left does.
+    /// Plans operations from left to right. What is worked out at once and operations on vectors do not nest; others
+    /// do.
     fn chain(&self, last: &Binary, depth: usize) -> Result<Plan> {
         let mut chain = vec![last];
         while let Some(Node::Binary(before)) = chain.last().map(|b| &b.left.node) {
@@ -176,7 +177,8 @@ impl Planner<'_> {
         for binary in chain.into_iter().rev() {
             let before = left.map_or_else(|| self.node(&binary.left, depth), Ok)?;
             let planned = self.binary(binary, before, depth)?;
-            levels += usize::from(!matches!(planned, Plan::Scalar(Scalar::Number(_))));
+            let is_flat = matches!(planned, Plan::Scalar(Scalar::Number(_)) | Plan::Vector(Vector::Chain(..)));
+            levels += usize::from(!is_flat);
             if levels > DEPTH_MAX {
                 return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
             }
@@ -194,7 +196,7 @@ impl Planner<'_> {
                 let (Plan::Vector(left), Plan::Vector(right)) = (left, right) else {
                     return Err(refused("set operators are only allowed between instant vectors"));
                 };
-                return Ok(Plan::Vector(Vector::Set(set, Box::new(left), Box::new(right), matching(binary))));
+                return Ok(Plan::Vector(left.then(Step::Set(set, right, matching(binary)))));
             }
             // Of native histograms, of which there are none here: floats fall away.
             Operation::TrimUpper | Operation::TrimLower => {
@@ -214,16 +216,13 @@ impl Planner<'_> {
                 Plan::Scalar(Scalar::Binary(operator, Box::new(left), Box::new(right)))
             }
             (Plan::Vector(vector), Plan::Scalar(scalar)) => {
-                let vector = Box::new(vector);
-                Plan::Vector(Vector::WithScalar { operator, vector, scalar, is_scalar_left: false, is_bool })
+                Plan::Vector(vector.then(Step::Number(WithNumber { operator, scalar, is_left: false, is_bool })))
             }
             (Plan::Scalar(scalar), Plan::Vector(vector)) => {
-                let vector = Box::new(vector);
-                Plan::Vector(Vector::WithScalar { operator, vector, scalar, is_scalar_left: true, is_bool })
+                Plan::Vector(vector.then(Step::Number(WithNumber { operator, scalar, is_left: true, is_bool })))
             }
-            (Plan::Vector(left), Plan::Vector(right)) => Plan::Vector(Vector::Join(Box::new(Join {
+            (Plan::Vector(left), Plan::Vector(right)) => Plan::Vector(left.then(Step::Join(Join {
                 operator,
-                left,
                 right,
                 matching: matching(binary),
                 cardinality: cardinality(binary),
@@ -265,13 +264,14 @@ impl Planner<'_> {
             }
             return Ok(Ranking::CountValues(label));
         }
+        let place = parameter.span.start;
         let parameter = self.scalar(parameter, depth)?;
         Ok(match aggregate.name {
             "topk" => Ranking::Largest(parameter),
             "bottomk" => Ranking::Smallest(parameter),
-            "quantile" => Ranking::Quantile(parameter),
+            "quantile" => Ranking::Quantile(parameter, place),
             "limitk" => Ranking::Limit(parameter),
-            "limit_ratio" => Ranking::Ratio(parameter),
+            "limit_ratio" => Ranking::Ratio(parameter, place),
             name => return Err(refused(&format!("unknown aggregation {name}"))),
         })
     }
@@ -286,7 +286,7 @@ impl Planner<'_> {
             (Some(Shape::Whole(Whole::Scalar)), [input]) => {
                 self.boxed(input, depth).map(|input| Plan::Scalar(Scalar::Only(input)))
             }
-            (Some(Shape::Whole(whole)), all) => self.whole(whole, name, all, depth).map(Plan::Vector),
+            (Some(Shape::Whole(whole)), all) => self.whole(whole, tree.span.start, name, all, depth).map(Plan::Vector),
             (Some(Shape::Input(input)), all) => self.input(input, name, all, depth).map(Plan::Scalar),
             (Some(Shape::Native), [input, ..]) => {
                 self.boxed(input, depth).map(|input| Plan::Vector(Vector::Nothing(input)))
@@ -321,7 +321,8 @@ impl Planner<'_> {
         let scalars = self.scalars(&rest, depth)?;
         let input = self.range(all.get(at).ok_or_else(|| missing(name))?, depth)?;
         let row = functions::find_extended(name, input.extent_of_samples(), row).map_err(Error::Execution)?;
-        Ok(Plan::Vector(Vector::PerWindow { row, input, scalars }))
+        let place = all.first().map_or(0, |first| first.span.start);
+        Ok(Plan::Vector(Vector::PerWindow { row, input, scalars, place }))
     }
 
     fn input(&self, input: Input, name: &str, arguments: &[&Expr], depth: usize) -> Result<Scalar> {
@@ -343,19 +344,20 @@ impl Planner<'_> {
         })
     }
 
-    fn whole(&self, whole: Whole, name: &str, arguments: &[&Expr], depth: usize) -> Result<Vector> {
+    /// Plans a function of whole vectors that stands at `place`.
+    fn whole(&self, whole: Whole, place: usize, name: &str, arguments: &[&Expr], depth: usize) -> Result<Vector> {
         match (whole, arguments) {
             (Whole::Vector, [input]) => self.scalar(input, depth).map(Vector::OfScalar),
             (Whole::Absent, [input]) => self.absent(input, depth),
             (Whole::AbsentOverTime, [input]) => self.absent_over_time(input, depth),
             (Whole::Timestamp, [input]) => self.timestamp(input, depth),
-            (Whole::Sort, [input]) => self.sorted(input, Order::Rising, depth),
-            (Whole::SortDesc, [input]) => self.sorted(input, Order::Falling, depth),
+            (Whole::Sort, [input]) => self.sorted(input, Order::Rising, place, depth),
+            (Whole::SortDesc, [input]) => self.sorted(input, Order::Falling, place, depth),
             (Whole::SortByLabel, [input, names @ ..]) => {
-                self.texts(names, depth).and_then(|names| self.sorted(input, Order::Labels(names), depth))
+                self.texts(names, depth).and_then(|names| self.sorted(input, Order::Labels(names), place, depth))
             }
             (Whole::SortByLabelDesc, [input, names @ ..]) => {
-                self.texts(names, depth).and_then(|names| self.sorted(input, Order::LabelsFalling(names), depth))
+                self.texts(names, depth).and_then(|names| self.sorted(input, Order::LabelsFalling(names), place, depth))
             }
             (Whole::LabelReplace, [input, rest @ ..]) => self.label_replace(input, rest, depth),
             (Whole::LabelJoin, [input, rest @ ..]) => self.label_join(input, rest, depth),
@@ -385,8 +387,8 @@ impl Planner<'_> {
         })
     }
 
-    fn sorted(&self, input: &Expr, order: Order, depth: usize) -> Result<Vector> {
-        Ok(Vector::Sort(self.boxed(input, depth)?, order))
+    fn sorted(&self, input: &Expr, order: Order, place: usize, depth: usize) -> Result<Vector> {
+        Ok(Vector::Sort(self.boxed(input, depth)?, order, place))
     }
 
     fn texts(&self, from: &[&Expr], depth: usize) -> Result<Vec<String>> {
@@ -415,9 +417,11 @@ impl Planner<'_> {
 
     fn histogram(&self, whole: Whole, arguments: &[&Expr], depth: usize) -> Result<Vector> {
         let (input, what) = match (whole, arguments) {
-            (Whole::HistogramQuantile, [q, input]) => (input, OfBuckets::Quantile(self.scalar(q, depth)?)),
+            (Whole::HistogramQuantile, [q, input]) => {
+                (input, OfBuckets::Quantile(self.scalar(q, depth)?, q.span.start))
+            }
             (Whole::HistogramQuantiles, [input, label, qs @ ..]) => {
-                let qs = qs.iter().map(|q| self.scalar(q, depth)).collect::<Result<Vec<_>>>()?;
+                let qs = qs.iter().map(|q| Ok((self.scalar(q, depth)?, q.span.start))).collect::<Result<Vec<_>>>()?;
                 (input, OfBuckets::Quantiles(self.text(label, depth)?, qs))
             }
             (Whole::HistogramFraction, [lower, upper, input]) => {
@@ -425,7 +429,7 @@ impl Planner<'_> {
             }
             _ => return Err(missing("histogram function")),
         };
-        Ok(Vector::Histogram(self.boxed(input, depth)?, what))
+        Ok(Vector::Histogram(self.boxed(input, depth)?, what, input.span.start))
     }
 
     /// Returns the plan of `info`, whose second argument says which info series and labels are wanted.

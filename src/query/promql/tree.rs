@@ -71,13 +71,15 @@ pub(super) enum Vector {
         input: Range,
         /// Further arguments.
         scalars: Vec<Scalar>,
+        /// Where its first argument stands.
+        place: usize,
     },
     /// 1 where the input has nothing.
     Absent(Box<Vector>, Labels),
     /// 1 where the input's windows have nothing.
     AbsentOverTime(Range, Labels),
-    /// Another order, for instant queries.
-    Sort(Box<Vector>, Order),
+    /// Another order, for instant queries, and where it is asked for.
+    Sort(Box<Vector>, Order, usize),
     /// A label made from another.
     LabelReplace {
         /// What it is applied to.
@@ -102,31 +104,60 @@ pub(super) enum Vector {
         /// The labels to join.
         sources: Vec<String>,
     },
-    /// Something worked out of classic histogram buckets.
-    Histogram(Box<Vector>, OfBuckets),
+    /// Something worked out of classic histogram buckets, and where those stand.
+    Histogram(Box<Vector>, OfBuckets, usize),
     /// Totals by group.
     Aggregate(Total, Box<Vector>, Grouping),
     /// Chosen or collected values by group.
     Rank(Ranking, Box<Vector>, Grouping),
-    /// An operation with a number.
-    WithScalar {
-        /// The operation.
-        operator: Operator,
-        /// The vector's side.
-        vector: Box<Vector>,
-        /// The number.
-        scalar: Scalar,
-        /// Whether the number stands on the left.
-        is_scalar_left: bool,
-        /// Whether a comparison gives 0 and 1 instead of filtering.
-        is_bool: bool,
-    },
-    /// An operation on matching series of two vectors.
-    Join(Box<Join>),
-    /// A set operation.
-    Set(SetOperator, Box<Vector>, Box<Vector>, Matching),
+    /// Operations one after the other. A list, because a chain may be longer than calls may nest.
+    Chain(Box<Vector>, Vec<Step>),
     /// Labels of info series added.
     Info(Box<Vector>, Info),
+}
+
+impl Vector {
+    /// Returns the vector with one more operation on it.
+    pub(super) fn then(self, step: Step) -> Vector {
+        match self {
+            Vector::Chain(first, mut steps) => {
+                steps.push(step);
+                Vector::Chain(first, steps)
+            }
+            first => Vector::Chain(Box::new(first), vec![step]),
+        }
+    }
+}
+
+/// An operation on what the steps before gave.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// With a number.
+    Number(WithNumber),
+    /// With the matching series of another vector.
+    Join(Join),
+    /// A set operation with another vector.
+    Set(SetOperator, Vector, Matching),
+}
+
+/// An operation of a vector and a number.
+#[derive(Debug)]
+pub(super) struct WithNumber {
+    /// The operation.
+    pub(super) operator: Operator,
+    /// The number.
+    pub(super) scalar: Scalar,
+    /// Whether the number stands on the left.
+    pub(super) is_left: bool,
+    /// Whether a comparison gives 0 and 1 instead of filtering.
+    pub(super) is_bool: bool,
+}
+
+impl WithNumber {
+    /// Tells whether it only leaves samples out.
+    pub(super) fn is_filter(&self) -> bool {
+        self.operator.is_comparison() && !self.is_bool
+    }
 }
 
 /// Series from the store.
@@ -258,8 +289,6 @@ pub(super) enum Cardinality {
 pub(super) struct Join {
     /// The operation.
     pub(super) operator: Operator,
-    /// Left side.
-    pub(super) left: Vector,
     /// Right side.
     pub(super) right: Vector,
     /// What has to agree.
@@ -318,12 +347,12 @@ pub(super) enum Ranking {
     Largest(Scalar),
     /// `bottomk`
     Smallest(Scalar),
-    /// `quantile`
-    Quantile(Scalar),
+    /// `quantile`, and where its parameter stands.
+    Quantile(Scalar, usize),
     /// `limitk`
     Limit(Scalar),
-    /// `limit_ratio`
-    Ratio(Scalar),
+    /// `limit_ratio`, and where its parameter stands.
+    Ratio(Scalar, usize),
     /// `count_values`: the label that gets the value.
     CountValues(String),
 }
@@ -331,10 +360,10 @@ pub(super) enum Ranking {
 /// What is worked out of buckets.
 #[derive(Debug)]
 pub(super) enum OfBuckets {
-    /// A quantile.
-    Quantile(Scalar),
-    /// Several, told apart by a label.
-    Quantiles(String, Vec<Scalar>),
+    /// A quantile, and where it stands.
+    Quantile(Scalar, usize),
+    /// Several, told apart by a label, and where they stand.
+    Quantiles(String, Vec<(Scalar, usize)>),
     /// The part of observations between two values.
     Fraction(Scalar, Scalar),
 }

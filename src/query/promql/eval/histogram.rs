@@ -17,21 +17,22 @@ type Histogram = (Labels, Vec<(f64, usize)>);
 
 impl<'a> Evaluation<'a> {
     /// Returns what is worked out of the buckets of each histogram.
-    pub(super) fn histogram(&self, input: &Vector, what: &OfBuckets, grid: &Grid) -> Result<Columns<'a>> {
+    pub(super) fn histogram(&self, input: &Vector, what: &OfBuckets, place: usize, grid: &Grid) -> Result<Columns<'a>> {
         let input = self.vector(input, grid)?;
-        let histograms = self.histograms(&input);
+        let histograms = self.histograms(&input, place);
         let mut rows = Rows::new(grid.count, self.budget);
         match what {
-            OfBuckets::Quantile(q) => {
+            OfBuckets::Quantile(q, q_place) => {
                 let q = self.scalar(q, grid)?;
-                q.iter().for_each(|q| self.remark_on_quantile(*q));
+                q.iter().for_each(|q| self.remark_on_quantile(*q, *q_place));
                 for (labels, buckets) in &histograms {
-                    self.fill(&input, buckets, labels.clone(), &mut rows, |step, b| self.quantile(q[step], b, labels))?;
+                    self.fill(&input, buckets, labels.clone(), &mut rows, |step, b| self.quantile(q[step], b, place))?;
                 }
             }
             OfBuckets::Quantiles(label, qs) => {
-                for q in self.scalars(qs, grid)? {
-                    q.iter().for_each(|q| self.remark_on_quantile(*q));
+                for (q, q_place) in qs {
+                    let q = self.scalar(q, grid)?;
+                    q.iter().for_each(|q| self.remark_on_quantile(*q, *q_place));
                     let mut distinct = q.clone();
                     distinct.sort_unstable_by(f64::total_cmp);
                     distinct.dedup_by_key(|q| q.to_bits());
@@ -41,7 +42,7 @@ impl<'a> Evaluation<'a> {
                             named.set(label, &format_bound(*value));
                             self.fill(&input, buckets, named.build(), &mut rows, |step, b| {
                                 if q[step].to_bits() == value.to_bits() {
-                                    self.quantile(*value, b, labels)
+                                    self.quantile(*value, b, place)
                                 } else {
                                     super::ABSENT
                                 }
@@ -62,13 +63,12 @@ impl<'a> Evaluation<'a> {
         Ok(rows.columns)
     }
 
-    fn quantile(&self, q: f64, buckets: &mut Vec<Bucket>, labels: &Labels) -> f64 {
+    fn quantile(&self, q: f64, buckets: &mut Vec<Bucket>, place: usize) -> f64 {
         let (value, repair) = quantile(q, buckets);
         if repair == Repair::ForcedMonotonic {
-            self.remarks.inform(format_args!(
-                "input to histogram_quantile needed to be fixed for monotonicity (see \
-                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for {labels}"
-            ));
+            let remark = "input to histogram_quantile needed to be fixed for monotonicity (see \
+                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
+            self.remarks.inform(place, remark);
         }
         value
     }
@@ -107,17 +107,19 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Sorts series into histograms; those without a legal bound are remarked on and left out.
-    fn histograms(&self, input: &Columns<'_>) -> Vec<Histogram> {
+    fn histograms(&self, input: &Columns<'_>, place: usize) -> Vec<Histogram> {
         let mut found: Vec<Histogram> = Vec::new();
         let mut index: HashMap<Labels, usize> = HashMap::new();
         for row in 0..input.len() {
             let labels = input.labels(row);
             let text = labels.get(BOUND).unwrap_or("");
             let Some(bound) = parse_bound(text) else {
-                self.remarks.warn(format_args!(
-                    "bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {:?}",
-                    labels.metric_name()
-                ));
+                let remark = "bucket label \"le\" is missing or has a malformed value of";
+                let of_metric = match labels.metric_name() {
+                    "" => String::new(),
+                    name => format!(" for metric name {name:?}"),
+                };
+                self.remarks.warn(place, format_args!("{remark} {text:?}{of_metric}"));
                 continue;
             };
             let key = labels.without_name().drop(&[BOUND]);

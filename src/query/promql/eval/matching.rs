@@ -4,7 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::{Evaluation, duplicate, filtered};
 use crate::model::Labels;
-use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
+use crate::query::promql::columns::{Columns, Rows, is_present};
 use crate::query::promql::tree::{Cardinality, Join};
 use crate::query::promql::{Error, Result};
 
@@ -30,16 +30,14 @@ struct Sides<'s, 'b> {
 
 impl<'a> Evaluation<'a> {
     /// Combines the series of two vectors that match.
-    pub(super) fn join(&self, join: &Join, grid: &Grid) -> Result<Columns<'a>> {
-        let left = self.vector(&join.left, grid)?;
-        let right = self.vector(&join.right, grid)?;
+    pub(super) fn join(&self, join: &Join, left: &Columns<'_>, right: &Columns<'_>) -> Result<Columns<'a>> {
         let is_swapped = matches!(join.cardinality, Cardinality::OneToMany(_));
         let sides = if is_swapped {
-            Sides { many: &right, one: &left, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
+            Sides { many: right, one: left, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
         } else {
-            Sides { many: &left, one: &right, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
+            Sides { many: left, one: right, is_swapped, fill_many: join.fill_left, fill_one: join.fill_right }
         };
-        let mut rows = Rows::new(grid.count, self.budget);
+        let mut rows = Rows::new(left.width(), self.budget);
         for (key, found) in matches(join, &sides) {
             self.deadline.check()?;
             self.join_match(join, &sides, &key, &found, &mut rows)?;

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod binary;
+mod chain;
 mod histogram;
 mod info;
 mod matching;
@@ -19,7 +20,7 @@ pub(super) use binary::apply;
 
 use super::columns::{ABSENT, Columns, Grid, is_present};
 use super::functions::ValueFunction;
-use super::tree::{Operator, Scalar, Vector};
+use super::tree::{Operator, Scalar, Step, Vector};
 use super::warnings::Remarks;
 use super::{Error, Result};
 use crate::model::{LABEL_NAME, Labels, MatchOp};
@@ -91,16 +92,12 @@ impl<'a> Evaluation<'a> {
     pub(super) fn vector(&self, plan: &Vector, grid: &Grid) -> Result<Columns<'a>> {
         self.deadline.check()?;
         match plan {
-            Vector::Join(join) => self.join(join, grid),
-            Vector::Set(operator, left, right, matching) => {
-                let (left, right) = (self.vector(left, grid)?, self.vector(right, grid)?);
-                self.set(*operator, &left, &right, matching)
-            }
+            Vector::Chain(first, steps) => self.chain(first, steps, grid),
             Vector::Aggregate(total, input, grouping) => self.aggregate(*total, input, grouping, grid),
             Vector::Rank(ranking, input, grouping) => self.rank(ranking, input, grouping, grid),
-            Vector::Sort(input, order) => self.sort(input, order, grid),
+            Vector::Sort(input, order, place) => self.sort(input, order, *place, grid),
             Vector::LabelReplace { .. } | Vector::LabelJoin { .. } => self.relabelled(plan, grid),
-            Vector::Histogram(input, what) => self.histogram(input, what, grid),
+            Vector::Histogram(input, what, place) => self.histogram(input, what, *place, grid),
             Vector::Info(input, info) => self.info(input, info, grid),
             Vector::Nothing(_)
             | Vector::Select(_)
@@ -112,8 +109,7 @@ impl<'a> Evaluation<'a> {
             | Vector::Calendar(..)
             | Vector::PerWindow { .. }
             | Vector::Absent(..)
-            | Vector::AbsentOverTime(..)
-            | Vector::WithScalar { .. } => {
+            | Vector::AbsentOverTime(..) => {
                 let mut columns = Columns::new(grid.count, self.budget);
                 self.each_row(plan, grid, &mut |labels, row| Ok(columns.push(labels, row)?))?;
                 Ok(columns)
@@ -126,7 +122,7 @@ impl<'a> Evaluation<'a> {
         match plan {
             Vector::Nothing(input) => self.each_row(input, grid, &mut |_, _| Ok(())),
             Vector::Select(selector) => self.select(selector, super::lookback::Cell::Value, grid, sink),
-            Vector::SampleTimes(selector) => self.unnamed(plan, grid, sink, &mut |row_sink| {
+            Vector::SampleTimes(selector) => self.unnamed(has_one_name(plan), grid, sink, &mut |row_sink| {
                 self.select(selector, super::lookback::Cell::Time, grid, row_sink)
             }),
             Vector::StepTimes(input) => self.mapped(input, grid, sink, &mut |row| {
@@ -142,23 +138,17 @@ impl<'a> Evaluation<'a> {
             Vector::Calendar(part, input) => self.mapped(input, grid, sink, &mut |row| {
                 row.iter_mut().filter(|v| is_present(**v)).for_each(|v| *v = part(*v));
             }),
-            Vector::PerWindow { row, input, scalars } => {
-                let windows = source::Windows { function: row, input, scalars };
+            Vector::PerWindow { row, input, scalars, place } => {
+                let windows = source::Windows { function: row, input, scalars, place: *place };
                 if row.keeps_name {
                     return self.per_window(&windows, grid, sink);
                 }
-                self.unnamed(plan, grid, sink, &mut |row_sink| self.per_window(&windows, grid, row_sink))
+                self.unnamed(has_one_name(plan), grid, sink, &mut |row_sink| self.per_window(&windows, grid, row_sink))
             }
             Vector::Absent(input, labels) => self.absent(input, labels, grid, sink),
             Vector::AbsentOverTime(input, labels) => self.absent_over_time(input, labels, grid, sink),
-            Vector::WithScalar { operator, vector, scalar, is_scalar_left, is_bool } => {
-                let numbers = self.scalar(scalar, grid)?;
-                let side = binary::ScalarSide { numbers, is_left: *is_scalar_left };
-                self.with_scalar(*operator, vector, &side, *is_bool, grid, sink)
-            }
-            Vector::Join(_)
-            | Vector::Set(..)
-            | Vector::Aggregate(..)
+            Vector::Chain(first, steps) => self.chain_rows(first, steps, grid, sink),
+            Vector::Aggregate(..)
             | Vector::Rank(..)
             | Vector::Sort(..)
             | Vector::LabelReplace { .. }
@@ -166,11 +156,7 @@ impl<'a> Evaluation<'a> {
             | Vector::Histogram(..)
             | Vector::Info(..) => {
                 let mut columns = self.vector(plan, grid)?;
-                for i in 0..columns.len() {
-                    let labels = columns.labels(i).clone();
-                    sink(labels, columns.row_mut(i))?;
-                }
-                Ok(())
+                hand_on(&mut columns, sink)
             }
         }
     }
@@ -196,7 +182,7 @@ impl<'a> Evaluation<'a> {
 
     /// Changes the values of all rows and drops the metric name.
     fn mapped(&self, input: &Vector, grid: &Grid, sink: Sink<'_>, map: &mut dyn FnMut(&mut [f64])) -> Result<()> {
-        self.unnamed(input, grid, sink, &mut |row_sink| {
+        self.unnamed(has_one_name(input), grid, sink, &mut |row_sink| {
             self.each_row(input, grid, &mut |labels, row| {
                 map(row);
                 row_sink(labels, row)
@@ -208,28 +194,32 @@ impl<'a> Evaluation<'a> {
     /// gathered first and joined; it is an error if two have a sample at the same step.
     fn unnamed(
         &self,
-        names_of: &Vector,
+        has_one_name: bool,
         grid: &Grid,
         sink: Sink<'_>,
         rows: &mut dyn FnMut(Sink<'_>) -> Result<()>,
     ) -> Result<()> {
-        if has_one_name(names_of) {
+        if has_one_name {
             return rows(&mut |labels, row| sink(labels.without_name(), row));
         }
         let mut columns = Columns::new(grid.count, self.budget);
         rows(&mut |labels, row| Ok(columns.push(labels.without_name(), row)?))?;
-        let mut columns = self.unique(columns)?;
-        for i in 0..columns.len() {
-            let labels = columns.labels(i).clone();
-            sink(labels, columns.row_mut(i))?;
-        }
-        Ok(())
+        hand_on(&mut self.unique(columns)?, sink)
     }
 
     /// Joins rows with the same labels.
     fn unique(&self, columns: Columns<'a>) -> Result<Columns<'a>> {
         columns.merged()?.ok_or_else(duplicate)
     }
+}
+
+/// Hands on the rows of a vector.
+fn hand_on(columns: &mut Columns<'_>, sink: Sink<'_>) -> Result<()> {
+    for i in 0..columns.len() {
+        let labels = columns.labels(i).clone();
+        sink(labels, columns.row_mut(i))?;
+    }
+    Ok(())
 }
 
 /// Two series of a result have the same labels and a sample at the same step.
@@ -257,17 +247,14 @@ fn has_one_name(plan: &Vector) -> bool {
         | Vector::Absent(..)
         | Vector::AbsentOverTime(..)
         | Vector::Histogram(..) => true,
-        Vector::WithScalar { operator, vector, is_bool, .. } => {
-            *is_bool || !operator.is_comparison() || has_one_name(vector)
+        Vector::Chain(first, steps) => {
+            let are_numbers = steps.iter().all(|s| matches!(s, Step::Number(_)));
+            let drops_name = steps.iter().any(|s| matches!(s, Step::Number(with) if !with.is_filter()));
+            are_numbers && (drops_name || has_one_name(first))
         }
         Vector::Aggregate(_, _, grouping) => grouping.is_without || !grouping.names.iter().any(|n| n == LABEL_NAME),
-        Vector::Sort(input, _) => has_one_name(input),
-        Vector::Rank(..)
-        | Vector::Join(_)
-        | Vector::Set(..)
-        | Vector::LabelReplace { .. }
-        | Vector::LabelJoin { .. }
-        | Vector::Info(..) => false,
+        Vector::Sort(input, ..) => has_one_name(input),
+        Vector::Rank(..) | Vector::LabelReplace { .. } | Vector::LabelJoin { .. } | Vector::Info(..) => false,
     }
 }
 

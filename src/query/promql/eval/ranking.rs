@@ -1,6 +1,7 @@
 //! Aggregations that choose or collect values: `topk`, `bottomk`, `quantile`, `count_values`, `limitk`, `limit_ratio`.
 
 use foldhash::{HashMap, HashMapExt};
+use xxhash_rust::xxh64::xxh64;
 
 use super::Evaluation;
 use crate::model::Labels;
@@ -28,9 +29,9 @@ impl<'a> Evaluation<'a> {
         let groups = groups(&input, grouping);
         match ranking {
             Ranking::CountValues(label) => self.count_values(&input, &groups, label),
-            Ranking::Quantile(q) => {
+            Ranking::Quantile(q, place) => {
                 let q = self.scalar(q, grid)?;
-                q.iter().for_each(|q| self.remark_on_quantile(*q));
+                q.iter().for_each(|q| self.remark_on_quantile(*q, *place));
                 self.quantiles(&input, &groups, &q)
             }
             Ranking::Largest(k) => self.best(&input, &groups, &self.counts(k, grid)?, |a, b| b.total_cmp(a)),
@@ -39,9 +40,9 @@ impl<'a> Evaluation<'a> {
                 let counts = self.counts(k, grid)?;
                 self.chosen(&input, &groups, |step, entries| entries.truncate(counts[step]))
             }
-            Ranking::Ratio(ratio) => {
-                let ratios = self.ratios(self.scalar(ratio, grid)?)?;
-                let places: Vec<f64> = (0..input.len()).map(|row| place(input.labels(row))).collect();
+            Ranking::Ratio(ratio, place) => {
+                let ratios = self.ratios(self.scalar(ratio, grid)?, *place)?;
+                let places: Vec<f64> = (0..input.len()).map(|row| place_of(input.labels(row))).collect();
                 self.chosen(&input, &groups, |step, entries| entries.retain(|e| is_in_ratio(ratios[step], places[e.1])))
             }
         }
@@ -64,18 +65,16 @@ impl<'a> Evaluation<'a> {
         self.scalar(k, grid)?.into_iter().map(count).collect()
     }
 
-    fn ratios(&self, mut ratios: Vec<f64>) -> Result<Vec<f64>> {
+    fn ratios(&self, mut ratios: Vec<f64>, place: usize) -> Result<Vec<f64>> {
         for ratio in &mut ratios {
             if ratio.is_nan() {
                 return Err(Error::Execution("Ratio value is NaN".to_owned()));
             }
             if !(-1.0..=1.0).contains(ratio) {
                 let capped = ratio.clamp(-1.0, 1.0);
-                self.remarks.warn(format_args!(
-                    "ratio value should be between -1 and 1, got {}, capping to {}",
-                    format_value(*ratio),
-                    format_value(capped)
-                ));
+                let (got, to) = (format_value(*ratio), format_value(capped));
+                let remark = format_args!("ratio value should be between -1 and 1, got {got}, capping to {to}");
+                self.remarks.warn(place, remark);
                 *ratio = capped;
             }
         }
@@ -197,10 +196,24 @@ fn groups(input: &Columns<'_>, grouping: &Grouping) -> Vec<Group> {
 }
 
 /// Returns where a series stands between 0 and 1, by its labels alone, so that `limit_ratio` keeps the same ones each
-/// time and everywhere.
+/// time and everywhere: also those that upstream keeps, whose hash is xxHash64 of names and values, each behind its
+/// length: a byte, or 255 and three bytes, lowest first.
+///
+/// Source: Prometheus 3, `Labels.Hash` of the usual build (`labels_stringlabels.go`).
 #[expect(clippy::cast_precision_loss, reason = "a fraction of the whole range is meant")]
-fn place(labels: &Labels) -> f64 {
-    labels.stable_hash() as f64 / u64::MAX as f64
+fn place_of(labels: &Labels) -> f64 {
+    let mut bytes = Vec::new();
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match u8::try_from(text.len()) {
+            Ok(length) if length < u8::MAX => bytes.push(length),
+            _ => {
+                let [low, middle, high, ..] = text.len().to_le_bytes();
+                bytes.extend([255, low, middle, high]);
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    xxh64(&bytes, 0) as f64 / u64::MAX as f64
 }
 
 /// Tells whether a place is among the first `ratio`, or for a negative one among those that 1 + `ratio` leaves out.
@@ -211,6 +224,15 @@ fn is_in_ratio(ratio: f64, place: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Expected values are worked out by the definition of xxHash64.
+    #[test]
+    fn a_series_stands_where_upstream_has_it() {
+        let place = |value: &str| place_of(&Labels::from_pairs([("__name__", "a"), ("long", value)]));
+        assert!((place("") - 0.657_401_388_358_763_8).abs() < 1e-15);
+        let long = Labels::from_pairs([("__name__", "long".to_owned()), ("x", "y".repeat(300))]);
+        assert!((place_of(&long) - 0.505_849_174_029_749_5).abs() < 1e-15);
+    }
 
     #[test]
     fn a_ratio_and_its_complement_share_nothing_and_leave_nothing() {

@@ -18,6 +18,8 @@ pub(super) struct Windows<'p> {
     pub(super) function: &'p PerWindow,
     pub(super) input: &'p Range,
     pub(super) scalars: &'p [Scalar],
+    /// Where the first argument stands.
+    pub(super) place: usize,
 }
 
 /// What takes the samples of one series as they are read: labels, times, values.
@@ -75,7 +77,7 @@ impl Evaluation<'_> {
             }
             if any && !is_named {
                 is_named = true;
-                self.remark_on_name(labels.metric_name());
+                self.remark_on_name(labels.metric_name(), windows.place);
             }
             if any { sink(labels, &mut row) } else { Ok(()) }
         })
@@ -91,26 +93,25 @@ impl Evaluation<'_> {
             if windows.function.remark == Remark::Quantile
                 && let Some(q) = at.first()
             {
-                self.remark_on_quantile(*q);
+                self.remark_on_quantile(*q, windows.place);
             }
         }
         Ok(())
     }
 
     /// Says that a quantile makes no sense.
-    pub(super) fn remark_on_quantile(&self, q: f64) {
+    pub(super) fn remark_on_quantile(&self, q: f64, place: usize) {
         if !(0.0..=1.0).contains(&q) {
             let q = crate::query::promql::format_value(q);
-            self.remarks.warn(format_args!("quantile value should be between 0 and 1, got {q}"));
+            self.remarks.warn(place, format_args!("quantile value should be between 0 and 1, got {q}"));
         }
     }
 
-    fn remark_on_name(&self, name: &str) {
+    fn remark_on_name(&self, name: &str, place: usize) {
         let is_counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
         if !name.is_empty() && !is_counter {
-            self.remarks.inform(format_args!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}"
-            ));
+            let remark = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
+            self.remarks.inform(place, format_args!("{remark}: {name:?}"));
         }
     }
 

@@ -36,10 +36,11 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Returns the rows in an order. A range query has none, and says so.
-    pub(super) fn sort(&self, input: &Vector, order: &Order, grid: &Grid) -> Result<Columns<'a>> {
+    pub(super) fn sort(&self, input: &Vector, order: &Order, place: usize, grid: &Grid) -> Result<Columns<'a>> {
         let input = self.vector(input, grid)?;
         if !self.is_instant || grid.count != 1 {
-            self.remarks.warn("sort is ineffective for range queries since results are always ordered by labels");
+            let remark = "sort is ineffective for range queries since results are always ordered by labels";
+            self.remarks.warn(place, remark);
             return Ok(input);
         }
         let mut rows: Vec<usize> = (0..input.len()).filter(|r| is_present(input.cell(*r, 0))).collect();

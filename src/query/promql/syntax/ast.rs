@@ -141,6 +141,18 @@ pub(crate) struct Binary {
     pub(crate) fill_right: Option<f64>,
 }
 
+/// A chain of operators is as deep as it is long: it is taken apart in a loop, because a call for each would overrun
+/// the stack.
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let nothing = || Expr { span: Span::default(), node: Node::Number(0.0) };
+        let mut left = std::mem::replace(&mut self.left, nothing());
+        while let Node::Binary(binary) = &mut left.node {
+            left = std::mem::replace(&mut binary.left, nothing());
+        }
+    }
+}
+
 /// What a binary operator does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {

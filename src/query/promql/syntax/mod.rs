@@ -6,6 +6,7 @@
 
 mod ast;
 mod check;
+mod json;
 #[cfg(test)]
 mod judge_test;
 mod lengths;
@@ -21,6 +22,7 @@ pub(crate) use ast::{
     Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Selector, Subquery,
 };
 pub(crate) use check::check;
+pub(crate) use json::json;
 pub(crate) use lengths::Spans;
 pub(crate) use print::pretty;
 pub(crate) use words::error_at;
@@ -32,4 +34,14 @@ pub(crate) fn parse(text: &str) -> Result<Expr> {
     let expr = parser::read(text)?;
     check(&expr, text)?;
     Ok(expr)
+}
+
+/// Returns the names of all functions, by name.
+pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
+    signatures::signatures().iter().map(|signature| signature.name)
+}
+
+/// Returns the names of all aggregations, by name.
+pub(crate) fn aggregation_names() -> impl Iterator<Item = &'static str> {
+    parser::AGGREGATIONS.iter().map(|(name, _)| *name)
 }

@@ -10,8 +10,8 @@ use crate::query::promql::{Error, Result};
 /// Upper bound of brackets, signs and operators within one another: reading calls itself for each.
 pub(super) const NESTING_MAX: usize = 128;
 
-/// Upper bound of a chain of operators: its tree is as deep.
-pub(super) const CHAIN_MAX: usize = 1024;
+/// Upper bound of operators: every second word is one.
+pub(super) const CHAIN_MAX: usize = 8191;
 
 /// Names of aggregations; those with a parameter are marked.
 pub(super) const AGGREGATIONS: [(&str, bool); 14] = [

@@ -13,6 +13,9 @@ use crate::query::promql::format_value;
 /// What is longer is written over several lines.
 const LINE_CHARACTERS_MAX: usize = 100;
 
+/// A chain of more operators stays on one line: each further one is indented more than the one before.
+const SPLIT_MAX: usize = 256;
+
 /// Returns an expression over several lines where it is long. Cost: grows with the nesting, which is bounded.
 pub(crate) fn pretty(expr: &Expr) -> String {
     split(expr, 0)
@@ -31,7 +34,7 @@ fn split(expr: &Expr, level: usize) -> String {
             format!("{indent}{}{}", if *is_minus { "-" } else { "+" }, split(inner, level).trim_start())
         }
         Node::Subquery(subquery) => format!("{}{}", split(&subquery.input, level), subquery_suffix(subquery)),
-        Node::Binary(binary) => {
+        Node::Binary(binary) if operators(binary) <= SPLIT_MAX => {
             let (left, right) = (split(&binary.left, level + 1), split(&binary.right, level + 1));
             format!("{left}\n{indent}{}\n{right}", operator(binary))
         }
@@ -85,6 +88,15 @@ fn chain(last: &Binary) -> String {
         let _ = write!(out, " {} {}", operator(binary), text(&binary.right));
     }
     out
+}
+
+/// Returns how many operators a chain has.
+fn operators(last: &Binary) -> usize {
+    let (mut count, mut binary) = (1, last);
+    while let Node::Binary(before) = &binary.left.node {
+        (count, binary) = (count + 1, before);
+    }
+    count
 }
 
 fn aggregation(aggregate: &Aggregate) -> String {
