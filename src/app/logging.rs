@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
@@ -42,10 +43,31 @@ pub struct Logging {
 /// Own lines on their way into the log store.
 #[derive(Debug)]
 pub struct OwnLines {
-    pub(super) received: mpsc::Receiver<LogEntry>,
+    /// The clock that lines are stamped by; the box must go by the same.
+    pub(super) clock: Clock,
+    pub(super) received: mpsc::Receiver<OwnLine>,
     pub(super) dropped: Arc<AtomicU64>,
     /// Bytes written to own log files since somebody last took them away.
     pub(super) file_bytes: Arc<AtomicU64>,
+}
+
+/// An event on its way into the log store. When it was is told by a count of time that does not depend on what time it
+/// is: that is known only when the stores are open, and the first lines are older.
+#[derive(Debug)]
+pub(super) struct OwnLine {
+    stream: Labels,
+    line: String,
+    /// By the clock's `elapsed`.
+    at: Duration,
+}
+
+impl OwnLine {
+    /// Returns the entry, stamped by the box's time.
+    pub(super) fn stamped(self, clock: &Clock) -> LogEntry {
+        let age = clock.elapsed().saturating_sub(self.at);
+        let age_ns = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        LogEntry { stream: self.stream, timestamp_ns: clock.now_ns().saturating_sub(age_ns), line: self.line }
+    }
 }
 
 /// Counts what goes to a file.
@@ -98,7 +120,7 @@ pub fn start(config: &Config, clock: &Clock) -> Logging {
         .with(file.with_filter(filter()))
         .with(store.with_filter(filter()))
         .try_init();
-    Logging { _guards: guards, lines: OwnLines { received, dropped, file_bytes } }
+    Logging { _guards: guards, lines: OwnLines { clock: clock.clone(), received, dropped, file_bytes } }
 }
 
 /// Returns what makes the queue before a slow writer. Its places are taken at once, 32 bytes each: the library's
@@ -110,7 +132,7 @@ fn queue() -> NonBlockingBuilder {
 /// Turns events into entries of the stream `{source="andon", level, room}`.
 struct StoreLayer {
     clock: Clock,
-    sender: mpsc::Sender<LogEntry>,
+    sender: mpsc::Sender<OwnLine>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -125,8 +147,8 @@ impl<S: Subscriber> Layer<S> for StoreLayer {
         event.record(&mut line);
         let room = target.split("::").nth(1).unwrap_or("main");
         let stream = Labels::from_pairs([("source", "andon"), ("level", level(*metadata.level())), ("room", room)]);
-        let entry = LogEntry { stream, timestamp_ns: self.clock.now_ns(), line: line.finish() };
-        if self.sender.try_send(entry).is_err() {
+        let line = OwnLine { stream, line: line.finish(), at: self.clock.elapsed() };
+        if self.sender.try_send(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -162,6 +184,58 @@ impl Visit for Line {
             let _ = write!(self.message, "{value:?}");
         } else {
             let _ = write!(self.fields, " {}={value:?}", field.name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::{BUILT_AT, Saved, Trust};
+    use crate::instrument::Registry;
+    use crate::model::Timestamp;
+    use crate::storage::disk::FaultyDisk;
+    use crate::storage::logs::{self, LogStore};
+
+    const LAST_STAMP: Timestamp = Timestamp::from_millis(BUILT_AT.as_millis() + 86_400_000);
+
+    /// Logs a line before the stores are open and one after, in a process on a machine that was started; returns the
+    /// entries.
+    fn entries(clock: &Clock, saved: Option<&Saved>) -> Vec<LogEntry> {
+        let (sender, mut received) = mpsc::channel(8);
+        let layer = StoreLayer { clock: clock.clone(), sender, dropped: Arc::default() };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(target: "andon::app", "listening");
+            clock.advance(Duration::from_secs(3));
+            clock.begin(Trust::Plausible, saved);
+            tracing::warn!(target: "andon::storage::timekeeping", "the system's clock is not believed");
+            clock.advance(Duration::from_secs(1));
+        });
+        let lines = std::iter::from_fn(|| received.try_recv().ok());
+        lines.map(|line| line.stamped(clock)).collect()
+    }
+
+    #[test]
+    fn lines_of_a_boot_in_1970_are_kept_at_the_time_of_the_box() {
+        let before = Clock::hand_set(LAST_STAMP);
+        before.begin(Trust::Plausible, None);
+        let saved = before.to_save(&before.guide().unwrap());
+        before.boot(Timestamp::from_millis(12_000));
+        for (saved, not_before) in [(None, BUILT_AT), (Some(&saved), LAST_STAMP)] {
+            let clock = before.again();
+            let entries = entries(&clock, saved);
+            let config = logs::Config { sync_interval: Duration::ZERO, ..logs::Config::usual() };
+            let registry = Registry::default();
+            let disk = FaultyDisk::new(1).shared();
+            let store = LogStore::open(disk, Path::new("/data/logs"), config, clock.clone(), &registry).unwrap();
+            let now_ns = clock.now_ns();
+            let ages: Vec<i64> = entries.iter().map(|e| (now_ns - e.timestamp_ns) / 1_000_000_000).collect();
+            assert_eq!(ages, [4, 1], "in their order and distance");
+            assert!(clock.now() > not_before && !clock.is_trusted());
+            let outcome = store.append(entries).unwrap();
+            assert_eq!((outcome.appended, outcome.too_old, outcome.too_new), (2, 0, 0));
         }
     }
 }

@@ -52,7 +52,8 @@ impl App {
     /// When the port or the data folder cannot be had.
     pub async fn start(config: Config, source: config::Source, lines: Option<OwnLines>) -> anyhow::Result<App> {
         let tasks = Tasks::new(pool_permits());
-        let tools = Tools { tasks: tasks.clone(), clock: Clock::system(), registry: Registry::default() };
+        let clock = lines.as_ref().map_or_else(Clock::system, |lines| lines.clock.clone());
+        let tools = Tools { tasks: tasks.clone(), clock, registry: Registry::default() };
         let server = Server::bind(config.http.clone()).await?;
         let address = server.local_addr();
         let door = server.serve(&tasks);

@@ -13,7 +13,7 @@ const BATCH_MAX: usize = 256;
 
 /// Carries lines until the stores close.
 pub(super) fn store(lines: OwnLines, logs: &LogStore, registry: &Registry, tasks: &Tasks) {
-    let OwnLines { mut received, dropped, file_bytes } = lines;
+    let OwnLines { clock, mut received, dropped, file_bytes } = lines;
     let written = disk::written_bytes(registry).with(&["own_log"]);
     let dropped_total = registry.counters(
         "andon_log_lines_dropped_total",
@@ -35,7 +35,7 @@ pub(super) fn store(lines: OwnLines, logs: &LogStore, registry: &Registry, tasks
             written.add(file_bytes.swap(0, Ordering::Relaxed));
             let lines = batch.len() as u64;
             // The store tells of its own troubles; a line about this one could not be kept either.
-            if logs.append(std::mem::take(&mut batch)).is_err() {
+            if logs.append(batch.drain(..).map(|line| line.stamped(&clock)).collect()).is_err() {
                 dropped_total.with(&["store"]).add(lines);
             }
         }
