@@ -17,7 +17,8 @@ use crate::storage::disk::{self, replace, set_aside};
 impl Db {
     /// Deletes the samples in `[min, max]`, both ends included, of all series that pass all matchers. Readers
     /// do not see them any more when this returns, nor after a restart; their space is free after the next
-    /// merge or [`Db::clean_tombstones`]. Samples of the same times that are appended later are kept.
+    /// merge or [`Db::clean_tombstones`]. Samples of the same times that are appended later are kept. Provisional
+    /// samples are deleted by the times that they are shown with now.
     ///
     /// Cost: reads the indexes of the blocks there; what the head holds of these times is cut into blocks
     /// first.
@@ -36,10 +37,16 @@ impl Db {
             return Err(Error::TooManyTombstones { limit: TOMBSTONES_MAX });
         }
         let (first, last) = (min.as_millis(), max.as_millis());
+        // Nothing is cut meanwhile, and nothing comes over from the lane.
+        let alone = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((lane, shift_ms)) = self.lane_to_read() {
+            let [min, max] = [first, last].map(|ms| Timestamp::from_millis(ms.saturating_sub(shift_ms)));
+            lane.delete_series(matchers, min, max)?;
+        }
         if shared.is_in_head(matchers, first, last) {
-            let _alone = shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
             shared.cut(TimeRange::new(min, Timestamp::from_millis(last.saturating_add(1))))?;
         }
+        drop(alone);
         let tombstone =
             Arc::new(Tombstone { before: shared.next_number(), min: first, max: last, matchers: matchers.to_vec() });
         if !shared.covers_something(&tombstone)? {
@@ -65,6 +72,9 @@ impl Db {
         let shared = &*self.0;
         if shared.stored.is_none() {
             return Err(Error::InMemory);
+        }
+        if let Some((lane, _)) = self.lane_to_read() {
+            lane.clean_tombstones()?;
         }
         let _alone = shared.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         let blocks = shared.read().blocks.clone();

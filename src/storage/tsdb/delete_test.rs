@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Batch, Config, Db, Error, WalSync};
-use crate::clock::Clock;
+use crate::clock::{Change, Clock, Trust};
 use crate::instrument::Registry;
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::storage::disk::{Disk, Fault, FaultyDisk};
@@ -173,4 +173,71 @@ fn damaged_tombstones_are_put_aside_and_reported() {
     assert_eq!(hours(&db, "a").len(), 10);
     assert_eq!(db.stats().damages.len(), 1);
     assert_eq!(disk.list(Path::new("/data/quarantine")).unwrap().len(), 1);
+}
+
+/// Stamps a sample of `a` and one of `b` by the box's clock.
+fn stamp(db: &Db, clock: &Clock) {
+    let mut batch = Batch::default();
+    for instance in ["a", "b"] {
+        batch.push(&Labels::from_pairs([("__name__", "up"), ("instance", instance)]), clock.now(), 1.0);
+    }
+    assert_eq!(db.append_stamped(&batch, clock.moved_ms()).unwrap().appended, 2);
+}
+
+/// Returns a store that holds four hours of provisional samples, of `a` and `b`, from the start of `START_MS` on, and
+/// its clock, that is behind true time by a day.
+fn in_doubt(disk: &FaultyDisk) -> (Db, Clock) {
+    let clock = Clock::hand_set(at(START_MS));
+    clock.begin(Trust::Synchronized, None);
+    let db = open(disk, &clock);
+    for _ in 0..4 {
+        stamp(&db, &clock);
+        clock.advance(Duration::from_secs(3600));
+    }
+    assert!(db.has_provisional() && !clock.is_trusted());
+    (db, clock)
+}
+
+/// A time server sets the clock right: a day on. Returns by how much samples move.
+fn find_time(db: &Db, clock: &Clock) -> i64 {
+    clock.set_wall(clock.now() + Duration::from_secs(24 * 3600), true);
+    let (guide, change) = clock.look().unwrap();
+    let Change::Found(by_ms) = change else { panic!("{change:?}") };
+    db.move_provisional(by_ms, || clock.commit(guide));
+    by_ms
+}
+
+#[test]
+fn provisional_samples_are_deleted_too_and_do_not_come_back_when_they_are_moved() {
+    let disk = FaultyDisk::new(1);
+    let (db, clock) = in_doubt(&disk);
+    let [second, third] = [1, 2].map(|hour| at(START_MS + hour * HOUR_MS));
+    db.delete_series(&matcher("a"), second, third).unwrap();
+    assert_eq!((hours(&db, "a"), hours(&db, "b")), (vec![0, -3], vec![0, -1, -2, -3]));
+    // What comes later to the same place stays.
+    stamp(&db, &clock);
+    assert_eq!(hours(&db, "a"), [0, -3, -4]);
+    db.close();
+    drop(db);
+    let db = open(&disk, &clock);
+    db.resume_provisional(None).unwrap();
+    assert_eq!(hours(&db, "a"), [0, -3, -4], "after a restart");
+    find_time(&db, &clock);
+    db.maintain();
+    assert!(!db.has_provisional());
+    assert_eq!((hours(&db, "a"), hours(&db, "b")), (vec![-24, -27, -28], vec![-24, -25, -26, -27, -28]));
+}
+
+#[test]
+fn samples_that_wait_to_be_moved_are_deleted_by_the_times_they_move_to() {
+    let disk = FaultyDisk::new(1);
+    let (db, clock) = in_doubt(&disk);
+    assert_eq!(find_time(&db, &clock), 24 * HOUR_MS);
+    assert!(db.has_provisional());
+    let third = at(START_MS + 26 * HOUR_MS);
+    db.delete_series(&matcher("a"), third, Timestamp::MAX).unwrap();
+    assert_eq!((hours(&db, "a"), hours(&db, "b").len()), (vec![-24, -25], 4));
+    db.maintain();
+    assert!(!db.has_provisional());
+    assert_eq!((hours(&db, "a"), hours(&db, "b").len()), (vec![-24, -25], 4));
 }
