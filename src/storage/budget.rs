@@ -19,6 +19,8 @@ const LOGS_PART: u64 = 4;
 pub(super) struct Usage {
     pub(super) metrics_bytes: u64,
     pub(super) logs_bytes: u64,
+    /// What only snapshots hold. Before others give way, these are removed.
+    pub(super) snapshots_bytes: u64,
     pub(super) space: Space,
 }
 
@@ -43,11 +45,11 @@ pub(super) struct Shares {
 
 /// Shares out the limit, or what the disk has less a tenth if that is less; `None` if there is enough.
 pub(super) fn share(size_limit: Option<u64>, usage: Usage) -> Option<Shares> {
-    let Usage { metrics_bytes, logs_bytes, space } = usage;
+    let Usage { metrics_bytes, logs_bytes, snapshots_bytes, space } = usage;
     let used = metrics_bytes + logs_bytes;
     let kept_free = (space.total_bytes / FREE_PART).min(FREE_BYTES);
     let of_disk = (used + space.free_bytes).saturating_sub(kept_free);
-    let there_is = of_disk.min(size_limit.unwrap_or(u64::MAX));
+    let there_is = of_disk.min(size_limit.map_or(u64::MAX, |limit| limit.saturating_sub(snapshots_bytes)));
     if used <= there_is {
         return None;
     }
@@ -63,7 +65,8 @@ mod tests {
     #[track_caller]
     fn check(limit: Option<u64>, (metrics, logs): (u64, u64), (free, total): (u64, u64), expected: Option<(u64, u64)>) {
         let space = Space { free_bytes: free, total_bytes: total };
-        let shares = share(limit, Usage { metrics_bytes: metrics, logs_bytes: logs, space });
+        let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, snapshots_bytes: 0, space };
+        let shares = share(limit, usage);
         assert_eq!(shares.map(|s| (s.metrics_bytes, s.logs_bytes)), expected);
     }
 
@@ -85,12 +88,25 @@ mod tests {
     fn what_squeezes_the_stores_is_named() {
         let check = |limit, free_bytes, expected| {
             let space = Space { free_bytes, total_bytes: 1000 };
-            let shares = share(limit, Usage { metrics_bytes: 500, logs_bytes: 300, space }).unwrap();
+            let usage = Usage { metrics_bytes: 500, logs_bytes: 300, snapshots_bytes: 0, space };
+            let shares = share(limit, usage).unwrap();
             assert_eq!((shares.cause, shares.over_bytes), expected);
         };
         check(Some(700), 200, (Cause::SizeLimit, 100));
         check(Some(750), 10, (Cause::Disk, 90));
         check(None, 10, (Cause::Disk, 90));
+    }
+
+    #[test]
+    fn what_only_snapshots_hold_counts_into_the_limit() {
+        let space = Space { free_bytes: 200, total_bytes: 1000 };
+        let over = |limit, snapshots_bytes| {
+            let shares = share(limit, Usage { metrics_bytes: 500, logs_bytes: 300, snapshots_bytes, space });
+            shares.map_or(0, |s| s.over_bytes)
+        };
+        assert_eq!([over(Some(900), 100), over(Some(900), 101), over(Some(900), 250)], [0, 1, 150]);
+        // What the disk has free has them counted already.
+        assert_eq!(over(None, 250), 0);
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(super) const SETTINGS: &str = "settings";
 /// A snapshot, while a backup is made of it.
 pub(super) const SNAPSHOT: &str = "backup.tmp";
 
+/// Snapshots that somebody has asked for.
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
 /// What is being restored; while it is there, the folder is not whole.
 pub(super) const RESTORING: &str = "restore.tmp";
 

@@ -11,6 +11,7 @@
 //! logs/               log lines: wal, days
 //! state.db            what people and rooms set
 //! last/               last-known values, rebuilt if lost
+//! snapshots/          copies of metrics that somebody has asked for
 //! quarantine/         what did not check out, each with why.txt
 //! *.starting          while a store is opened: starts that were cut off
 //! reserve             space given up when the disk is full
@@ -31,6 +32,8 @@ mod config;
 mod error;
 mod files;
 mod reserve;
+mod scrub;
+mod snapshots;
 mod starts;
 #[cfg(test)]
 mod storage_test;
@@ -48,11 +51,14 @@ use tracing::warn;
 
 pub use config::{Config, RESERVE_BYTES_DEFAULT};
 pub use error::{Error, Result};
+pub use scrub::{ScrubRound, ScrubStats};
+pub use snapshots::Kept;
 pub use wear::{Basis, FlashStep, Projection, Wear};
 
 use self::budget::{Cause, Shares, Usage, share};
 use self::disk::{ByteReader, Disk, Lock, OsDisk, Space};
 use self::reserve::Reserve;
+use self::scrub::Scrub;
 use self::starts::Starts;
 use self::timekeeping::Timekeeper;
 use crate::clock::Clock;
@@ -87,6 +93,7 @@ struct Inner {
     keeper: Timekeeper,
     /// What began without its WAL.
     left_out: Vec<Part>,
+    scrub: Scrub,
     _lock: Lock,
 }
 
@@ -103,6 +110,8 @@ pub enum Part {
     Journals,
     /// The state and last-known values.
     State,
+    /// What only snapshots hold that somebody has asked for.
+    Snapshots,
     /// What did not check out.
     Quarantine,
     /// Space kept back.
@@ -159,6 +168,7 @@ impl Storage {
             .gauge("andon_storage_safe_mode", "1 after a start that had to put a WAL into quarantine to succeed.")
             .set(if left_out.is_empty() { 0.0 } else { 1.0 });
         db.resume_provisional(keeper.shift_ms())?;
+        let scrub = Scrub::start(&db, &logs, &state, &clock, registry);
         let inner = Inner {
             folder: folder.to_owned(),
             size_limit: config.size_limit,
@@ -171,6 +181,7 @@ impl Storage {
             keeper,
             has_snapshot: AtomicBool::new(false),
             left_out,
+            scrub,
             _lock: lock,
         };
         Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
@@ -182,7 +193,8 @@ impl Storage {
         self.inner.reserve.adjust();
         let Ok(space) = self.disk.space(&self.inner.folder) else { return };
         let (metrics, logs) = (self.db.disk_bytes(), self.logs.stats().disk_bytes);
-        let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, space };
+        let snapshots = self.kept_snapshots().iter().map(|kept| kept.own_bytes).sum();
+        let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, snapshots_bytes: snapshots, space };
         let shares = share(self.inner.size_limit, usage);
         self.show_short(shares);
         let Some(shares) = shares else {
@@ -190,6 +202,10 @@ impl Storage {
             return;
         };
         let (cause, over_bytes) = (shares.cause, shares.over_bytes);
+        if self.remove_snapshots(over_bytes) > 0 {
+            // The next look tells whether that was enough.
+            return;
+        }
         warn!(metrics, logs, free = space.free_bytes, ?cause, over_bytes, "too little space: the oldest gives way");
         self.db.set_bytes_max(Some(shares.metrics_bytes));
         for _ in 0..LOG_DAYS_MAX {
@@ -238,6 +254,12 @@ impl Storage {
         &self.inner.left_out
     }
 
+    /// Returns how the reading of everything for its checksums' sake stands.
+    #[must_use]
+    pub fn scrub(&self) -> ScrubStats {
+        self.inner.scrub.stats()
+    }
+
     /// Returns what lies in quarantine, oldest first.
     #[must_use]
     pub fn quarantine(&self) -> Vec<inspect::Quarantined> {
@@ -265,6 +287,7 @@ impl Storage {
             (Part::Logs, below(&[files::LOGS])),
             (Part::Journals, below(&[files::ALARMS, files::NOTICES])),
             (Part::State, below(&[files::STATE, files::STATE_WAL, files::LAST])),
+            (Part::Snapshots, self.kept_snapshots().iter().map(|kept| kept.own_bytes).sum()),
             (Part::Quarantine, below(&[files::QUARANTINE])),
             (Part::Reserve, below(&[files::RESERVE])),
         ];
@@ -286,6 +309,7 @@ impl Storage {
 
     /// Syncs and closes the stores; appends are refused from now on.
     pub fn close(&self) {
+        self.inner.scrub.stop();
         self.inner.keeper.save_now();
         self.db.close();
         // What could not be saved is in a WAL still; the stores have counted and told it.

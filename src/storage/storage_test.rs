@@ -66,3 +66,62 @@ fn over_the_size_limit_the_oldest_block_goes() {
     let left = storage.db.querier().select(&[], Timestamp::MIN, Timestamp::MAX, 10).unwrap();
     assert_eq!(left.map(|s| s.unwrap().timestamps.len()).sum::<usize>(), 1);
 }
+
+/// Appends a sample of so many hours ago for each of a hundred series, and makes a block of them.
+fn block(storage: &Storage, hours: u64) {
+    let mut batch = tsdb::Batch::default();
+    let at = Clock::system().now() - Duration::from_secs(hours * 3600);
+    for i in 0..100_u32 {
+        let labels = Labels::from_pairs([("__name__", "up"), ("instance", &i.to_string())]);
+        batch.push(&labels, at, f64::from(i) + hours as f64 / 7.0);
+    }
+    storage.db.append(&batch).unwrap();
+    storage.db.flush().unwrap();
+}
+
+#[test]
+fn snapshots_are_listed_with_what_only_they_hold_and_go_before_any_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(config(folder.path())).unwrap();
+    for hours in [100, 50] {
+        block(&storage, hours);
+    }
+    storage.keep_snapshot("1", true).unwrap();
+    block(&storage, 2);
+    storage.keep_snapshot("2", false).unwrap();
+    let block_bytes = |storage: &Storage| storage.db.stats().block_bytes;
+    let links = |storage: &Storage| storage.kept_snapshots().iter().map(|k| k.bytes).collect::<Vec<_>>();
+    let own = |storage: &Storage| storage.kept_snapshots().iter().map(|k| k.own_bytes).collect::<Vec<_>>();
+    assert!(links(&storage)[0] < links(&storage)[1]);
+    // Beside links there is the small file of what readers need beside samples.
+    assert!(own(&storage).iter().all(|bytes| *bytes < 1000), "{:?}", own(&storage));
+
+    // The store gives up its oldest block: only snapshots hold it, and of those the younger one is counted with it.
+    let before = block_bytes(&storage);
+    storage.db.set_bytes_max(Some(storage.db.disk_bytes() - 1));
+    storage.db.maintain();
+    let freed = before - block_bytes(&storage);
+    assert!(freed > 0 && storage.db.stats().blocks == 2);
+    let [first, second] = own(&storage)[..] else { panic!() };
+    assert!(first < 1000 && second >= freed, "{first} {second} {freed}");
+    storage.db.set_bytes_max(None);
+    let (parts, _) = storage.usage();
+    assert!(parts.contains(&(super::Part::Snapshots, first + second)));
+
+    // Within the limit with them, nothing goes; a byte less, and they go while the data stay.
+    let used = storage.db.disk_bytes() + storage.logs.stats().disk_bytes + first + second;
+    let limited = |size_limit| {
+        let config = Config { size_limit: Some(size_limit), ..config(folder.path()) };
+        let storage = open(config).unwrap();
+        storage.balance();
+        storage.db.maintain();
+        let left = (storage.kept_snapshots().len(), storage.db.stats().blocks);
+        storage.close();
+        left
+    };
+    storage.close();
+    drop(storage);
+    // The logs of the stores may have grown by some bytes with the start.
+    assert_eq!(limited(used + 4096), (2, 2));
+    assert_eq!(limited(used - first - second + 200), (0, 2));
+}

@@ -1,8 +1,6 @@
 //! `/api/v1/admin/tsdb/`: deletes series, frees their space, makes snapshots. As upstream has it, and as there
 //! only if the settings say so.
 
-use std::path::Path;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,9 +21,6 @@ use crate::task::BlockingPool;
 
 /// Works at once. They have a place of their own: they may take a minute, and queries go on.
 const WORKS_MAX: usize = 1;
-
-/// The folder of snapshots, in the data folder.
-const SNAPSHOTS: &str = "snapshots";
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -92,8 +87,8 @@ async fn snapshot(
     let time: String = app.clock.now().to_rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();
     let time = time.get(..15).unwrap_or(&time);
     let name = format!("{time}Z-{:016x}", rand::rng().random::<u64>());
-    let into = Path::new(&app.info.data_dir).join(SNAPSHOTS).join(&name);
-    on(&pool, &app, move |db| if skips_head { db.snapshot_of_blocks(&into) } else { db.snapshot(&into) }).await?;
+    let (storage, named) = (app.storage.clone(), name.clone());
+    on(&pool, &app, move |_| storage.keep_snapshot(&named, skips_head)).await?;
     audit(&app, "snapshot.make", serde_json::json!({ "name": &name })).await;
     Ok(success(Made { name }))
 }

@@ -20,7 +20,7 @@ use crate::http::AppState;
 use crate::model::Timestamp;
 use crate::storage::disk::Space;
 use crate::storage::tsdb::WalSync;
-use crate::storage::{Basis, Part, Projection, Wear};
+use crate::storage::{Basis, Part, Projection, ScrubRound, Wear};
 
 /// How often the page is fetched again, in seconds.
 const REFRESH_S: u32 = 15;
@@ -73,8 +73,10 @@ struct StoragePage {
     written: Vec<Row>,
     life: Life,
     panels: Vec<Panel>,
+    checked: Row,
     findings: Vec<String>,
     findings_more: usize,
+    snapshots: Vec<Row>,
     quarantine: Vec<Row>,
     problems: Vec<String>,
 }
@@ -105,8 +107,10 @@ pub(super) async fn storage(State(state): State<AppState>, visit: Visit) -> Resp
             written: written(asker),
             life: life(asker),
             panels,
+            checked: checked(asker),
             findings,
             findings_more,
+            snapshots: snapshots(asker),
             quarantine: quarantine(asker),
             problems: asker.problems(),
             frame,
@@ -197,6 +201,7 @@ fn part_name(part: Part) -> &'static str {
         Part::Logs => "Logs",
         Part::Journals => "Alarms and notices",
         Part::State => "State and last values",
+        Part::Snapshots => "Snapshots",
         Part::Quarantine => "Quarantine",
         Part::Reserve => "Reserve for a full disk",
     }
@@ -293,6 +298,7 @@ fn cause_name(cause: &str) -> &str {
         "alarm_journal" => "Alarm journal",
         "outbox" => "Notices to send",
         "own_log" => "Own log files",
+        "snapshots" => "Snapshots",
         "reserve" => "Reserve",
         other => other,
     }
@@ -390,7 +396,36 @@ fn how(basis: Option<Basis>, is_told: bool, device: &str) -> String {
 fn findings(state: &AppState) -> Vec<String> {
     let settings = state.state.damage().map(|found| format!("state: {}; it began empty", found.reason));
     let last = state.last.damage().map(|found| format!("last values: {}; they began empty", found.reason));
-    settings.into_iter().chain(last).chain(state.db.stats().damages).collect()
+    let stores = state.db.stats().damages.into_iter().chain(state.storage.logs.stats().damages);
+    settings.into_iter().chain(last).chain(stores).collect()
+}
+
+/// Returns when everything was last read and checked, or how far that is.
+fn checked(asker: &Asker) -> Row {
+    let stats = asker.state.storage.scrub();
+    let found = |round: &ScrubRound| match round.findings {
+        0 => "nothing found".to_owned(),
+        1 => "1 place did not check out".to_owned(),
+        n => format!("{n} places did not check out"),
+    };
+    let (text, note) = match (&stats.current, &stats.last) {
+        (Some(round), _) => {
+            let text = format!("{} of {}", Unit::Ratio.show(stats.progress_ratio), bytes(stats.all_bytes));
+            (text, format!("under way for {}, {}", span(asker.now.since(round.begun_at)), found(round)))
+        }
+        (None, Some(round)) => (
+            format!("{} ago", span(asker.now.since(round.ended_at))),
+            format!("{}, {}", bytes(round.bytes), found(round)),
+        ),
+        (None, None) => ("not yet".to_owned(), "begins an hour after the start, then once a week".to_owned()),
+    };
+    Row::plain("Read and checked", text, note)
+}
+
+/// Returns the snapshots that somebody has asked for, the newest first.
+fn snapshots(asker: &Asker) -> Vec<Row> {
+    let kept = asker.state.storage.kept_snapshots().into_iter().rev();
+    kept.map(|k| Row::plain(&k.name, bytes(k.bytes), format!("{} only here", bytes(k.own_bytes)))).collect()
 }
 
 /// Returns what lies in quarantine: its name, bytes, and why.

@@ -1,5 +1,14 @@
 //! CRC-32C, the one checksum of all formats.
 
+/// What a reading of stored bytes, for their checksums' sake, came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Places that did not check out and were not known before; they have been reported.
+    pub findings: u64,
+}
+
 /// Returns the checksum of some bytes.
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {

@@ -17,6 +17,7 @@
 mod atomic;
 mod checksum;
 mod coding;
+mod damages;
 mod error;
 mod faulty;
 #[cfg(test)]
@@ -43,9 +44,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use atomic::{TEMPORARY_SUFFIX, replace};
-pub use checksum::{crc32c, crc32c_append, crc32c_of};
+pub use checksum::{Checked, crc32c, crc32c_append, crc32c_of};
 pub use coding::{ByteReader, ByteWriter};
 pub(crate) use coding::{low_byte, unzigzag, zigzag};
+pub use damages::Damages;
 pub use error::{Corruption, Error, Malformed, Result};
 pub use faulty::{Fault, FaultyDisk};
 pub use lock::{Lock, lock};

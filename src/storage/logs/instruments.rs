@@ -1,6 +1,7 @@
 //! The room's own counters.
 
 use crate::instrument::{Counter, CounterFamily, Gauge, Histogram, Registry};
+use crate::storage::disk::Damages;
 
 #[derive(Debug)]
 pub(super) struct Instruments {
@@ -15,7 +16,7 @@ pub(super) struct Instruments {
     pub(super) parts: Counter,
     pub(super) part_bytes: Counter,
     pub(super) days_deleted: Counter,
-    pub(super) damages: CounterFamily,
+    pub(super) damages: Damages,
     pub(super) wal_truncated_bytes: Counter,
     pub(super) blocks_read: Counter,
     pub(super) blocks_passed: CounterFamily,
@@ -44,7 +45,7 @@ impl Instruments {
             parts: counter("andon_logs_parts_total", "Parts written."),
             part_bytes: counter("andon_logs_part_bytes_total", "Bytes of parts written."),
             days_deleted: counter("andon_logs_days_deleted_total", "Days deleted by age or for space."),
-            damages: by("andon_logs_damages_total", "Places on disk that did not check out, by kind.", "kind"),
+            damages: Damages::new(registry),
             wal_truncated_bytes: counter("andon_logs_wal_truncated_bytes_total", "Bytes of torn writes cut at start."),
             blocks_read: counter("andon_logs_blocks_read_total", "Blocks unpacked by scans."),
             blocks_passed: by("andon_logs_blocks_passed_total", "Blocks scans passed over, by reason.", "reason"),

@@ -46,6 +46,7 @@ mod model_test;
 mod part;
 mod retention;
 mod scan;
+mod scrub;
 mod shelf;
 mod store;
 #[cfg(test)]
@@ -60,4 +61,5 @@ pub use error::{Error, Result};
 pub(crate) use files::is_wal;
 pub use inspect::{Inspection, PartAbout, inspect};
 pub use scan::{Direction, Line, Scan, ScanRequest, ScanStats};
+pub use scrub::ScrubPlace;
 pub use store::{AppendOutcome, LogStore, Stats};

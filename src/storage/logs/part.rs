@@ -103,6 +103,13 @@ pub(super) struct BlockPlace {
     frame_checksum: u32,
 }
 
+impl BlockPlace {
+    /// Returns the bytes that it takes in the part.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.filter_bytes) + u64::from(self.frame_bytes)
+    }
+}
+
 /// Packs streams, sorted by labels, each with sorted batches that are not empty. Returns the file's bytes.
 pub(super) fn encode(streams: &[(Labels, Vec<Lines>)]) -> Vec<u8> {
     let mut file = ByteWriter::default();
@@ -204,12 +211,8 @@ impl Part {
     /// # Errors
     /// `Corruption` if it does not check out, or when the disk refuses.
     pub(super) fn block(&self, file: &dyn DiskFile, place: &BlockPlace) -> Result<Lines> {
-        let offset = place.offset + u64::from(place.filter_bytes);
-        let bad = |reason| Malformed { offset: 0, reason }.in_file(&self.path, offset, u64::from(place.frame_bytes));
-        let frame = file.read_exact_at(offset, usize::try_from(place.frame_bytes).unwrap_or(usize::MAX))?;
-        if crc32c(&frame) != place.frame_checksum {
-            return Err(bad("block does not check out").into());
-        }
+        let frame = self.frame(file, place)?;
+        let bad = |reason| self.bad_frame(place, reason);
         let unpacked_bytes = usize::try_from(place.unpacked_bytes).unwrap_or(usize::MAX);
         let lines = block::decode(&frame, unpacked_bytes).map_err(|m| bad(m.reason))?;
         if lines.bounds() == Some((place.first_ns, place.last_ns)) {
@@ -217,6 +220,25 @@ impl Part {
         } else {
             Err(bad("block has other times than its index says").into())
         }
+    }
+
+    /// Reads a block as it lies, and checks it.
+    ///
+    /// # Errors
+    /// As [`Part::block`].
+    pub(super) fn frame(&self, file: &dyn DiskFile, place: &BlockPlace) -> Result<Vec<u8>> {
+        let offset = place.offset + u64::from(place.filter_bytes);
+        let frame = file.read_exact_at(offset, usize::try_from(place.frame_bytes).unwrap_or(usize::MAX))?;
+        if crc32c(&frame) == place.frame_checksum {
+            Ok(frame)
+        } else {
+            Err(self.bad_frame(place, "block does not check out").into())
+        }
+    }
+
+    fn bad_frame(&self, place: &BlockPlace, reason: &'static str) -> Corruption {
+        let offset = place.offset + u64::from(place.filter_bytes);
+        Malformed { offset: 0, reason }.in_file(&self.path, offset, u64::from(place.frame_bytes))
     }
 
     /// Notes that a block did not check out; `true` the first time.

@@ -276,8 +276,7 @@ impl Scan {
             Err(error) => {
                 self.stats.blocks_damaged += 1;
                 if part.mark_bad(place) {
-                    self.instruments.damages.with(&["block"]).inc();
-                    error!(%error, lines = place.lines, "a block of log lines cannot be used");
+                    self.instruments.damages.report("logs_block", &format!("{error}; {} lines", place.lines));
                 }
                 None
             }

@@ -69,12 +69,23 @@ fn open_part(disk: &dyn Disk, folder: &Path, path: &Path, now: Timestamp, instru
         }
         Err(error) => error,
     };
-    instruments.damages.with(&["part"]).inc();
-    match disk::set_aside(disk, &files::quarantine(folder), path, &Part::damage(path, &error), now) {
-        Ok(place) => error!(%error, quarantine = %place.display(), "part of the logs put aside"),
-        Err(failure) => error!(%error, %failure, "part of the logs cannot be used nor put aside"),
-    }
+    put_aside(disk, folder, path, &error, now, instruments);
     None
+}
+
+/// Reports that a part does not check out, and puts it into quarantine.
+pub(super) fn put_aside(
+    disk: &dyn Disk,
+    folder: &Path,
+    path: &Path,
+    error: &disk::Error,
+    now: Timestamp,
+    instruments: &Instruments,
+) {
+    instruments.damages.report("logs_part", &error.to_string());
+    if let Err(failure) = disk::set_aside(disk, &files::quarantine(folder), path, &Part::damage(path, error), now) {
+        error!(%failure, "cannot put a damaged part of the logs into quarantine; it stays where it is");
+    }
 }
 
 fn remember_labels(disk: &dyn Disk, part: &Part, labels: &mut HashMap<u64, Labels>) {

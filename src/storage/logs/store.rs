@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::head::{Head, HeadDay};
 use super::instruments::Instruments;
@@ -61,6 +61,8 @@ pub struct Stats {
     pub days: Vec<(String, u64)>,
     /// Whether appends are refused because the disk is full.
     pub is_read_only: bool,
+    /// What was found damaged since the start, in words, oldest first; at most 100.
+    pub damages: Vec<String>,
 }
 
 /// The log store: a cheap handle over shared state.
@@ -132,8 +134,7 @@ impl LogStore {
             wal::decode(&record, &mut |item| replay(&mut head, item, &opened.labels))
         })?;
         for damage in &found.damages {
-            instruments.damages.with(&["wal"]).inc();
-            error!(%damage, "damage in the WAL of the logs; read past it");
+            instruments.damages.report("logs_wal", &damage.to_string());
         }
         if found.truncated_bytes > 0 {
             instruments.wal_truncated_bytes.add(found.truncated_bytes);
@@ -297,7 +298,12 @@ impl LogStore {
             active_streams: state.head.stream_count(),
             days: state.shelf.days.iter().map(day).collect(),
             is_read_only: shared.space().is_read_only(),
+            damages: shared.instruments.damages.list(),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// Returns how long lines are kept.

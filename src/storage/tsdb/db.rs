@@ -1,6 +1,5 @@
 //! The store's handle.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -24,10 +23,7 @@ use super::{Config, Error, Result, repair, tidy};
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Labels, Metadata, TimeRange, Timestamp};
-use crate::storage::disk::{self, Disk, SpaceWatch, WRITABLE_FROM_BYTES};
-
-/// So many findings are kept for pages.
-const DAMAGES_MAX: usize = 100;
+use crate::storage::disk::{self, Damages, Disk, SpaceWatch, WRITABLE_FROM_BYTES};
 
 /// The store: a cheap handle over shared state. Its threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -63,7 +59,7 @@ pub(super) struct Shared {
     /// The number of the next block.
     pub(super) next_block: AtomicU64,
     pub(super) admission: Admission,
-    damages: Mutex<VecDeque<String>>,
+    pub(super) damages: Damages,
 }
 
 /// Where the store lies.
@@ -295,7 +291,7 @@ impl Shared {
             head_bytes: AtomicU64::new(0),
             next_block: AtomicU64::new(1),
             admission: Admission::default(),
-            damages: Mutex::default(),
+            damages: Damages::new(registry),
         }
     }
 
@@ -487,18 +483,7 @@ impl Shared {
 
     /// Counts, logs and keeps for pages that something on disk did not check out.
     pub(super) fn report(&self, what: &str, damage: &str) {
-        self.instruments.damage.with(&[what]).inc();
-        warn!(what, damage, "damage on disk: corrupt data left out");
-        let mut damages = self.damages.lock().unwrap_or_else(PoisonError::into_inner);
-        if damages.len() == DAMAGES_MAX {
-            damages.pop_front();
-        }
-        damages.push_back(format!("{what}: {damage}"));
-    }
-
-    /// Returns what was found damaged since the start, oldest first.
-    pub(super) fn damages(&self) -> Vec<String> {
-        self.damages.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.damages.report(what, damage);
     }
 
     /// Tells whether the store takes samples now.

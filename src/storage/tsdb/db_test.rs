@@ -532,47 +532,6 @@ fn a_snapshot_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn rot_is_found_before_somebody_asks_and_what_is_read_is_bounded() {
-    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
-    let registry = Registry::default();
-    let open =
-        || Db::open_without_threads(config(WalSync::Never), disk.shared(), Path::new(FOLDER), clock.clone(), &registry);
-    let db = open().unwrap();
-    for i in 0..50 {
-        append(&db, &labels("up", &format!("{i}")), &[(START_MS, f64::from(i)), (START_MS - 5 * HOUR_MS, 0.5)]);
-    }
-    db.flush().unwrap();
-    db.maintain();
-    let block = disk.list(Path::new("/data/tsdb/blocks")).unwrap().remove(0).name;
-    let chunks = Path::new("/data/tsdb/blocks").join(block).join("chunks");
-    let size = usize::try_from(disk.open(&chunks).unwrap().size().unwrap()).unwrap();
-    (16..size / 2).for_each(|at| disk.flip(&chunks, at, 0xff));
-    clock.advance(Duration::from_secs(3599));
-    db.maintain();
-    assert!(db.stats().damages.is_empty());
-    for _ in 0..2 {
-        clock.advance(Duration::from_secs(5));
-        db.maintain();
-    }
-    assert!(!db.stats().damages.is_empty());
-    let value = |name: &str| {
-        let text = crate::wire::exposition::render(&registry.gather());
-        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name}")).to_owned();
-        line.split(' ').next_back().unwrap().parse::<f64>().unwrap()
-    };
-    assert!(value("andon_storage_scrub_findings_total") >= 1.0);
-    assert_eq!(value("andon_storage_scrub_rounds_total"), 1.0);
-    assert_eq!(value("andon_storage_scrub_progress_ratio"), 1.0);
-    let bytes = value("andon_storage_scrub_bytes_total");
-    clock.advance(Duration::from_secs(6 * 24 * 3600));
-    db.maintain();
-    assert_eq!(value("andon_storage_scrub_bytes_total"), bytes, "once a week");
-    clock.advance(Duration::from_secs(24 * 3600));
-    db.maintain();
-    assert!(value("andon_storage_scrub_bytes_total") > bytes);
-}
-
-#[test]
 fn a_disk_that_fails_refuses_and_takes_again_by_itself() {
     for fault in [Fault::Eio, Fault::Enospc] {
         let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));

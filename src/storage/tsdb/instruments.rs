@@ -14,7 +14,6 @@ pub(crate) struct Instruments {
     pub(crate) series_refused: CounterFamily,
     pub(crate) append_seconds: Histogram,
     pub(crate) sync_seconds: Histogram,
-    pub(crate) damage: CounterFamily,
     pub(crate) wal_truncated: Counter,
     pub(crate) unsynced_seconds: Gauge,
     pub(crate) read_only: Gauge,
@@ -30,11 +29,6 @@ pub(crate) struct Instruments {
     pub(crate) compactions: CounterFamily,
     pub(crate) compaction_seconds: Histogram,
     pub(crate) retired: CounterFamily,
-    pub(crate) scrub_bytes: Counter,
-    pub(crate) scrub_findings: Counter,
-    pub(crate) scrub_rounds: Counter,
-    pub(crate) scrub_progress: Gauge,
-    pub(crate) scrub_finished: Gauge,
     pub(crate) replay_seconds: Gauge,
     pub(crate) replay_orphans: Gauge,
 }
@@ -59,11 +53,6 @@ impl Instruments {
             ),
             append_seconds: seconds("andon_tsdb_append_seconds", "Time to take a batch."),
             sync_seconds: seconds("andon_tsdb_wal_sync_seconds", "Time to sync the WAL."),
-            damage: counters(
-                "andon_storage_damage_total",
-                "Places on disk that did not check out, by what they were.",
-                "what",
-            ),
             wal_truncated: counter("andon_wal_truncated_bytes_total", "Bytes of torn writes cut off the WAL at start."),
             unsynced_seconds: gauge("andon_unsynced_seconds", "Age of the oldest sample that a power cut would lose."),
             read_only: gauge(
@@ -82,17 +71,6 @@ impl Instruments {
             compactions: counters("andon_tsdb_compactions_total", "Times that blocks were merged.", "result"),
             compaction_seconds: seconds("andon_tsdb_compaction_seconds", "Time to merge blocks."),
             retired: counters("andon_tsdb_blocks_retired_total", "Blocks removed by retention, by reason.", "reason"),
-            scrub_bytes: counter("andon_storage_scrub_bytes_total", "Bytes of blocks read to check them."),
-            scrub_findings: counter(
-                "andon_storage_scrub_findings_total",
-                "Places that did not check out when blocks were read to check them.",
-            ),
-            scrub_rounds: counter("andon_storage_scrub_rounds_total", "Times that all blocks were read and checked."),
-            scrub_progress: gauge("andon_storage_scrub_progress_ratio", "How much of the blocks this round has read."),
-            scrub_finished: gauge(
-                "andon_storage_scrub_finished_timestamp_seconds",
-                "When all blocks had last been read and checked; 0 before the first time.",
-            ),
             replay_seconds: gauge("andon_tsdb_replay_seconds", "Time the last start took to read the WAL."),
             replay_orphans: gauge(
                 "andon_tsdb_replay_orphans",

@@ -78,5 +78,6 @@ pub(crate) use files::is_wal;
 pub(crate) use inspect::blocks;
 pub use inspect::{BlockAbout, Depth, Inspection, Share, Values, inspect};
 pub use querier::{Querier, SeriesSamples, SeriesSet};
+pub use scrub::ScrubPlace;
 pub use snapshot::SnapshotInfo;
 pub use stats::{Cardinality, Stats};

@@ -1,5 +1,6 @@
 //! Figures about the store, for pages and the API.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl Db {
             wal_bytes: wal.map_or(0, |w| w.bytes()),
             wal_unsynced: wal.map_or(0, |w| w.unsynced_records()),
             is_read_only: shared.is_read_only(),
-            damages: shared.damages(),
+            damages: shared.damages.list(),
         }
     }
 
@@ -100,6 +101,12 @@ impl Db {
     pub fn disk_bytes(&self) -> u64 {
         let blocks: u64 = self.0.read().blocks.iter().map(|b| b.meta.bytes).sum();
         blocks + self.0.stored.as_ref().map_or(0, |s| s.wal.bytes()) + self.0.lane_bytes()
+    }
+
+    /// Returns the names of the blocks' folders.
+    #[must_use]
+    pub fn block_names(&self) -> BTreeSet<String> {
+        self.0.read().blocks.iter().map(|b| b.name()).collect()
     }
 
     /// Returns what the series of the head are made of, the `top` of each list.

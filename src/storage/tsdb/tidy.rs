@@ -1,17 +1,16 @@
-//! The slow work on blocks that nobody waits for: merging, and checking what is on disk.
+//! The slow work on blocks that nobody waits for: merging, and a look at indexes after the start.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::block::BlockMeta;
 use super::compact::{DAY_MS, plan};
 use super::db::Shared;
 use super::due::SETTLE_MS;
 use super::maintenance::PAUSE;
-use super::scrub::Scrub;
 use super::{Result, repair};
 use crate::storage::disk;
 
@@ -25,7 +24,6 @@ pub(super) struct Memory {
     paused_until: Duration,
     /// Blocks whose index has been checked up to this number.
     checked_until: u64,
-    scrub: Scrub,
     /// Whether this thread has been told to stand back.
     has_yielded: bool,
 }
@@ -37,7 +35,7 @@ impl Shared {
         if !std::mem::replace(&mut memory.has_yielded, true)
             && let Err(error) = disk::lowest_priority()
         {
-            debug!(%error, "blocks are merged at normal priority");
+            info!(%error, "blocks are merged at normal priority");
         }
     }
 
@@ -61,7 +59,6 @@ impl Shared {
             warn!(%error, "cannot drop tombstones; tried again");
         }
         self.check_indexes(&mut memory);
-        self.scrub(&mut memory.scrub);
     }
 
     fn merge_if_due(&self, now: i64) -> Result<()> {

@@ -97,10 +97,9 @@ impl Life {
     }
 }
 
-/// Returns what the metrics say of torn ends and damaged chunks.
+/// Returns what the metrics say of torn ends.
 fn told_bytes(db: &Db) -> u64 {
-    let instruments = &db.0.instruments;
-    instruments.wal_truncated.get() + instruments.damage.with(&["chunk"]).get()
+    db.0.instruments.wal_truncated.get()
 }
 
 /// Returns what may be lost with a file: a block's folder, or just the file.
