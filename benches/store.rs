@@ -27,7 +27,7 @@ const CHUNKS: [usize; 2] = [120, 480];
 /// The classes of series that a factory has.
 const CLASSES: [&str; 7] = ["constant", "state", "walk", "noise", "counter", "decimal counter", "float"];
 
-criterion_group!(benches, append, seal, decode, select, compact, read_remote_write, read_exposition);
+criterion_group!(benches, append, replay, seal, decode, select, compact, read_remote_write, read_exposition);
 criterion_main!(benches);
 
 /// A source of values that is the same in every run.
@@ -141,6 +141,32 @@ fn append(c: &mut Criterion) {
     });
     group.finish();
     db.close();
+}
+
+/// A start with half an hour of 50 000 series in the WAL, sent target by target.
+fn replay(c: &mut Criterion) {
+    const SERIES: usize = 50_000;
+    const TICKS: u64 = 115;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let clock = Clock::hand_set(Timestamp::from_millis(START_MS));
+    let db = open(folder.path(), &clock);
+    let all = Load::new(&db, SERIES).series;
+    let mut targets: Vec<Load> =
+        all.chunks(2000).map(|s| Load { plant: Plant(1), series: s.to_vec(), batch: Batch::default() }).collect();
+    for _ in 0..TICKS {
+        clock.advance(Duration::from_millis(TICK_MS.unsigned_abs()));
+        targets.iter_mut().for_each(|target| target.append(&db, clock.now()));
+    }
+    db.close();
+    let mut group = c.benchmark_group("replay");
+    group.sample_size(10).throughput(Throughput::Elements(SERIES as u64 * TICKS));
+    group.bench_function("115 samples of 50000 series", |b| {
+        b.iter(|| {
+            let db = open(folder.path(), &clock);
+            assert_eq!(db.stats().head_samples, SERIES as u64 * TICKS);
+        });
+    });
+    group.finish();
 }
 
 fn seal(c: &mut Criterion) {

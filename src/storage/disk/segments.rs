@@ -102,6 +102,10 @@ struct State {
     next_sequence: u64,
     /// The last sequence that a sync covered.
     synced_sequence: u64,
+    /// The newest segment that was begun since the log was opened, and the newest that a sync has made last;
+    /// 0 if there is none.
+    newest_begun: u64,
+    newest_synced: u64,
     /// Files with bytes that no sync has covered, but for the open one.
     unsynced_files: Vec<Arc<dyn DiskFile>>,
     /// Whether a file was made or removed since the folder was synced.
@@ -223,6 +227,7 @@ impl Segments {
             files.push(open.file.clone());
         }
         let with_folder = std::mem::take(&mut state.is_folder_unsynced);
+        let newest = state.newest_begun;
         drop(state);
         let synced = files.iter().try_for_each(|f| f.sync()).and_then(|()| match with_folder {
             true => self.disk.sync_folder(&self.folder),
@@ -233,6 +238,7 @@ impl Segments {
             Ok(()) => {
                 state.unsynced.drain(..covered_bytes);
                 state.synced_sequence = covered;
+                state.newest_synced = newest;
                 Ok(covered)
             }
             Err(error) => {
@@ -328,6 +334,12 @@ impl Segments {
         Some((state.closed.front().map_or(newest, |(n, _)| *n), newest))
     }
 
+    /// Returns the newest segment that a sync since the log was opened has made last; 0 if there is none.
+    #[must_use]
+    pub fn newest_synced(&self) -> u64 {
+        self.lock().newest_synced
+    }
+
     /// Returns how many records wait for a sync.
     #[must_use]
     pub fn unsynced_records(&self) -> u64 {
@@ -366,6 +378,7 @@ impl Segments {
                 let mut parity = self.options.has_parity.then(Parity::new);
                 parity.iter_mut().for_each(|p| p.add(&bytes));
                 state.next_number += 1;
+                state.newest_begun = number;
                 state.groups.current += 1;
                 state.is_folder_unsynced = true;
                 state.open = Some(Open { number, file, bytes: bytes.len() as u64, is_unsynced: true, parity });

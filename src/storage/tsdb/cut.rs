@@ -11,7 +11,7 @@ use super::block::{Block, BlockWriter, Origin};
 use super::chunk::Window;
 use super::column::Effort;
 use super::db::{Shared, Stored};
-use super::due::{days_together, window_of};
+use super::due::{Cut, days_together, window_of};
 use super::head::{Arrived, Decoded, Head, Parts};
 use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old};
 use super::{Error, Result, files};
@@ -39,12 +39,13 @@ struct Begun {
 pub(super) type ReadParts = fn(&Head, u32, i64, i64) -> Parts;
 
 impl Shared {
-    /// Writes all samples in `range` to blocks and drops them from head and WAL. Samples stay readable
+    /// Writes all samples of some times to blocks and drops them from head and WAL. Samples stay readable
     /// throughout. On failure all stays as it was. Cost: writes what it cuts, and the rest of the head, once.
-    pub(super) fn cut(&self, range: TimeRange) -> Result<()> {
+    pub(super) fn cut(&self, cut: Cut) -> Result<()> {
         let Some(stored) = &self.stored else { return Ok(()) };
         let started = self.clock.elapsed();
-        let begun = self.begin_cut(stored, range);
+        let range = cut.range();
+        let begun = self.begin_cut(stored, cut);
         let windows = self.detach(&begun, range);
         match self.write_blocks(stored, &stored.folder, &begun.series, &windows, Head::detached) {
             Ok(blocks) => {
@@ -66,14 +67,18 @@ impl Shared {
     }
 
     /// Rotates the WAL and lists what there is.
-    fn begin_cut(&self, stored: &Stored, range: TimeRange) -> Begun {
+    fn begin_cut(&self, stored: &Stored, cut: Cut) -> Begun {
         let mut state = self.write();
-        state.head.begin_cut();
+        match cut {
+            Cut::Over(_) => state.head.begin_epoch(),
+            // More comes of its series: none has ended because it is empty now.
+            Cut::Slice(_) => {}
+        }
         let wal_number = stored.wal.rotate();
         let (mut held, _) = state.head.arrivals.windows();
         drop(state);
         // A window that is cut in part counts as whole until it is cut whole.
-        held.retain(|(start, _)| range.contains(Timestamp::from_millis(*start)));
+        held.retain(|(start, _)| cut.range().contains(Timestamp::from_millis(*start)));
         let days = days_together(&held, self.clock.now().as_millis());
         Begun { wal_number, series: self.series_list(), held, days }
     }

@@ -124,7 +124,7 @@ impl Db {
     }
 
     /// Opens the store in `folder`, makes it if it is not there, and starts its three threads. Cost: reads the
-    /// WAL since the last cut, a second per some million samples.
+    /// WAL since the last cut, mostly under six million samples.
     ///
     /// # Errors
     /// When the folder cannot be used. Damage is not an error: it is put aside in `quarantine` beside the

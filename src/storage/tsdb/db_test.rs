@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::due::Cut;
 use super::{Batch, Config, Db, Error, SeriesRef, WalSync};
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Labels, MatchOp, Matcher, Metadata, MetricKind, Timestamp, stale_nan};
+use crate::model::{Labels, MatchOp, Matcher, Metadata, MetricKind, TimeRange, Timestamp, stale_nan};
 use crate::storage::disk::{Disk, Fault, FaultyDisk};
 
 const FOLDER: &str = "/data/tsdb";
@@ -73,6 +74,75 @@ fn samples_survive_the_end_of_the_process() {
     assert_eq!(read(&db), before);
     assert_eq!(db.metadata().len(), 1);
     assert_eq!(before[&labels("up", "a")].len(), 4);
+}
+
+#[test]
+fn a_segment_that_is_gone_is_missed() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let segments = |disk: &FaultyDisk| disk.files(&Path::new(FOLDER).join("wal"));
+    let db = open(&disk, &clock);
+    append(&db, &labels("up", "a"), &[(START_MS - 2, 1.0)]);
+    db.close();
+    drop(db);
+    let db = open(&disk, &clock);
+    assert_eq!(db.stats().damages, [""; 0]);
+    append(&db, &labels("up", "a"), &[(START_MS - 1, 2.0)]);
+    db.close();
+    drop(db);
+    assert_eq!(segments(&disk).len(), 2);
+    for kept in [1, 0] {
+        let disk = disk.fork();
+        for (path, _) in segments(&disk).drain(kept..) {
+            disk.shared().remove_file(&path).unwrap();
+        }
+        let db = open(&disk, &clock);
+        let told = db.stats().damages.join("; ");
+        assert!(told.contains(&format!("segments {} to 2 are missing", kept + 1)), "{told}");
+        assert!(told.contains("begins at 2026-"), "{told}");
+        assert_eq!(read(&db).values().map(BTreeMap::len).sum::<usize>(), kept);
+        // It is told until something newer is there.
+        append(&db, &labels("up", "a"), &[(START_MS, 3.0)]);
+        db.close();
+        drop(db);
+        let db = open(&disk, &clock);
+        assert_eq!(db.stats().damages, [""; 0]);
+        assert_eq!(read(&db).values().map(BTreeMap::len).sum::<usize>(), kept + 1);
+        // What blocks have is not missed.
+        db.flush().unwrap();
+        db.close();
+        drop(db);
+        assert!(segments(&disk).is_empty());
+        let db = open(&disk, &clock);
+        assert_eq!(db.stats().damages, [""; 0]);
+        assert_eq!(read(&db).values().map(BTreeMap::len).sum::<usize>(), kept + 1);
+    }
+}
+
+#[test]
+fn a_slice_of_a_window_goes_to_a_block_and_its_series_go_on() {
+    let (disk, clock) = (FaultyDisk::new(1), Clock::hand_set(at(START_MS)));
+    let db = open(&disk, &clock);
+    let series = db.series_ref(&labels("up", "a")).unwrap();
+    let append = |time: i64| {
+        let mut batch = Batch::default();
+        batch.push_ref(series, at(time), time as f64);
+        db.append(&batch).unwrap()
+    };
+    let window = TimeRange::new(at(START_MS - HOUR_MS), at(START_MS + HOUR_MS));
+    for slice in 0..3 {
+        for i in 0..50 {
+            assert_eq!(append(START_MS - 200_000 + (slice * 50 + i) * 1000).appended, 1);
+        }
+        db.0.cut(Cut::Slice(window)).unwrap();
+    }
+    assert_eq!(append(START_MS).appended, 1);
+    assert_eq!(append(START_MS - 199_500).out_of_order, 1);
+    assert_eq!((db.stats().blocks, db.stats().head_series), (3, 1));
+    let before = read(&db);
+    assert_eq!(before[&labels("up", "a")].len(), 152);
+    drop(db);
+    let db = open(&disk, &clock);
+    assert_eq!(read(&db), before);
 }
 
 #[test]

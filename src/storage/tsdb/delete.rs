@@ -8,6 +8,7 @@ use tracing::{error, info};
 use super::block::Block;
 use super::compact::Plan;
 use super::db::{Db, Shared, State, Stored};
+use super::due::Cut;
 use super::select::Selection;
 use super::tombstones::{TOMBSTONES_MAX, Tombstone, decode, encode, mask_of};
 use super::{Error, Result, files, repair};
@@ -44,7 +45,7 @@ impl Db {
             lane.delete_series(matchers, min, max)?;
         }
         if shared.is_in_head(matchers, first, last) {
-            shared.cut(TimeRange::new(min, Timestamp::from_millis(last.saturating_add(1))))?;
+            shared.cut(Cut::Over(TimeRange::new(min, Timestamp::from_millis(last.saturating_add(1)))))?;
         }
         drop(alone);
         let tombstone =

@@ -6,8 +6,9 @@
 //! what was sent last is in blocks some seconds later. As a cut writes anew what stays in the head, it must
 //! be worth it: what is cut is not much less than what stays, and little cuts are rare.
 //!
-//! Whatever comes, the head is bounded in samples, late samples (which are in the clear for a while) and bytes
-//! of its WAL.
+//! A window that holds so much that a start would have long to replay it is cut before it is over, in slices
+//! that blocks are still small for. Whatever comes, the head is bounded in samples, late samples (which are in
+//! the clear for a while) and bytes of its WAL.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +44,13 @@ const LITTLE_EVERY_MS: u64 = 600_000;
 /// After so long all that is over is cut, settled or not, worth it or not: the WAL does not grow old.
 const OVERDUE_MS: u64 = 2 * 3_600_000;
 
+/// With more samples in the head a slice is cut: what one window holds so far, if that is half of them at
+/// least. Bounds what a start replays, and memory.
+const SLICE: u64 = 6_000_000;
+
+/// ... or with so many for each series, if that is more: columns of fewer are larger, and so is the index.
+const SLICE_PER_SERIES: u64 = 120;
+
 /// With more samples in the head all is cut that is over, and if that is not much, everything: about a byte
 /// each in memory, so that a box of 6 600 samples a second still fills its two hours.
 const SAMPLES_MAX: u64 = 48_000_000;
@@ -72,16 +80,45 @@ pub(super) struct Facts<'a> {
     pub(super) now: i64,
     /// Time since the start of the process.
     pub(super) elapsed_ms: u64,
-    /// When the last cut ended, if there was one.
+    /// When the last cut but slices ended, if there was one.
     pub(super) last_cut_ms: Option<u64>,
 }
 
-/// Returns the times to cut next, if any.
-pub(super) fn due(facts: &Facts<'_>) -> Option<TimeRange> {
+/// What is to be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Times of which hardly more will come. Series with nothing else have ended.
+    Over(TimeRange),
+    /// What has come so far of times that more will come of.
+    Slice(TimeRange),
+}
+
+impl Cut {
+    pub(super) fn range(self) -> TimeRange {
+        match self {
+            Cut::Over(range) | Cut::Slice(range) => range,
+        }
+    }
+}
+
+/// Returns what to cut next, if anything.
+pub(super) fn due(facts: &Facts<'_>) -> Option<Cut> {
     let held = before(facts, i64::MAX);
     if held == 0 {
         return None;
     }
+    over(facts, held).map(Cut::Over).or_else(|| slice(facts, held).map(Cut::Slice))
+}
+
+/// Returns the window to cut though it is not over: the fullest, if the head holds too much.
+fn slice(facts: &Facts<'_>, held: u64) -> Option<TimeRange> {
+    let (start, window) = facts.windows.iter().max_by_key(|(_, window)| window.samples)?;
+    let is_much = held >= SLICE.max(facts.series.saturating_mul(SLICE_PER_SERIES));
+    let (start, end) = (Timestamp::from_millis(*start), Timestamp::from_millis(start.saturating_add(WINDOW_MS)));
+    (is_much && window.samples >= held / 2).then(|| TimeRange::new(start, end))
+}
+
+fn over(facts: &Facts<'_>, held: u64) -> Option<TimeRange> {
     let over = facts.now.saturating_sub(SETTLE_MS);
     let windows_over = over.div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
     if held > SAMPLES_MAX || facts.late_samples > LATE_SAMPLES_MAX || facts.wal_bytes > WAL_BYTES_MAX {
@@ -192,28 +229,28 @@ mod tests {
         let last_cut_ms = last_cut_s_ago.map(|s| elapsed_ms - s * 1000);
         let facts =
             Facts { windows: &windows, total, late_samples, series: 5000, wal_bytes, now, elapsed_ms, last_cut_ms };
-        let found = due(&facts).map(|r| (r.start.as_millis(), r.end.as_millis()));
+        let found = due(&facts).map(|cut| (cut.range().start.as_millis(), cut.range().end.as_millis()));
         let in_windows = |t: i64| if t == i64::MIN || t == i64::MAX { t } else { 100 - t.div_euclid(WINDOW_MS) };
         assert_eq!(found.map(|(a, b)| (in_windows(a), in_windows(b))), expected);
     }
 
     #[test]
     fn a_live_box_cuts_when_a_window_is_over_and_settled() {
-        let live = [(1, 24_000_000, 600, 2_000_000), (0, 2_000_000, 0, 0)];
+        let live = [(1, 4_800_000, 600, 400_000), (0, 400_000, 0, 0)];
         check(&live, Some(7200), Some((1, 0)));
         check(&live, Some(60), Some((1, 0)));
         check_at(NOW - 1, (0, 0), &live, Some(7000), None);
         // Somebody still sends late samples: not before an eighth as many have come for others.
-        check(&[(1, 24_000_000, 1, 100), (0, 2_000_000, 0, 0)], Some(7000), None);
-        check(&[(1, 24_000_000, 1, 3_000_000), (0, 3_000_000, 0, 0)], Some(7000), Some((1, 0)));
-        check(&[(1, 24_000_000, 1, 100), (0, 2_000_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
+        check(&[(1, 4_800_000, 1, 100), (0, 400_000, 0, 0)], Some(7000), None);
+        check(&[(1, 4_800_000, 1, 600_000), (0, 600_000, 0, 0)], Some(7000), Some((1, 0)));
+        check(&[(1, 4_800_000, 1, 100), (0, 400_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
     }
 
     #[test]
     fn a_backfill_is_cut_window_by_window_in_any_order() {
-        check(&[(9, 24_000_000, 1, 2_900_000), (8, 2_900_000, 0, 0)], None, None);
-        check(&[(9, 24_000_000, 2, 3_000_000), (8, 3_000_000, 0, 0)], None, Some((9, 8)));
-        check(&[(9, 3_000_000, 0, 0), (8, 24_000_000, 2, 3_000_000)], Some(3), Some((8, 7)));
+        check(&[(9, 4_800_000, 1, 590_000), (8, 590_000, 0, 0)], None, None);
+        check(&[(9, 4_800_000, 2, 600_000), (8, 600_000, 0, 0)], None, Some((9, 8)));
+        check(&[(9, 600_000, 0, 0), (8, 4_800_000, 2, 600_000)], Some(3), Some((8, 7)));
         // Two senders: the one that is slow does not hold up the other.
         check(&[(9, 10_000, 0, 0), (8, 9_000_000, 6, 0), (7, 1_000_000, 0, 0)], Some(3), Some((8, 7)));
     }
@@ -229,11 +266,36 @@ mod tests {
 
     #[test]
     fn a_few_late_samples_wait_for_the_live_windows_cut() {
-        check(&[(9, 1_000_000, 5, 0), (0, 5_000_000, 0, 0)], Some(1200), None);
-        check(&[(9, 1_250_000, 5, 0), (0, 5_000_000, 0, 0)], Some(1200), Some((9, 8)));
+        check(&[(9, 900_000, 5, 0), (0, 4_500_000, 0, 0)], Some(1200), None);
+        check(&[(9, 1_125_000, 5, 0), (0, 4_500_000, 0, 0)], Some(1200), Some((9, 8)));
         check(&[(9, 10, 5, 0), (0, 5_000_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
         check(&[(0, 5_000_000, 0, 0)], Some(7200), None);
         check(&[], Some(7200), None);
+    }
+
+    #[test]
+    fn a_window_that_holds_much_is_cut_in_slices() {
+        check(&[(1, 100_000, 0, 0), (0, SLICE - 100_001, 0, 0)], Some(1), None);
+        check(&[(1, 100_000, 0, 0), (0, SLICE - 100_000, 0, 0)], Some(1), Some((0, -1)));
+        check(&[(1, SLICE / 2, 0, 0), (0, SLICE / 2 - 1, 0, 0)], Some(1), None);
+        check(&[(1, SLICE / 2, 0, 0), (0, SLICE / 2, 0, 0)], Some(1), Some((0, -1)));
+        // What comes in no order would make many little blocks.
+        check(&[(9, SLICE, 0, 0), (8, SLICE, 0, 0), (7, SLICE, 0, 0)], Some(1), None);
+        let many_series = |samples| {
+            let windows = [(0, Arrived { samples, ..Arrived::default() })];
+            due(&Facts {
+                windows: &windows,
+                total: samples,
+                late_samples: 0,
+                series: 100_000,
+                wal_bytes: 0,
+                now: 0,
+                elapsed_ms: 0,
+                last_cut_ms: None,
+            })
+        };
+        assert_eq!(many_series(2 * SLICE - 1), None);
+        assert!(matches!(many_series(2 * SLICE), Some(Cut::Slice(_))));
     }
 
     #[test]

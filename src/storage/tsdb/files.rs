@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// Folder of the WAL's segments.
 pub(crate) const WAL: &str = "wal";
 
+/// File that names the newest of the WAL's segments.
+pub(crate) const NEWEST: &str = "newest";
+
 /// Folder of the blocks.
 pub(crate) const BLOCKS: &str = "blocks";
 
@@ -44,7 +47,7 @@ pub(crate) fn checkpoint_number(name: &str) -> Option<u64> {
 
 /// Tells whether a name in the store's folder is that of what a start replays.
 pub(crate) fn is_wal(name: &str) -> bool {
-    name == WAL || name.starts_with(CHECKPOINT_PREFIX)
+    name == WAL || name == NEWEST || name.starts_with(CHECKPOINT_PREFIX)
 }
 
 /// Tells whether a name is that of something in the making, left by a crash.

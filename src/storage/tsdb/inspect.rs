@@ -146,7 +146,8 @@ fn inspect_logs(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth, found: &mut I
             read_checkpoint(&disk, folder, &mut |_, _| ()).map(|(_, found)| found)
         })?;
         found.wal = LogFiles::verify_with(disk, &wal, |disk| {
-            Wal::open(disk, &wal, WalSync::Always, first.unwrap_or(0), &mut |_, _| ()).map(|(_, found)| found)
+            let newest = folder.join(files::NEWEST);
+            Wal::open(disk, &wal, &newest, WalSync::Always, first.unwrap_or(0), &mut |_, _| ()).map(|(_, found)| found)
         })?;
     } else {
         found.checkpoint = LogFiles::list(&**disk, &checkpoint)?;

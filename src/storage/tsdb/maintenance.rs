@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::block::BlockMeta;
 use super::config::WalSync;
 use super::db::{Db, Shared, millis};
-use super::due::{Facts, due};
+use super::due::{Cut, Facts, due};
 use super::retention::expired;
 use super::{Error, Result};
 use crate::model::{TimeRange, Timestamp};
@@ -72,7 +72,7 @@ impl Stop {
 /// What maintenance remembers from one pass to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// When the last cut ended, in milliseconds since start.
+    /// When the last cut but slices ended, in milliseconds since start.
     last_cut_ms: Option<u64>,
     /// When gauges were last worked out, in time since start.
     shown_at: Option<Duration>,
@@ -125,7 +125,7 @@ impl Db {
     /// When the disk refuses; everything stays in the head then.
     pub fn flush(&self) -> Result<()> {
         let _alone = self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.cut(TimeRange::new(Timestamp::MIN, Timestamp::MAX))
+        self.0.cut(Cut::Over(TimeRange::new(Timestamp::MIN, Timestamp::MAX)))
     }
 }
 
@@ -200,9 +200,11 @@ impl Shared {
                 elapsed_ms,
                 last_cut_ms: memory.last_cut_ms,
             };
-            let Some(range) = due(&facts).filter(|_| !self.stop.is_set()) else { break };
-            self.cut(range)?;
-            memory.last_cut_ms = Some(millis(self.clock.elapsed()).cast_unsigned());
+            let Some(cut) = due(&facts).filter(|_| !self.stop.is_set()) else { break };
+            self.cut(cut)?;
+            if matches!(cut, Cut::Over(_)) {
+                memory.last_cut_ms = Some(millis(self.clock.elapsed()).cast_unsigned());
+            }
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! The time-series store: samples in, windows of series out.
 //!
 //! A batch is sorted out (series found, times checked), written to the WAL as one record, then put into the
-//! head. Every two hours what is older is cut from the head into an immutable block; blocks of a day become
-//! one; blocks beyond retention are unlinked whole. Samples may come in any order within retention. A query
-//! reads head and blocks as one, each sample once.
+//! head. Every two hours, or when it holds so much that a start would take long, what is older is cut from the
+//! head into an immutable block; blocks of a day become one; blocks beyond retention are unlinked whole.
+//! Samples may come in any order within retention. A query reads head and blocks as one, each sample once.
 //!
 //! ```text
 //! Batch -> wal -> head --cut--> blocks --merge--> day blocks --retention--> gone

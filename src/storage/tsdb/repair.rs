@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::block::Block;
 use super::config::WalSync;
 use super::db::Shared;
-use super::head::{Head, Replayed};
+use super::head::{Head, Replay, Replayed};
 use super::wal::{Wal, read_checkpoint, remove_old};
 use super::{Result, files};
 use crate::clock::Clock;
@@ -39,12 +39,12 @@ pub(super) fn open(disk: &Arc<dyn Disk>, folder: &Path, sync: WalSync, clock: &C
     disk.sync_folder(folder)?;
     let mut damages = Vec::new();
     let blocks = open_blocks(disk, folder, clock, &mut damages)?;
-    let mut head = Head::default();
-    let mut replayed = Replayed::default();
-    let mut visit = |sequence, logged| head.replay(logged, sequence, &mut replayed);
+    let mut replay = Replay::default();
+    let mut visit = |sequence, logged| replay.take(logged, sequence);
     let (first, checkpoint) = read_checkpoint(disk, folder, &mut visit)?;
-    let (wal, found) = Wal::open(disk.clone(), &folder.join(files::WAL), sync, first, &mut visit)?;
-    head.end_replay();
+    let (wal, found) =
+        Wal::open(disk.clone(), &folder.join(files::WAL), &folder.join(files::NEWEST), sync, first, &mut visit)?;
+    let (mut head, replayed) = replay.finish();
     remove_old(&**disk, folder, first)?;
     wal.skip_to(first, head.late.sequence() + 1);
     damages.extend(findings("checkpoint", &checkpoint));

@@ -43,6 +43,16 @@ impl Times {
         self.offsets.last().map(|offset| self.first + i64::from(*offset))
     }
 
+    /// Returns which of the times this is. Mostly it is the last.
+    fn find(&self, time: i64) -> Option<u8> {
+        let offset = u32::try_from(time.checked_sub(self.first)?).ok()?;
+        let at = match self.offsets.split_last() {
+            Some((last, before)) if *last == offset => before.len(),
+            _ => self.offsets.binary_search(&offset).ok()?,
+        };
+        u8::try_from(at).ok()
+    }
+
     fn slice(&self, start: u8, count: u8) -> &[u32] {
         let start = usize::from(start);
         self.offsets.get(start..start + usize::from(count)).unwrap_or_default()
@@ -127,12 +137,11 @@ impl Groups {
         true
     }
 
-    /// Begins with a time in a group that has just taken it, or in a new one.
+    /// Begins with a time in the group that has taken it, or in a new one.
     fn begin(&mut self, place: &mut Place, time: i64) {
-        let found = self.recent(time).and_then(|number| {
-            let group = self.groups.get_mut(number as usize)?;
-            group.members += 1;
-            Some(Place { group: number, start: group.times.len() - 1, count: 1 })
+        let found = self.recent(time).and_then(|(number, start)| {
+            self.groups.get_mut(number as usize)?.members += 1;
+            Some(Place { group: number, start, count: 1 })
         });
         *place = found.unwrap_or_else(|| self.make(std::iter::once(time)));
     }
@@ -140,16 +149,17 @@ impl Groups {
     #[cold]
     fn leave_for_another(&mut self, place: &mut Place, time: i64) -> bool {
         let Some(times) = self.groups.get(place.group as usize).map(|g| g.times.clone()) else { return false };
-        let same = self.recent(time).filter(|number| {
-            let Some(group) = self.groups.get(*number as usize) else { return false };
-            let start = (group.times.len() - 1).checked_sub(place.count);
-            start.is_some_and(|start| group.times.iter(start, place.count).eq(times.iter(place.start, place.count)))
+        let same = self.recent(time).and_then(|(number, at)| {
+            let group = self.groups.get(number as usize)?;
+            let start = at.checked_sub(place.count)?;
+            let is_same = group.times.iter(start, place.count).eq(times.iter(place.start, place.count));
+            is_same.then_some((number, start))
         });
-        let moved = if let Some(number) = same
+        let moved = if let Some((number, start)) = same
             && let Some(group) = self.groups.get_mut(number as usize)
         {
             group.members += 1;
-            Place { group: number, start: group.times.len() - 1 - place.count, count: place.count + 1 }
+            Place { group: number, start, count: place.count + 1 }
         } else {
             let is_in_window = times.first.div_euclid(WINDOW_MS) == time.div_euclid(WINDOW_MS);
             if place.count > MOVED_TIMES_MAX || !is_in_window {
@@ -250,11 +260,11 @@ impl Groups {
         }
     }
 
-    /// Returns the group that took this time last, if that is its last time.
-    fn recent(&self, time: i64) -> Option<u32> {
+    /// Returns the group that took this time last, and which of its times it is.
+    fn recent(&self, time: i64) -> Option<(u32, u8)> {
         let (_, number) = *self.recent.get(recent_place(time))?;
         let group = self.groups.get(number as usize).filter(|g| g.members > 0)?;
-        (group.times.last() == Some(time)).then_some(number)
+        group.times.find(time).map(|at| (number, at))
     }
 }
 

@@ -13,6 +13,7 @@ mod index;
 mod late;
 mod order;
 mod parts;
+mod replay;
 mod series;
 #[cfg(test)]
 mod series_test;
@@ -35,6 +36,7 @@ use self::index::Index;
 pub(crate) use self::late::Late;
 use self::order::Order;
 pub(crate) use self::parts::Parts;
+pub(crate) use self::replay::Replay;
 pub(crate) use self::series::{Added, Series};
 use self::slab::Slab;
 pub(crate) use self::view::View;
@@ -66,7 +68,7 @@ pub(crate) struct Head {
     pub(crate) late: Late,
     pub(crate) arrivals: Arrivals,
     pub(crate) metadata: HashMap<String, Metadata>,
-    /// Raised with each cut; series that were not touched since the one before have ended.
+    /// Raised with each cut but slices; empty series that were not touched since have ended.
     epoch: u32,
     pub(crate) samples: u64,
     pub(crate) late_samples: u64,
@@ -195,19 +197,23 @@ impl Head {
         Some(added)
     }
 
+    /// Adds samples of one series, oldest record first; `None` if the series is not known.
+    fn add_run(&mut self, slot: u32, run: impl Iterator<Item = (i64, f64)>) -> Option<()> {
+        let series = self.series.get_mut(slot)?;
+        for (time, value) in run {
+            let added = series.add(time, value, &mut self.shared);
+            self.samples += u64::from(matches!(added, Added::InOrder | Added::OutOfOrder));
+            self.late_samples += u64::from(added == Added::OutOfOrder);
+        }
+        series.is_logged = true;
+        series.touched = self.epoch;
+        Some(())
+    }
+
     /// Takes in a record of the WAL or of a checkpoint.
-    pub(crate) fn replay(&mut self, logged: Logged, sequence: u64, replayed: &mut Replayed) {
+    fn replay(&mut self, logged: Logged, replayed: &mut Replayed) {
         match logged {
-            Logged::Batch { new, samples } => {
-                self.replay_series(new);
-                for sample in samples {
-                    self.series.skip(sample.series);
-                    match self.add(sample, sequence) {
-                        Some(_) => replayed.samples += 1,
-                        None => replayed.orphans += 1,
-                    }
-                }
-            }
+            Logged::Batch { .. } => unreachable!("bug: the samples of a batch go in with those of others"),
             Logged::Chunks { new, chunks } => {
                 self.replay_series(new);
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
@@ -273,11 +279,6 @@ impl Head {
         self.series.take(slot)
     }
 
-    /// Ends replay: slots that nothing names are free.
-    pub(crate) fn end_replay(&mut self) {
-        self.series.release_all();
-    }
-
     fn replay_chunk(&mut self, logged: LoggedChunk, replayed: &mut Replayed) {
         let Some(series) = self.series.get_mut(logged.series) else {
             replayed.orphans += 1;
@@ -329,8 +330,9 @@ impl Head {
         self.iter().filter_map(|(_, s)| s.range(&self.shared)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// Begins a cut: from here on series are touched in a new epoch.
-    pub(crate) fn begin_cut(&mut self) {
+    /// Begins an epoch, before a cut: series that have nothing left after it and are not touched from here on
+    /// have ended.
+    pub(crate) fn begin_epoch(&mut self) {
         self.epoch += 1;
     }
 
@@ -375,7 +377,7 @@ impl Head {
     }
 
     /// Forgets what blocks have now of these series, and those of them that have ended: nothing is left, and
-    /// nothing came since the cut began. To be called for all series, some at a time.
+    /// nothing came since the epoch began. To be called for all series, some at a time.
     pub(crate) fn forget_detached(&mut self, slots: impl Iterator<Item = u32>) {
         let mut gone = Vec::new();
         for slot in slots {

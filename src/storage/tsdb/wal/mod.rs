@@ -16,6 +16,7 @@
 mod batch;
 mod bits;
 mod checkpoint;
+mod newest;
 mod record;
 mod values;
 #[cfg(test)]
@@ -26,9 +27,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use self::batch::{BatchWriter, Place};
 pub(crate) use self::checkpoint::{CheckpointWriter, read_checkpoint, remove_old};
+use self::newest::{Marker, Newest, missing};
 use self::record::{KIND_BATCH, Packer, encode};
 pub(crate) use self::record::{LogReader, Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries};
 use self::values::Group;
+use tracing::warn;
+
 use super::config::WalSync;
 use crate::storage::disk::{ByteWriter, Corruption, Disk, Error, Found, Result, Segments, SegmentsOptions};
 
@@ -42,6 +46,7 @@ const CHAIN_BYTES_MAX: u64 = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Wal {
     segments: Segments,
+    marker: Marker,
     writer: Mutex<Writer>,
 }
 
@@ -51,6 +56,8 @@ struct Writer {
     packer: Packer,
     batches: BatchWriter,
     chain: Option<Chain>,
+    /// The time of the first sample of the chain.
+    since: Option<i64>,
 }
 
 /// Batches that build on each other.
@@ -65,16 +72,23 @@ struct Chain {
 
 impl Writer {
     fn new() -> Self {
-        Writer { body: ByteWriter::default(), packer: Packer::new(), batches: BatchWriter::default(), chain: None }
+        Writer {
+            body: ByteWriter::default(),
+            packer: Packer::new(),
+            batches: BatchWriter::default(),
+            chain: None,
+            since: None,
+        }
     }
 }
 
 impl Wal {
     /// Opens the log in `folder` and hands what is in segments from `first` on to `visit`; segments below
-    /// are removed, a checkpoint stands for them.
+    /// are removed, a checkpoint stands for them. The file `newest` says which segment there must be.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
+        newest: &Path,
         sync: WalSync,
         first: u64,
         visit: &mut dyn FnMut(u64, Logged),
@@ -85,8 +99,17 @@ impl Wal {
             is_synced: sync != WalSync::Never,
             has_parity: true,
         };
-        let (segments, found) = read(&disk, folder, options, visit)?;
-        Ok((Wal { segments, writer: Mutex::new(Writer::new()) }, found))
+        let (segments, mut found) = read(&disk, folder, options, visit)?;
+        let (marker, newest) = Marker::open(disk, newest.to_owned(), &mut found.damages);
+        let there = segments.numbers().map(|(_, newest)| newest);
+        if let Some(reason) = newest.and_then(|newest| missing(newest, there, first)) {
+            found.damages.push(Corruption { file: folder.to_owned(), offset: 0, bytes: 0, reason });
+        }
+        if let Some(newest) = newest {
+            // The number is not given again: the next segment is not the one that is missed.
+            segments.skip_to(newest.number + 1, 0);
+        }
+        Ok((Wal { segments, marker, writer: Mutex::new(Writer::new()) }, found))
     }
 
     /// Raises the number of the next segment and the sequence of the next record.
@@ -97,7 +120,7 @@ impl Wal {
     /// Logs a batch; returns its sequence.
     pub(crate) fn append_batch(&self, new: &[NewSeries], samples: &[LoggedSample]) -> Result<u64> {
         let mut guard = self.lock();
-        let Writer { body, batches, chain, .. } = &mut *guard;
+        let Writer { body, batches, chain, since: chain_since, .. } = &mut *guard;
         if chain.is_some_and(|c| c.bytes >= CHAIN_BYTES_MAX) {
             let _ = self.segments.rotate();
             *chain = None;
@@ -105,6 +128,7 @@ impl Wal {
         let (sequence, groups) = (self.segments.next_sequence(), self.segments.groups());
         let Chain { first, group: begun, bytes } = chain.take().unwrap_or_else(|| {
             batches.clear();
+            *chain_since = samples.first().map(|sample| sample.time);
             Chain { first: sequence, group: groups.current, bytes: 0 }
         });
         let since = |g: u64| u16::try_from(g.saturating_sub(begun)).unwrap_or(u16::MAX);
@@ -133,12 +157,27 @@ impl Wal {
 
     /// Makes all that was logged last.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.segments.sync().map(|_| ())
+        self.segments.sync()?;
+        self.mark();
+        Ok(())
     }
 
     /// Makes what was logged up to this sequence last; does nothing if a sync since then has done so.
     pub(crate) fn sync_to(&self, sequence: u64) -> Result<()> {
-        self.segments.sync_to(sequence).map(|_| ())
+        self.segments.sync_to(sequence)?;
+        self.mark();
+        Ok(())
+    }
+
+    /// Notes the newest segment once it has been made last. Without the note a loss of it would not be
+    /// noticed, which is not worth refusing anything for.
+    fn mark(&self) {
+        let number = self.segments.newest_synced();
+        if self.marker.is_behind(number)
+            && let Err(error) = self.marker.write(Newest { number, since: self.lock().since })
+        {
+            warn!(%error, "cannot note the newest segment of the WAL; tried again with the next sync");
+        }
     }
 
     /// Returns the sequence of the last record.
