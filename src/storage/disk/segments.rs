@@ -294,13 +294,15 @@ impl Segments {
     pub fn remove_before(&self, number: u64) -> Result<usize> {
         let mut removed = 0;
         loop {
-            let mut state = self.lock();
-            let Some((oldest, _)) = state.closed.front().copied().filter(|(n, _)| *n < number) else { break };
+            let oldest = self.lock().closed.front().copied().filter(|(n, _)| *n < number);
+            let Some((oldest, _)) = oldest else { break };
+            // Without the lock: an append does not wait for it.
             match self.disk.remove_file(&self.folder.join(name(oldest))) {
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}
             }
-            state.closed.pop_front();
+            let mut state = self.lock();
+            state.closed.retain(|(n, _)| *n != oldest);
             state.is_folder_unsynced = true;
             removed += 1;
         }

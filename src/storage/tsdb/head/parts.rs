@@ -45,13 +45,6 @@ impl Sealed {
         *self = all.finish();
     }
 
-    /// Seals samples, if there are any, and appends the chunk. Cost: as [`Sealed::extend`].
-    pub(super) fn add(&mut self, window: &Window, shared: &mut Shared) {
-        let mut chunk = Sealing::default();
-        chunk.add(window, shared);
-        self.extend(chunk.finish().iter());
-    }
-
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |bytes| bytes.len() + 32)
     }

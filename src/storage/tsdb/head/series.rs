@@ -7,9 +7,14 @@ use super::parts::{Parts, Sealed, Sealing};
 use super::values::Values;
 use crate::storage::disk::ByteWriter;
 use crate::storage::tsdb::chunk::{Chunk, Window};
+use crate::storage::tsdb::column::{decode_times, decode_values};
 
-/// So many late samples are sealed.
-const LATE_SAMPLES_MAX: usize = 256;
+/// So many late samples are sealed, in chunks of [`LATE_CHUNK`] one behind the other: each next late sample is
+/// looked for in all chunks that reach over it, which would soon be many if each chunk reached over all times.
+const LATE_SAMPLES_MAX: usize = 4096;
+
+/// Late samples of a chunk.
+const LATE_CHUNK: usize = 256;
 
 /// What a chunk mostly takes at most.
 const SEALED_BYTES: usize = 256;
@@ -100,7 +105,18 @@ impl Series {
             return self.values.iter().nth(at);
         }
         let late = self.aside.as_deref().and_then(|a| a.late.get(time));
-        late.or_else(|| self.parts_of(time, time, shared, &[&self.sealed, self.cutting()]).window(time, time).get(time))
+        late.or_else(|| self.find_sealed(time, shared))
+    }
+
+    fn find_sealed(&self, time: i64, shared: &Shared) -> Option<f64> {
+        if time > self.sealed_until {
+            return None;
+        }
+        self.sealed.iter().chain(self.cutting().iter()).find_map(|(number, values)| {
+            let column = shared.column(number).filter(|column| column.overlaps(time, time))?;
+            let at = decode_times(&column.bytes).ok()?.binary_search(&time).ok()?;
+            decode_values(values).ok()?.get(at).copied()
+        })
     }
 
     fn cutting(&self) -> &Sealed {
@@ -128,7 +144,11 @@ impl Series {
                 late.insert(time, value);
                 if late.len() >= LATE_SAMPLES_MAX {
                     let late = std::mem::take(late);
-                    self.sealed.add(&late, shared);
+                    let mut chunks = Sealing::default();
+                    for (times, values) in late.times.chunks(LATE_CHUNK).zip(late.values.chunks(LATE_CHUNK)) {
+                        chunks.add(&Window { times: times.to_vec(), values: values.to_vec() }, shared);
+                    }
+                    self.sealed.extend(chunks.finish().iter());
                     self.sealed_until = self.sealed_until.max(self.newest);
                 }
                 Added::OutOfOrder

@@ -115,3 +115,22 @@ fn a_scrape_of_many_series_is_one_list_of_times() {
     // With the next group all are together again.
     assert_eq!((252..380).map(|t| add(t, 0)).last().map(|(groups, _)| groups), Some(1));
 }
+
+#[test]
+fn late_samples_in_no_order_are_found_again() {
+    const COUNT: i64 = 10_000;
+    let (mut series, mut shared) = (Series::new(Pairs::default(), 0), Shared::default());
+    let mut model = BTreeMap::new();
+    let mut add = |time: i64, expected: Added| {
+        let value = time as f64 / 2.0;
+        model.insert(time, value.to_bits());
+        assert_eq!(series.add(time, value, &mut shared), expected, "{time}");
+    };
+    (0..=COUNT).step_by(100).for_each(|i| add(2 * i, Added::InOrder));
+    let late = || (0..COUNT).map(|i| i * 7919 % COUNT * 2 + 1);
+    late().for_each(|time| add(time, Added::OutOfOrder));
+    late().step_by(7).for_each(|time| add(time, Added::Duplicate));
+    assert_eq!(series.add(1, -1.0, &mut shared), Added::Conflicting);
+    let all: Vec<_> = model.into_iter().collect();
+    assert_eq!(read(&series, &shared, i64::MIN, i64::MAX), all);
+}
