@@ -1,4 +1,4 @@
-//! Hands the linker the order of functions for a release; see `docs/decisions/0121`.
+//! Hands the linker the order of functions for a release, and lets it pack relocations; see `docs/decisions/0121`.
 #![expect(clippy::disallowed_methods, reason = "this is how Cargo is asked")]
 
 use std::path::Path;
@@ -11,5 +11,6 @@ fn main() {
     if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
         let order = Path::new(env!("CARGO_MANIFEST_DIR")).join(ORDER);
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", order.display());
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }

@@ -2,12 +2,14 @@
 //!
 //!     cargo bench --bench store [-- NAME]
 //!
-//! Throughput is in samples; `append` includes what the store's own threads do beside it.
+//! Throughput is in samples; `append` includes what the store's own threads do beside it. `waits` is no rate: it
+//! prints how long appends took while blocks were cut and merged.
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints and measures time")]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use andon::clock::Clock;
 use andon::instrument::Registry;
@@ -27,7 +29,19 @@ const CHUNKS: [usize; 2] = [120, 480];
 /// The classes of series that a factory has.
 const CLASSES: [&str; 7] = ["constant", "state", "walk", "noise", "counter", "decimal counter", "float"];
 
-criterion_group!(benches, append, replay, seal, decode, select, compact, read_remote_write, read_exposition);
+criterion_group!(
+    benches,
+    append,
+    replay,
+    late,
+    waits,
+    seal,
+    decode,
+    select,
+    compact,
+    read_remote_write,
+    read_exposition
+);
 criterion_main!(benches);
 
 /// A source of values that is the same in every run.
@@ -99,12 +113,27 @@ impl Load {
         Load { plant: Plant(1), series, batch: Batch::default() }
     }
 
+    /// Makes a load of each so many series.
+    fn split(self, series: usize) -> Vec<Load> {
+        let load =
+            |series: &[(SeriesRef, f64)]| Load { plant: Plant(1), series: series.to_vec(), batch: Batch::default() };
+        self.series.chunks(series).map(load).collect()
+    }
+
     fn append(&mut self, db: &Db, at: Timestamp) {
+        self.fill(at);
+        self.send(db);
+    }
+
+    fn fill(&mut self, at: Timestamp) {
         self.batch.clear();
         for (i, (series, value)) in self.series.iter_mut().enumerate() {
             *value = self.plant.next(CLASSES[i % CLASSES.len()], *value);
             self.batch.push_ref(*series, at, *value);
         }
+    }
+
+    fn send(&self, db: &Db) {
         let outcome = db.append(&self.batch).expect("the store takes samples");
         assert_eq!(outcome.appended, self.series.len() as u64);
     }
@@ -123,9 +152,7 @@ fn append(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let clock = Clock::hand_set(Timestamp::from_millis(START_MS));
     let db = open(folder.path(), &clock);
-    let mut targets: Vec<Load> = vec![Load::new(&db, 10_000)];
-    let all = std::mem::take(&mut targets[0].series);
-    targets = all.chunks(1000).map(|s| Load { plant: Plant(1), series: s.to_vec(), batch: Batch::default() }).collect();
+    let mut targets = Load::new(&db, 10_000).split(1000);
     let mut turn = 0;
     let mut group = c.benchmark_group("append");
     group.throughput(Throughput::Elements(1000));
@@ -150,9 +177,7 @@ fn replay(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let clock = Clock::hand_set(Timestamp::from_millis(START_MS));
     let db = open(folder.path(), &clock);
-    let all = Load::new(&db, SERIES).series;
-    let mut targets: Vec<Load> =
-        all.chunks(2000).map(|s| Load { plant: Plant(1), series: s.to_vec(), batch: Batch::default() }).collect();
+    let mut targets = Load::new(&db, SERIES).split(2000);
     for _ in 0..TICKS {
         clock.advance(Duration::from_millis(TICK_MS.unsigned_abs()));
         targets.iter_mut().for_each(|target| target.append(&db, clock.now()));
@@ -167,6 +192,65 @@ fn replay(c: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+/// One late sample after the other, in no order, into a series that came every 60 ms for two hours.
+fn late(c: &mut Criterion) {
+    const STEP_MS: i64 = 60;
+    const SAMPLES: i64 = 120_000;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let clock = Clock::hand_set(Timestamp::from_millis(START_MS + SAMPLES * STEP_MS));
+    let db = open(folder.path(), &clock);
+    let series = db.series_ref(&labels(0)).expect("no limit is reached");
+    let mut batch = Batch::default();
+    (0..SAMPLES).for_each(|i| batch.push_ref(series, Timestamp::from_millis(START_MS + i * STEP_MS), i as f64));
+    assert_eq!(db.append(&batch).expect("the store takes samples").appended, SAMPLES.unsigned_abs());
+    let mut turn = 0;
+    let mut group = c.benchmark_group("late");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("into 1000 chunks", |b| {
+        b.iter(|| {
+            let (at, round) = (turn * 7919 % SAMPLES, turn / SAMPLES % (STEP_MS - 1));
+            batch.clear();
+            batch.push_ref(series, Timestamp::from_millis(START_MS + at * STEP_MS + 1 + round), 1.0);
+            turn += 1;
+            db.append(&batch).expect("the store takes samples").appended
+        });
+    });
+    group.finish();
+    println!("{turn} late samples");
+    db.close();
+}
+
+/// How long a batch of 1000 samples takes with 50 000 series at full speed, while the store's threads cut and merge.
+fn waits(_: &mut Criterion) {
+    let mut names = std::env::args().skip(1).filter(|a| !a.starts_with('-'));
+    if names.next().is_some_and(|name| !"waits".contains(&name)) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let clock = Clock::hand_set(Timestamp::from_millis(START_MS));
+    let db = open(folder.path(), &clock);
+    let mut targets = Load::new(&db, 50_000).split(1000);
+    let mut took = Vec::new();
+    for _ in 0..5 * 240 {
+        clock.advance(Duration::from_millis(TICK_MS.unsigned_abs()));
+        for target in &mut targets {
+            target.fill(clock.now());
+            let started = Instant::now();
+            target.send(&db);
+            took.push((started.elapsed(), clock.now().as_millis() - START_MS));
+        }
+    }
+    println!("{} blocks", db.stats().blocks);
+    took.sort_unstable();
+    for per_million in [500_000, 990_000, 999_000, 999_900, 1_000_000] {
+        let at = (took.len() - 1) * per_million / 1_000_000;
+        println!("waits: {:.2} % within {:.2?}", per_million as f64 / 1e4, took[at].0);
+    }
+    let worst = took.iter().rev().take(12).map(|(took, at_ms)| format!("{took:.1?} at {} s", at_ms / 1000));
+    println!("longest: {}", worst.collect::<Vec<_>>().join(", "));
+    db.close();
 }
 
 fn seal(c: &mut Criterion) {
