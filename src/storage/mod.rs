@@ -184,7 +184,9 @@ impl Storage {
             scrub,
             _lock: lock,
         };
-        Ok(Storage { db, logs, state, last, disk, inner: Arc::new(inner) })
+        let storage = Storage { db, logs, state, last, disk, inner: Arc::new(inner) };
+        storage.balance();
+        Ok(storage)
     }
 
     /// Keeps metrics and logs within the size limit and the disk's space: the oldest go before their time.
@@ -197,17 +199,16 @@ impl Storage {
         let usage = Usage { metrics_bytes: metrics, logs_bytes: logs, snapshots_bytes: snapshots, space };
         let shares = share(self.inner.size_limit, usage);
         self.show_short(shares);
-        let Some(shares) = shares else {
-            self.db.set_bytes_max(None);
-            return;
-        };
-        let (cause, over_bytes) = (shares.cause, shares.over_bytes);
-        if self.remove_snapshots(over_bytes) > 0 {
+        let Shares { cause, over_bytes, .. } = shares;
+        if over_bytes > 0 && self.remove_snapshots(over_bytes) > 0 {
             // The next look tells whether that was enough.
             return;
         }
+        self.db.set_bytes_max(Some(shares.metrics_bytes), cause.floor());
+        if over_bytes == 0 {
+            return;
+        }
         warn!(metrics, logs, free = space.free_bytes, ?cause, over_bytes, "too little space: the oldest gives way");
-        self.db.set_bytes_max(Some(shares.metrics_bytes));
         for _ in 0..LOG_DAYS_MAX {
             if self.logs.stats().disk_bytes <= shares.logs_bytes {
                 break;
@@ -224,9 +225,9 @@ impl Storage {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "metrics are 64-bit floats; exact up to 2^53")]
-    fn show_short(&self, shares: Option<Shares>) {
-        for (cause, name) in [(Cause::SizeLimit, "size_limit"), (Cause::Disk, "disk")] {
-            let over = shares.filter(|s| s.cause == cause).map_or(0, |s| s.over_bytes);
+    fn show_short(&self, shares: Shares) {
+        for (cause, name) in [(Cause::SizeLimit, "size_limit"), (Cause::Disk, "disk"), (Cause::Others, "others")] {
+            let over = if shares.cause == cause { shares.over_bytes } else { 0 };
             self.inner.short_bytes.with(&[name]).set(over as f64);
         }
     }

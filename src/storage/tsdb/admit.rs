@@ -7,6 +7,7 @@
 //! What the box begins for itself (its own readings, results of rules) is on nobody's account and may go a
 //! sixteenth beyond the limit: a sender that fills the store must not keep the box from telling so.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::{info, warn};
@@ -56,6 +57,8 @@ pub enum Refusal {
     Store,
     /// Memory is short.
     Memory,
+    /// What the WAL holds would hardly fit on the disk once more.
+    Disk,
 }
 
 /// What admission remembers.
@@ -156,6 +159,7 @@ impl Refusal {
             Refusal::Account => "over_source_limit",
             Refusal::Store => "over_series_limit",
             Refusal::Memory => "memory_short",
+            Refusal::Disk => "disk_short",
         }
     }
 }
@@ -172,6 +176,9 @@ impl Shared {
         }
         if head.series_count() >= self.config.series_max {
             return Err(Refusal::Store);
+        }
+        if self.is_tight.load(Ordering::Relaxed) {
+            return Err(Refusal::Disk);
         }
         let Some(headroom) = self.admission.headroom.get() else { return Ok(()) };
         let mut gate = self.admission.gate.lock().unwrap_or_else(PoisonError::into_inner);

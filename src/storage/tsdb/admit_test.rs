@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::headroom::Headroom;
 use crate::instrument::Registry;
 use crate::model::{Labels, Timestamp};
-use crate::storage::disk::FaultyDisk;
+use crate::storage::disk::{Disk, FaultyDisk};
 
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -134,4 +134,30 @@ fn while_memory_is_short_only_new_series_are_refused() {
     used.store(79, Ordering::Relaxed);
     headroom.look();
     assert_eq!(refused(&house.send(&db, &account, 0..2000)), []);
+}
+
+#[test]
+fn on_a_disk_with_little_room_what_is_known_is_taken_and_what_is_new_is_not() {
+    let house = Box::new(1000);
+    let db = house.open();
+    let account = Account::new("sender a", usize::MAX);
+    assert_eq!(refused(&house.send(&db, &account, 0..10)), []);
+    let filler = house.disk.create(Path::new("/data/of-others")).unwrap();
+    filler.write_at(0, &vec![1; 1 << 20]).unwrap();
+    let used = (1 << 40) - house.disk.space(Path::new("/")).unwrap().free_bytes;
+    // A fourteenth is free: more than the sixteenth at which nothing is taken, less than the twelfth that new series need.
+    house.disk.set_capacity(Some(used + used / 13));
+    assert!(db.0.measure_space(), "samples are taken");
+    assert_eq!(refused(&house.send(&db, &account, 0..20)), [Refusal::Disk; 10]);
+    assert_eq!(db.stats().head_series, 10);
+    house.disk.set_capacity(None);
+    assert!(db.0.measure_space());
+    assert_eq!(refused(&house.send(&db, &account, 0..20)), []);
+    // And on a full one, what is refused leaves nothing behind.
+    house.disk.set_capacity(Some(used));
+    assert!(!db.0.measure_space());
+    let mut batch = Batch::default();
+    batch.push(&Labels::from_pairs([("__name__", "new")]), house.clock.now(), 1.0);
+    assert!(db.append(&batch).is_err());
+    assert_eq!(db.stats().head_series, 20);
 }

@@ -52,6 +52,10 @@ pub(super) struct Shared {
     pub(super) lane: RwLock<Lane>,
     /// Bytes that blocks may take; `u64::MAX`: no bound.
     pub(super) bytes_max: AtomicU64,
+    /// So much of the newest is kept whatever the bound says.
+    pub(super) floor_ms: AtomicI64,
+    /// Whether the disk lacks room for what the WAL holds.
+    pub(super) is_tight: AtomicBool,
     /// When the WAL was last synced, or had nothing to sync; milliseconds since the start.
     pub(super) synced_at_ms: AtomicU64,
     /// About how much memory the head takes, as last worked out.
@@ -191,8 +195,10 @@ impl Db {
         self.0.retention_ms.store(millis(retention), Ordering::Relaxed);
     }
 
-    /// Bounds the bytes that blocks may take; the oldest go first, but never the last 24 hours.
-    pub fn set_bytes_max(&self, bytes: Option<u64>) {
+    /// Bounds the bytes that WAL and blocks may take; the oldest blocks go first, but none that reaches into the
+    /// newest `floor` of what blocks hold.
+    pub fn set_bytes_max(&self, bytes: Option<u64>, floor: Duration) {
+        self.0.floor_ms.store(millis(floor), Ordering::Relaxed);
         self.0.bytes_max.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -287,6 +293,8 @@ impl Shared {
             lane: RwLock::default(),
             clock,
             bytes_max: AtomicU64::new(u64::MAX),
+            floor_ms: AtomicI64::new(0),
+            is_tight: AtomicBool::new(false),
             synced_at_ms: AtomicU64::new(0),
             head_bytes: AtomicU64::new(0),
             next_block: AtomicU64::new(1),
@@ -313,6 +321,10 @@ impl Shared {
     pub(super) fn append_within(&self, batch: &Batch, limits: &Limits) -> Result<AppendOutcome> {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Error::Closed);
+        }
+        // Before new series are made of what cannot be kept.
+        if self.lock_space().is_read_only() && !self.measure_space() {
+            return Err(self.read_only());
         }
         let started = self.clock.elapsed();
         let mut outcome = AppendOutcome::default();
@@ -407,9 +419,6 @@ impl Shared {
             state.sequence += 1;
             return Ok(state.sequence);
         };
-        if self.lock_space().is_read_only() && !self.measure_space() {
-            return Err(self.read_only());
-        }
         sorted.unlogged.sort_unstable();
         sorted.unlogged.dedup();
         let new: Vec<NewSeries> = sorted.unlogged.iter().map(|slot| (*slot, state.head.labels(*slot))).collect();
@@ -444,6 +453,7 @@ impl Shared {
         let Some(stored) = &self.stored else { return true };
         // A disk that cannot be asked is tried.
         let Ok(space) = stored.disk.space(&stored.folder) else { return true };
+        self.is_tight.store(space.is_tight(stored.wal.bytes()), Ordering::Relaxed);
         let mut watch = self.lock_space();
         let was_read_only = watch.is_read_only();
         let is_writable = watch.measured(space);

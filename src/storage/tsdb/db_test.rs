@@ -277,7 +277,7 @@ fn blocks_are_cut_merged_and_retired_as_time_goes() {
     assert!(stats.head_samples < 10 && stats.wal_bytes < 10_000, "{stats:?}");
     let samples = read(&db)[&labels("up", "a")].len();
     assert!((30 * 48..=32 * 48).contains(&samples), "{samples}");
-    db.set_bytes_max(Some(1));
+    db.set_bytes_max(Some(1), Duration::from_secs(24 * 3600));
     db.maintain();
     let stats = db.stats();
     let left = stats.max_time.unwrap().as_millis() - stats.min_time.unwrap().as_millis();

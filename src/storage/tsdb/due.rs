@@ -61,6 +61,12 @@ const LATE_SAMPLES_MAX: u64 = 4_000_000;
 /// The same for the WAL: bounds the time of a start.
 const WAL_BYTES_MAX: u64 = 384 << 20;
 
+/// The WAL takes at most this part of what the store may take: what it holds must fit once more, as blocks.
+const WAL_PART: u64 = 4;
+
+/// ... but cuts below this would cost more than they free.
+const WAL_BYTES_MIN: u64 = 8 << 20;
+
 /// A day that is over and of which no more is cut becomes one block at once: late data in many small blocks
 /// would be mostly index.
 const TOGETHER_MAX: u64 = 4_000_000;
@@ -76,12 +82,19 @@ pub(super) struct Facts<'a> {
     /// Series in the head.
     pub(super) series: u64,
     pub(super) wal_bytes: u64,
+    /// See [`wal_bytes_max`].
+    pub(super) wal_bytes_max: u64,
     /// Wall time.
     pub(super) now: i64,
     /// Time since the start of the process.
     pub(super) elapsed_ms: u64,
     /// When the last cut but slices ended, if there was one.
     pub(super) last_cut_ms: Option<u64>,
+}
+
+/// Returns how large the WAL may grow in a store that may take so much.
+pub(super) fn wal_bytes_max(bytes_max: Option<u64>) -> u64 {
+    bytes_max.map_or(WAL_BYTES_MAX, |bytes| (bytes / WAL_PART).clamp(WAL_BYTES_MIN, WAL_BYTES_MAX))
 }
 
 /// What is to be cut.
@@ -121,7 +134,7 @@ fn slice(facts: &Facts<'_>, held: u64) -> Option<TimeRange> {
 fn over(facts: &Facts<'_>, held: u64) -> Option<TimeRange> {
     let over = facts.now.saturating_sub(SETTLE_MS);
     let windows_over = over.div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
-    if held > SAMPLES_MAX || facts.late_samples > LATE_SAMPLES_MAX || facts.wal_bytes > WAL_BYTES_MAX {
+    if held > SAMPLES_MAX || facts.late_samples > LATE_SAMPLES_MAX || facts.wal_bytes > facts.wal_bytes_max {
         // Whole windows if that helps; everything only if nothing less does.
         let helps = |cutoff: &i64| before(facts, *cutoff) >= held / 2;
         return Some(up_to([windows_over, over].into_iter().find(helps).unwrap_or(i64::MAX)));
@@ -227,8 +240,17 @@ mod tests {
         };
         let windows: Vec<_> = windows.iter().map(held).collect();
         let last_cut_ms = last_cut_s_ago.map(|s| elapsed_ms - s * 1000);
-        let facts =
-            Facts { windows: &windows, total, late_samples, series: 5000, wal_bytes, now, elapsed_ms, last_cut_ms };
+        let facts = Facts {
+            windows: &windows,
+            total,
+            late_samples,
+            series: 5000,
+            wal_bytes,
+            wal_bytes_max: WAL_BYTES_MAX,
+            now,
+            elapsed_ms,
+            last_cut_ms,
+        };
         let found = due(&facts).map(|cut| (cut.range().start.as_millis(), cut.range().end.as_millis()));
         let in_windows = |t: i64| if t == i64::MIN || t == i64::MAX { t } else { 100 - t.div_euclid(WINDOW_MS) };
         assert_eq!(found.map(|(a, b)| (in_windows(a), in_windows(b))), expected);
@@ -289,6 +311,7 @@ mod tests {
                 late_samples: 0,
                 series: 100_000,
                 wal_bytes: 0,
+                wal_bytes_max: WAL_BYTES_MAX,
                 now: 0,
                 elapsed_ms: 0,
                 last_cut_ms: None,
@@ -310,6 +333,16 @@ mod tests {
         assert_eq!(window(DAY_MS - 1), (0, DAY_MS));
         assert_eq!(window(DAY_MS), (DAY_MS, DAY_MS + WINDOW_MS));
         assert_eq!(window(-1), (-WINDOW_MS, 0));
+    }
+
+    #[test]
+    fn the_wal_takes_a_quarter_of_a_small_disk_at_most() {
+        let (mib, gib) = (1 << 20, 1 << 30);
+        for (bytes_max, expected) in
+            [(None, WAL_BYTES_MAX), (Some(gib), 256 * mib), (Some(4 * gib), WAL_BYTES_MAX), (Some(0), WAL_BYTES_MIN)]
+        {
+            assert_eq!(wal_bytes_max(bytes_max), expected);
+        }
     }
 
     #[test]

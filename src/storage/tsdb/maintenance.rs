@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::block::BlockMeta;
 use super::config::WalSync;
 use super::db::{Db, Shared, millis};
-use super::due::{Cut, Facts, due};
+use super::due::{Cut, Facts, due, wal_bytes_max};
 use super::retention::expired;
 use super::{Error, Result};
 use crate::model::{TimeRange, Timestamp};
@@ -38,9 +38,6 @@ const CUTS_MAX: usize = 8;
 
 /// After a failure the disk is left alone so long.
 pub(super) const PAUSE: Duration = Duration::from_secs(120);
-
-/// The last day is kept whatever the size limit says.
-const FLOOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Tells threads to stop.
 #[derive(Debug, Default)]
@@ -196,6 +193,7 @@ impl Shared {
                 late_samples,
                 series,
                 wal_bytes: self.stored.as_ref().map_or(0, |s| s.wal.bytes()),
+                wal_bytes_max: wal_bytes_max(self.bytes_max()),
                 now,
                 elapsed_ms,
                 last_cut_ms: memory.last_cut_ms,
@@ -209,17 +207,20 @@ impl Shared {
         Ok(())
     }
 
+    fn bytes_max(&self) -> Option<u64> {
+        Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX)
+    }
+
     /// Removes blocks that are too old or too many.
     fn retire(&self, now: i64) {
         // The bound is for blocks and WAL; only blocks can go.
         let wal_bytes = self.stored.as_ref().map_or(0, |s| s.wal.bytes());
-        let bytes_max = Some(self.bytes_max.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX);
-        let bytes_max = bytes_max.map(|bytes| bytes.saturating_sub(wal_bytes));
+        let bytes_max = self.bytes_max().map(|bytes| bytes.saturating_sub(wal_bytes));
         let oldest = self.oldest_ms();
         let metas: Vec<BlockMeta> = self.read().blocks.iter().map(|b| b.meta.clone()).collect();
-        // What lies in the future, from a clock that was wrong, does not leave the last day without its protection.
+        // What lies in the future, from a clock that was wrong, does not leave the newest without its protection.
         let newest = metas.iter().map(|m| m.max_ms).max().map_or(now, |newest| newest.min(now));
-        let floor = newest.saturating_sub(millis(FLOOR));
+        let floor = newest.saturating_sub(self.floor_ms.load(Ordering::Relaxed));
         let gone = expired(&metas, oldest, bytes_max, floor);
         if gone.is_empty() {
             return;
