@@ -34,7 +34,9 @@ pub(crate) fn part(data: &[u8]) {
         let filter = part.filter(&*file, place);
         let _ = super::filter::may_hold(&filter, "needle");
         if let Ok(lines) = part.block(&*file, place) {
-            lines.iter().for_each(|(_, text)| drop(text.len()));
+            lines.iter().for_each(|(_, text)| {
+                let _ = text.len();
+            });
         }
     }
 }
@@ -48,6 +50,8 @@ pub(crate) fn part_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn block(data: &[u8]) {
     let Some((length, frame)) = data.split_first_chunk::<2>() else { return };
     if let Ok(lines) = super::block::decode(frame, usize::from(u16::from_le_bytes(*length))) {
-        lines.iter().for_each(|(_, text)| drop(text.len()));
+        lines.iter().for_each(|(_, text)| {
+            let _ = text.len();
+        });
     }
 }

@@ -107,7 +107,9 @@ pub(crate) fn index(data: &[u8]) {
     for id in page.all().into_iter().take(200) {
         let _ = (page.labels(id, &mut text), page.label(id, "__name__").len());
         if let Ok(chunks) = &chunks {
-            chunks.of(id).take(1000).for_each(|c| drop(c.values.end()));
+            chunks.of(id).take(1000).for_each(|c| {
+                let _ = c.values.end();
+            });
         }
     }
 }

@@ -100,6 +100,9 @@ impl DiskFile for FaultyFile {
         if !volume.is_off {
             volume.sync_file(self.id, called.is_err());
         }
+        if called.is_err() {
+            volume.failed_syncs.push(self.path.clone());
+        }
         called
     }
 }

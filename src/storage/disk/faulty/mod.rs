@@ -102,6 +102,12 @@ impl FaultyDisk {
         self.volume().calls
     }
 
+    /// Returns how many syncs of files below a folder failed.
+    #[must_use]
+    pub fn failed_syncs(&self, folder: &Path) -> usize {
+        self.volume().failed_syncs.iter().filter(|path| path.starts_with(folder)).count()
+    }
+
     /// Does something right before the `n`th changing call from now on, in the thread that makes the call.
     pub fn at_call(&self, n: u64, work: impl FnOnce() + Send + 'static) {
         let at = self.calls() + n;

@@ -32,6 +32,8 @@ pub(super) struct Volume {
     pub(super) read_fault: Option<u64>,
     /// Stretches of files that cannot be read.
     pub(super) unreadable: BTreeMap<u64, Vec<Range<u64>>>,
+    /// Files whose sync failed, in order.
+    pub(super) failed_syncs: Vec<PathBuf>,
     pub(super) is_off: bool,
     /// Crashes and ended processes so far; what was opened before one is dead.
     pub(super) epoch: u64,
@@ -99,6 +101,7 @@ impl Volume {
             reads: 0,
             read_fault: None,
             unreadable: BTreeMap::new(),
+            failed_syncs: Vec::new(),
             is_off: false,
             epoch: 0,
             locks: BTreeSet::new(),

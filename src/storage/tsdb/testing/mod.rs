@@ -10,7 +10,11 @@
 mod damage;
 mod life;
 mod model;
+mod readers;
 mod script;
+mod senders;
+mod trouble;
+mod upkeep;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

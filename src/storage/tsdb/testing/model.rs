@@ -21,8 +21,9 @@ pub(super) struct Model {
     sent: BTreeMap<Labels, BTreeMap<i64, BTreeSet<u64>>>,
     /// What was sent and refused by a failing disk: it may be there, it need not.
     maybe: BTreeMap<Labels, BTreeMap<i64, BTreeSet<u64>>>,
-    /// What was in a file whose sync failed when the process ended: seen until a power cut.
-    doubtful: BTreeMap<Labels, BTreeSet<i64>>,
+    /// A file's sync had failed when a process ended. What it holds is seen until a power cut, and what comes later
+    /// may lean on it: the names of its series.
+    is_doubtful: bool,
     /// Retention may have taken what is older.
     pub(super) kept_from: i64,
 }
@@ -44,28 +45,24 @@ impl Model {
         self.maybe.entry(series.clone()).or_default().entry(time).or_default().insert(bits);
     }
 
-    /// All that is acknowledged is safe from now on, but for what only seemed to be written.
+    /// All that is acknowledged is safe from now on, but for what only seems to be written.
     pub(super) fn synced(&mut self) {
-        for (series, time, bits) in self.fresh.drain(..) {
-            if self.doubtful.get(&series).is_none_or(|times| !times.contains(&time)) {
-                self.lasting.entry(series).or_default().insert(time, bits);
-            }
+        for (series, time, bits) in self.fresh.drain(..).filter(|_| !self.is_doubtful) {
+            self.lasting.entry(series).or_default().insert(time, bits);
         }
     }
 
     /// The process ended after a failed sync: what was not safe may only be in the page cache, and the next
     /// process cannot know.
     pub(super) fn doubt(&mut self) {
-        for (series, time, _) in self.fresh.drain(..) {
-            self.doubtful.entry(series).or_default().insert(time);
-        }
+        self.is_doubtful = true;
     }
 
     /// After a power cut, what is there is what there is.
     pub(super) fn restart_with(&mut self, found: &Points) {
         self.acknowledged.clone_from(found);
         self.lasting.clone_from(found);
-        self.doubtful.clear();
+        self.is_doubtful = false;
         self.fresh.clear();
     }
 
