@@ -120,3 +120,29 @@ fn bytes_that_cannot_be_read_cost_themselves_and_are_told() {
         db.maintain();
     }
 }
+
+#[test]
+fn a_flipped_byte_or_a_small_hole_in_a_checkpoint_costs_nothing_and_is_told() {
+    let mut tried = 0;
+    for seed in 0..12 {
+        let mut life = Life::new(seed);
+        life.what = format!("checkpoint, seed {seed}");
+        life.script();
+        life.end_process();
+        life.disk.settle();
+        let files = life.disk.files(Path::new(FOLDER));
+        let is_of_checkpoint = |path: &Path| path.to_string_lossy().contains("checkpoint.");
+        let Some((path, bytes)) = files.into_iter().find(|(path, _)| is_of_checkpoint(path)) else { continue };
+        let whole = read_all(&life.open_on(&life.disk.fork()).unwrap()).unwrap();
+        for hole in [1, 200] {
+            let at = usize::try_from(life.random.below(bytes)).unwrap();
+            let fork = life.disk.fork();
+            fork.alter(&path, &|b| b[at..].iter_mut().take(hole).for_each(|b| *b ^= 0x55));
+            let db = life.open_on(&fork).unwrap();
+            assert_eq!(read_all(&db).unwrap(), whole, "seed {seed}: {hole} at {at} of {bytes}");
+            assert!(!db.stats().damages.is_empty(), "seed {seed}: nobody was told");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 12, "only {tried} were tried");
+}

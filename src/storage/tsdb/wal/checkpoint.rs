@@ -1,4 +1,5 @@
-//! The live part of old segments, rewritten: one folder of segments, made visible by one rename.
+//! The live part of old segments, rewritten: one folder of segments, made visible by one rename. Parity makes a
+//! flipped byte or a small hole good: one damaged record here would cost hours.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,6 @@ pub(crate) struct CheckpointWriter {
     new: Vec<NewSeries>,
     chunks: Vec<LoggedChunk>,
     waiting_bytes: usize,
-    written_bytes: u64,
 }
 
 impl CheckpointWriter {
@@ -33,7 +33,7 @@ impl CheckpointWriter {
         temporary.push(TEMPORARY_SUFFIX);
         let temporary = PathBuf::from(temporary);
         remove_folder(&*disk, &temporary)?;
-        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
+        let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: true };
         let (segments, _) = Segments::open(disk.clone(), &temporary, options, &mut |_| Ok(()))?;
         Ok(CheckpointWriter {
             disk,
@@ -44,7 +44,6 @@ impl CheckpointWriter {
             new: Vec::new(),
             chunks: Vec::new(),
             waiting_bytes: 0,
-            written_bytes: 0,
         })
     }
 
@@ -71,18 +70,20 @@ impl CheckpointWriter {
         self.writer.body.clear();
         let kind = encode(logged, &mut self.writer.body);
         let payload = self.writer.packer.pack(self.writer.body.as_slice());
-        self.written_bytes += payload.len() as u64;
         self.segments.append(kind, payload).map(|_| ())
     }
 
     /// Makes the checkpoint last and visible; returns its bytes.
     pub(crate) fn finish(mut self) -> Result<u64> {
         self.flush()?;
+        // Ends the segment, so that parity covers all of it: here lies what is in no block.
+        let _ = self.segments.rotate();
+        let bytes = self.segments.bytes();
         self.segments.sync()?;
         remove_folder(&*self.disk, &self.folder)?;
         self.disk.rename(&self.temporary, &self.folder)?;
         self.disk.sync_folder(self.folder.parent().unwrap_or(Path::new(".")))?;
-        Ok(self.written_bytes)
+        Ok(bytes)
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn read_checkpoint(
 ) -> std::result::Result<(u64, Found), Error> {
     let newest = disk.list(folder)?.iter().filter_map(|e| files::checkpoint_number(&e.name)).max();
     let Some(number) = newest else { return Ok((0, Found::default())) };
-    let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: false };
+    let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: false, has_parity: true };
     let path = files::checkpoint(folder, number);
     let (_, mut found) = read(disk, &path, options, visit)?;
     if found.segments == 0 {
