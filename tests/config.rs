@@ -129,12 +129,48 @@ fn secrets_come_from_files_and_are_never_printed() {
                 remote_write:\n- {url: 'http://u:hunter2@c/w', basic_auth: {username: u, password: hunter2}}\n\
                 bus: {nats: {servers: [n], token: hunter2}}\n";
     let config = config::resolve(text, &folder.path().join("andon.yml"), &Source::default()).unwrap();
-    let webhook = &config.notify.receivers[0].webhooks[0];
-    assert_eq!(webhook.url.expose(), "http://127.0.0.1:1/hook");
+    let webhook = &config.notify.receivers[0].ways[0];
+    let andon::notify::Kind::Webhook(andon::notify::Webhook { url, .. }) = &webhook.kind else { panic!("{webhook:?}") };
+    assert_eq!(url.expose(), "http://127.0.0.1:1/hook");
     assert_eq!(config.forward.destinations[0].name, "http://c/w");
     assert!(!config.text.contains("hunter2"), "{}", config.text);
     let bus = format!("{:?} {:?} {:?}", config.bus, webhook, config.forward.destinations[0].http);
     assert!(!bus.contains("hunter2"), "{bus}");
+}
+
+#[test]
+fn chats_and_pagers_are_read_with_what_global_says_and_with_templates_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("own.tmpl"), "{{ define \"own\" }}{{ .Receiver }}{{ end }}").unwrap();
+    let read = |text: &str| config::resolve(text, &folder.path().join("andon.yml"), &Source::default());
+    let section = |receiver: &str| {
+        format!(
+            "notifications:\n  global: {{slack_api_url: 'http://hunter2', opsgenie_api_key: hunter2, telegram_bot_token: hunter2}}\n  \
+             templates: ['*.tmpl']\n  route: {{receiver: a}}\n  receivers:\n  - {{name: a, {receiver}}}\n"
+        )
+    };
+    let every = "slack_configs: [{channel: '#x', title: '{{ template \"own\" . }}'}], telegram_configs: [{chat_id: -1}], \
+         pagerduty_configs: [{routing_key: hunter2}], opsgenie_configs: [{responders: [{type: team, name: x}]}], \
+         discord_configs: [{webhook_url: 'http://hunter2'}], msteams_configs: [{webhook_url: 'http://hunter2'}], \
+         msteamsv2_configs: [{webhook_url: 'http://hunter2'}], pushover_configs: [{user_key: hunter2, token: hunter2}]";
+    let config = read(&section(every)).unwrap();
+    let found: Vec<_> = config.notify.receivers[0].ways.iter().map(|w| (w.kind.name(), w.send_resolved)).collect();
+    let expected = ["slack", "pagerduty", "opsgenie", "telegram", "discord", "msteams", "msteamsv2", "pushover"];
+    assert_eq!(found, expected.map(|name| (name, name != "slack")));
+    assert!(!config.text.contains("hunter2"), "{}", config.text);
+    assert!(!format!("{:?}", config.notify).contains("hunter2"));
+    for (bad, why) in [
+        ("slack_configs: [{title: '{{ template \"owm\" . }}'}]", "template \"owm\" not defined"),
+        ("slack_configs: [{title: '{{ .Status | upper }}'}]", "function \"upper\" not defined"),
+        ("slack_configs: [{titel: x}]", "did you mean \"title\"?"),
+        ("pagerduty_configs: [{}]", "routing_key or service_key is missing"),
+        ("telegram_configs: [{chat_id: x}]", "expected a whole number"),
+        ("discord_configs: [{}]", "webhook_url or webhook_url_file is missing"),
+        ("opsgenie_configs: [{responders: [{type: team}]}]", "one of id, name and username is missing"),
+    ] {
+        let mistakes = read(&section(bad)).unwrap_err().to_string();
+        assert!(mistakes.contains(why), "{bad}: {mistakes}");
+    }
 }
 
 #[test]
@@ -164,7 +200,7 @@ fn what_is_known_elsewhere_and_would_be_missed_is_refused() {
     bad(
         "notifications:\n  route: {receiver: x}\n  receivers:\n  - name: x\n    email_configs: [{to: a@b.c}]\n",
         &[
-            "5:20: notifications.receivers[0].email_configs: not supported by Andon; this version tells by webhook_configs",
+            "5:20: notifications.receivers[0].email_configs: not supported by Andon; this version has webhook_configs and those of chats and pagers",
         ],
     );
 }

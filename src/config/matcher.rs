@@ -1,6 +1,6 @@
 //! Matchers as Alertmanager writes them: `severity="critical"`, `team=~"a|b"`, `{a=b, "c d"!="e"}`.
 
-use crate::model::{Matcher, parse_matchers};
+use crate::model::{Error, Matcher, parse_matchers};
 use crate::yaml::Item;
 
 /// Reads one text that holds one or more matchers.
@@ -9,8 +9,11 @@ pub(super) fn read(item: &Item<'_>) -> Vec<Matcher> {
     match parse_matchers(&text) {
         Ok(matchers) => matchers,
         Err(why) => {
-            let _: Option<()> =
-                item.mistake_with(why.to_string(), "write it like severity=\"critical\" or team=~\"a|b\"");
+            let message = match why {
+                Error::Matcher { .. } => why.to_string(),
+                other => format!("not a matcher: {text:?}: {other}"),
+            };
+            let _: Option<()> = item.mistake_with(message, "write it like severity=\"critical\" or team=~\"a|b\"");
             Vec::new()
         }
     }

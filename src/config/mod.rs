@@ -21,6 +21,7 @@ mod logging;
 mod matcher;
 mod message_bus;
 mod notifications;
+mod receivers;
 mod relabel;
 mod remote_write;
 mod rule_files;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::folder::Folder;
-use super::{http_client, interval, matcher, upstream};
-use crate::model::{AnchoredRegex, Authorization, HttpClient, MatchOp, Matcher, Secret};
-use crate::notify::{Config, GroupBy, InhibitRule, Receiver, Route, Webhook};
+use super::{interval, matcher, receivers, upstream};
+use crate::model::{AnchoredRegex, MatchOp, Matcher};
+use crate::notify::{Config, GroupBy, InhibitRule, Route};
 use crate::yaml::{Fields, Item};
 
 const KEYS: &[&str] =
@@ -58,6 +58,10 @@ const GLOBAL_KEYS: &[&str] = &[
     "mattermost_webhook_url_file",
 ];
 
+/// What the keys of `global` begin with that only kinds of receivers use which Andon does not have.
+const UNUSED: [&str; 8] =
+    ["smtp_", "slack_app_", "victorops_", "webex_", "jira_", "rocketchat_", "wechat_", "mattermost_"];
+
 const ROUTE_KEYS: &[&str] = &[
     "receiver",
     "group_by",
@@ -71,28 +75,6 @@ const ROUTE_KEYS: &[&str] = &[
     "mute_time_intervals",
     "active_time_intervals",
     "routes",
-];
-
-const RECEIVER_KEYS: &[&str] = &[
-    "name",
-    "webhook_configs",
-    "discord_configs",
-    "email_configs",
-    "incidentio_configs",
-    "jira_configs",
-    "mattermost_configs",
-    "msteams_configs",
-    "msteamsv2_configs",
-    "opsgenie_configs",
-    "pagerduty_configs",
-    "pushover_configs",
-    "rocketchat_configs",
-    "slack_configs",
-    "sns_configs",
-    "telegram_configs",
-    "victorops_configs",
-    "webex_configs",
-    "wechat_configs",
 ];
 
 const INHIBIT_KEYS: &[&str] = &[
@@ -130,23 +112,19 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external
         resolve_timeout: Duration::from_secs(300),
     };
     let Some(fields) = root.fields("notifications", KEYS) else { return read };
-    upstream::note(
-        &fields,
-        &[("templates", "webhooks carry labels and annotations as they are"), ("tracing", "nothing is traced")],
-    );
-    let mut http = HttpClient::plain();
-    if let Some(global) = fields.fields("global", GLOBAL_KEYS) {
+    upstream::note(&fields, &[("tracing", "nothing is traced")]);
+    let global = fields.fields("global", GLOBAL_KEYS);
+    if let Some(global) = &global {
         if let Some(timeout) = global.positive_duration("resolve_timeout") {
             read.resolve_timeout = timeout;
         }
-        if let Some(client) = global.fields("http_config", http_client::KEYS) {
-            http = http_client::read(&client, folder);
-        }
-        for key in GLOBAL_KEYS.iter().skip(2) {
-            upstream::note(&global, &[(*key, "this version tells by webhook_configs")]);
+        let unused = GLOBAL_KEYS.iter().filter(|key| UNUSED.iter().any(|prefix| key.starts_with(prefix)));
+        for key in unused {
+            upstream::note(global, &[(*key, "there is no receiver of this kind")]);
         }
     }
-    read.notify.receivers = receivers(&fields, &http, folder);
+    let shared = receivers::Shared::read(&fields, global.as_ref(), folder);
+    read.notify.receivers = receivers::read(&fields, &shared);
     read.notify.time_intervals = interval::read(&fields);
     read.notify.inhibit_rules = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
     read.notify.route = match fields.get("route") {
@@ -155,71 +133,6 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external
         None => None,
     };
     read
-}
-
-fn receivers(fields: &Fields<'_>, http: &HttpClient, folder: &Folder) -> Vec<Receiver> {
-    let mut names = HashSet::new();
-    let mut receivers = Vec::new();
-    for item in fields.items("receivers") {
-        let Some(fields) = item.fields(RECEIVER_KEYS) else { continue };
-        for key in RECEIVER_KEYS.iter().skip(2) {
-            upstream::refuse(&fields, &[(*key, "this version tells by webhook_configs")]);
-        }
-        let webhooks = fields.items("webhook_configs").iter().filter_map(|i| webhook(i, http, folder)).collect();
-        let Some(name) = fields.required_string("name") else { continue };
-        if names.insert(name.clone()) {
-            receivers.push(Receiver { name, webhooks });
-        } else {
-            let _: Option<()> = item.mistake(format!("a second receiver is named {name:?}"));
-        }
-    }
-    receivers
-}
-
-fn webhook(item: &Item<'_>, http: &HttpClient, folder: &Folder) -> Option<Webhook> {
-    let fields = item.fields(&["url", "url_file", "send_resolved", "max_alerts", "timeout", "http_config"])?;
-    let timeout = match fields.duration("timeout") {
-        Some(timeout) if !timeout.is_zero() => timeout,
-        _ => Duration::from_secs(10),
-    };
-    let own = fields.fields("http_config", http_client::KEYS).map(|client| http_client::read(&client, folder));
-    let url = match folder.secret(&fields, "url", "url_file") {
-        Some(url) => url,
-        None if fields.get("url").is_none() && fields.get("url_file").is_none() => {
-            return fields.item().mistake("url or url_file is missing");
-        }
-        None => return None,
-    };
-    // User and password in the URL become a header, so that the URL may be shown without them.
-    let (url, authorization) = without_user(url.expose());
-    if let Err(why) = http_client::check_url(&url) {
-        let at = fields.get("url").or_else(|| fields.get("url_file"))?;
-        return at.mistake_with(why, "write it like http://host:8080/hook");
-    }
-    let mut http = own.unwrap_or_else(|| http.clone());
-    if let (Some(authorization), Authorization::None) = (authorization, &http.authorization) {
-        http.authorization = authorization;
-    }
-    Some(Webhook {
-        url: Secret::new(url),
-        send_resolved: fields.bool("send_resolved").unwrap_or(true),
-        alerts_max: fields.count("max_alerts", 0, usize::MAX).unwrap_or(0),
-        timeout,
-        http,
-    })
-}
-
-fn without_user(url: &str) -> (String, Option<Authorization>) {
-    let Ok(mut parsed) = reqwest::Url::parse(url) else { return (url.to_owned(), None) };
-    if parsed.username().is_empty() {
-        return (url.to_owned(), None);
-    }
-    let username = parsed.username().to_owned();
-    let password = Secret::new(parsed.password().unwrap_or_default());
-    if parsed.set_username("").is_err() || parsed.set_password(None).is_err() {
-        return (url.to_owned(), None);
-    }
-    (parsed.to_string(), Some(Authorization::Basic { username, password }))
 }
 
 fn root_route(item: &Item<'_>, config: &Config) -> Option<Route> {

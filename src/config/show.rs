@@ -39,7 +39,7 @@ fn write(node: &Node, depth: usize, is_hidden: bool, out: &mut String) {
 /// Tells whether what stands under a key is a secret. A webhook's address is one too: whoever knows it can
 /// post there.
 fn is_secret(key: &str) -> bool {
-    let ends = ["password", "secret", "token", "credentials", "api_key", "api_url"];
+    let ends = ["password", "secret", "token", "credentials", "_key", "api_url", "webhook_url"];
     key == "headers" || key == "webhook_configs" || ends.iter().any(|end| key.ends_with(end))
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::interval::TimeInterval;
-use crate::model::{HttpClient, Matcher, Secret};
+use super::receiver::Way;
+use crate::model::Matcher;
 
 /// Settings of the room; a reload is enough for all but the folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,23 +64,8 @@ pub enum GroupBy {
 pub struct Receiver {
     /// Its name.
     pub name: String,
-    /// `webhook_configs`.
-    pub webhooks: Vec<Webhook>,
-}
-
-/// One entry of `webhook_configs`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Webhook {
-    /// Where to post.
-    pub url: Secret,
-    /// Whether resolved alarms are told; true by default.
-    pub send_resolved: bool,
-    /// The most alarms in one body, the rest is counted in `truncatedAlerts`; 0 is no limit.
-    pub alerts_max: usize,
-    /// How long one attempt may take; 10 s by default.
-    pub timeout: Duration,
-    /// `http_config`.
-    pub http: HttpClient,
+    /// `webhook_configs`, `slack_configs` and the like.
+    pub ways: Vec<Way>,
 }
 
 /// Active alarms that pass `source` mute those that pass `target` and agree on the labels of `equal`.

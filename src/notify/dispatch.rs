@@ -162,11 +162,13 @@ impl Dispatcher {
     fn configure(&mut self, config: Config) {
         let mut senders = BTreeMap::new();
         for receiver in &config.receivers {
-            for (i, webhook) in receiver.webhooks.iter().enumerate() {
-                let key = (receiver.name.clone(), format!("webhook[{i}]"));
+            for (i, way) in receiver.ways.iter().enumerate() {
+                let kind = way.kind.name();
+                let of_kind = receiver.ways.iter().take(i).filter(|w| w.kind.name() == kind).count();
+                let key = (receiver.name.clone(), format!("{kind}[{of_kind}]"));
                 let sender = match self.senders.remove(&key) {
-                    Some(same) if same.settings() == webhook => same,
-                    _ => Arc::new(Sender::new(webhook.clone())),
+                    Some(same) if same.settings() == way => same,
+                    _ => Arc::new(Sender::new(way.clone())),
                 };
                 senders.insert(key, sender);
             }
@@ -451,7 +453,7 @@ impl Dispatcher {
             }
             let (clock, external_url) = (self.clock.clone(), self.config.external_url.clone());
             self.flights.push(Box::pin(async move {
-                let result = sender.send(&notice, &external_url).await;
+                let result = sender.send(&notice, &external_url, clock.now()).await;
                 (id, result, clock.elapsed().saturating_sub(elapsed))
             }));
         }

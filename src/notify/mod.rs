@@ -16,6 +16,7 @@ mod group;
 mod inhibit;
 mod instruments;
 mod interval;
+mod message;
 #[cfg(test)]
 mod notify_test;
 mod outbox;
@@ -43,9 +44,13 @@ use self::dispatch::Dispatcher;
 use self::instruments::Instruments;
 use self::outbox::Outbox;
 
-pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route, Webhook};
+pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route};
 pub use interval::TimeInterval;
-pub use receiver::generator_url;
+pub use message::default_templates;
+pub use receiver::{
+    Card, Discord, Kind, MsTeams, OpsGenie, PagerDuty, PagerDutyKey, Pushover, Responder, Slack, SlackAction,
+    SlackField, Telegram, Way, Webhook, generator_url,
+};
 pub use snapshot::{GroupSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
 
 /// What the room is handed at start.

@@ -7,7 +7,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{Config, Deps, GroupBy, InhibitRule, NamedInterval, Notifier, Receiver, Route, TimeInterval, Webhook};
+use super::{
+    Config, Deps, GroupBy, InhibitRule, Kind, NamedInterval, Notifier, Receiver, Route, TimeInterval, Way, Webhook,
+};
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Alarm, AlarmState, HttpClient, Labels, Matcher, Secret, Silence, Timestamp};
@@ -199,10 +201,9 @@ fn config(url: &str) -> Config {
         }),
         receivers: vec![Receiver {
             name: "team".to_owned(),
-            webhooks: vec![Webhook {
-                url: Secret::new(url),
+            ways: vec![Way {
+                kind: Kind::Webhook(Webhook { url: Secret::new(url), alerts_max: 0 }),
                 send_resolved: true,
-                alerts_max: 0,
                 timeout: Duration::from_secs(5),
                 http: HttpClient::plain(),
             }],
@@ -351,7 +352,7 @@ async fn muted_and_inhibited_alarms_are_not_told() {
 #[tokio::test]
 async fn a_receiver_may_want_no_resolved_alarms() {
     let (sink, mut config) = sink().await;
-    config.receivers[0].webhooks[0].send_resolved = false;
+    config.receivers[0].ways[0].send_resolved = false;
     let mut room = Room::new(config);
     room.raise("A", "critical");
     sink.expect(&["firing: A=firing"]).await;

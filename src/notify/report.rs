@@ -32,7 +32,7 @@ impl Report {
                 last_sent_at: None,
                 last_error: None,
             };
-            ReceiverSnapshot { integrations: receiver.webhooks.len(), ..known.unwrap_or_else(fresh) }
+            ReceiverSnapshot { integrations: receiver.ways.len(), ..known.unwrap_or_else(fresh) }
         });
         self.receivers = receivers.collect();
     }

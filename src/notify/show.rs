@@ -81,7 +81,7 @@ mod tests {
             folder: "/n".into(),
             external_url: String::new(),
             route: Some(node("a", "", vec![node("b", "line=~\"1|2\"", vec![])])),
-            receivers: vec![Receiver { name: "a".to_owned(), webhooks: vec![] }],
+            receivers: vec![Receiver { name: "a".to_owned(), ways: vec![] }],
             inhibit_rules: vec![],
             time_intervals: vec![],
         };

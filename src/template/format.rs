@@ -66,6 +66,57 @@ fn exponent_form(text: &str) -> String {
     format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
 }
 
+/// The pieces of Go's layouts, the longer ones before those that they begin with, and how they are written here.
+const LAYOUT: [(&str, &str); 26] = [
+    ("January", "%B"),
+    ("Jan", "%b"),
+    ("Monday", "%A"),
+    ("Mon", "%a"),
+    ("MST", "UTC"),
+    ("2006", "%Y"),
+    (".000000", ".%6f"),
+    (".000", ".%3f"),
+    ("Z07:00", "Z"),
+    ("Z0700", "Z"),
+    ("-07:00", "+00:00"),
+    ("-0700", "+0000"),
+    ("-07", "+00"),
+    ("01", "%m"),
+    ("02", "%d"),
+    ("03", "%I"),
+    ("04", "%M"),
+    ("05", "%S"),
+    ("06", "%y"),
+    ("15", "%H"),
+    ("PM", "%p"),
+    ("pm", "%P"),
+    ("_2", "%e"),
+    ("1", "%-m"),
+    ("2", "%-d"),
+    ("3", "%-I"),
+];
+
+/// Writes a time in UTC by one of Go's layouts, `2006-01-02 15:04:05 MST`.
+pub(super) fn format_layout(time: Timestamp, layout: &str) -> String {
+    let Ok(at) = jiff::Timestamp::from_millisecond(time.as_millis()) else { return time.to_string() };
+    let at = at.to_zoned(jiff::tz::TimeZone::UTC);
+    let mut out = String::new();
+    let mut rest = layout;
+    while let Some(c) = rest.chars().next() {
+        match LAYOUT.iter().find(|(piece, _)| rest.starts_with(piece)) {
+            Some((piece, form)) => {
+                out.push_str(&at.strftime(form).to_string());
+                rest = rest.get(piece.len()..).unwrap_or("");
+            }
+            None => {
+                out.push(c);
+                rest = rest.get(c.len_utf8()..).unwrap_or("");
+            }
+        }
+    }
+    out
+}
+
 /// Writes a time as Go's `time.Time` prints itself in UTC: `2015-07-01 20:10:51.781 +0000 UTC`.
 pub(super) fn format_time(time: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(time.as_millis()) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use super::error::{Error, Result};
-use super::format::{format_float, quote, sprintf};
+use super::format::{format_float, format_layout, quote, sprintf};
 use super::humanize::{
     go_duration, humanize, humanize_1024, humanize_duration, humanize_percentage, humanize_timestamp,
 };
@@ -55,6 +55,8 @@ functions! {
     ToTime "toTime", ToDuration "toDuration", Now "now", ParseDuration "parseDuration",
     GraphLink "graphLink", TableLink "tableLink", ExternalUrl "externalURL", PathPrefix "pathPrefix",
     UrlQueryEscape "urlQueryEscape",
+    Join "join", StringSlice "stringSlice", TrimSpace "trimSpace", SafeUrl "safeUrl", UrlUnescape "urlUnescape",
+    Date "date", Since "since", ToJson "toJson",
 }
 
 impl Function {
@@ -107,6 +109,7 @@ impl Function {
                 Ok(of_number(self, number(value)?))
             }
             F::Match | F::ReReplaceAll => by_regex(self, args),
+            F::Join | F::StringSlice | F::Date | F::Since | F::ToJson => of_notice(self, context, args),
             F::Html
             | F::Js
             | F::UrlQuery
@@ -119,7 +122,10 @@ impl Function {
             | F::ParseDuration
             | F::GraphLink
             | F::TableLink
-            | F::UrlQueryEscape => {
+            | F::UrlQueryEscape
+            | F::TrimSpace
+            | F::SafeUrl
+            | F::UrlUnescape => {
                 let joined;
                 let subject = match (self, args) {
                     // These three of Go's take any number of anything.
@@ -251,7 +257,7 @@ fn collection(function: Function, args: &[Value]) -> Result<Value> {
             let len = match value {
                 Value::Text(t) => t.len(),
                 Value::List(l) => l.len(),
-                Value::Labels(l) => l.len(),
+                Value::Labels(l) | Value::Pairs(l) => l.len(),
                 Value::Map(m) => m.len(),
                 other => return fail(format!("len of type {}", other.type_name())),
             };
@@ -316,7 +322,7 @@ fn index(value: &Value, key: &Value) -> Result<Value> {
             Some(byte) => Ok(Value::Int(i64::from(*byte))),
             None => fail(format!("index out of range: {}", t.len())),
         },
-        Value::Labels(_) | Value::Map(_) => value.field(&text(key)?).map_err(Error::Value),
+        Value::Labels(_) | Value::Pairs(_) | Value::Map(_) => value.field(&text(key)?).map_err(Error::Value),
         other => fail(format!("can't index item of type {}", other.type_name())),
     }
 }
@@ -386,9 +392,78 @@ fn of_text(function: Function, subject: &str) -> Result<Value> {
             Ok(duration) => return Ok(Value::Float(duration.as_secs_f64())),
             Err(e) => return fail(e.to_string()),
         },
-        // `safeHtml`: nothing is escaped in text templates.
+        F::TrimSpace => subject.trim().to_owned(),
+        F::UrlUnescape => unescape_query(subject)?,
+        // `safeHtml`, `safeUrl`: nothing is escaped in text templates.
         _ => subject.to_owned(),
     }))
+}
+
+/// The functions that only Alertmanager has.
+fn of_notice(function: Function, context: &Context<'_>, args: &[Value]) -> Result<Value> {
+    use Function as F;
+    let time = |value: &Value| match value {
+        Value::Time(time) => Ok(*time),
+        other => fail(format!("expected a time, got {}", other.type_name())),
+    };
+    Ok(match function {
+        F::Join => {
+            let [between, texts] = exactly(args)?;
+            let texts: Vec<String> = list(texts)?.iter().map(Value::to_text).collect();
+            Value::text(texts.join(&text(between)?))
+        }
+        F::StringSlice => Value::List(Arc::new(args.to_vec())),
+        F::Date => {
+            let [layout, at] = exactly(args)?;
+            Value::text(format_layout(time(at)?, &text(layout)?))
+        }
+        F::Since => {
+            let [at] = exactly(args)?;
+            Value::Float(context.now.since(time(at)?).as_secs_f64())
+        }
+        _ => {
+            let [value] = exactly(args)?;
+            Value::text(json(value).to_string())
+        }
+    })
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    let labels = |l: &crate::model::Labels| l.iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
+    match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Bool(b) => (*b).into(),
+        Value::Int(i) => (*i).into(),
+        Value::Float(f) => (*f).into(),
+        Value::Text(t) => t.as_ref().into(),
+        Value::Time(t) => t.to_rfc3339().into(),
+        Value::List(l) => l.iter().map(json).collect(),
+        Value::Labels(l) | Value::Pairs(l) => serde_json::Value::Object(labels(l)),
+        Value::Map(m) => serde_json::Value::Object(m.iter().map(|(k, v)| (k.clone(), json(v))).collect()),
+        Value::Record(fields) => {
+            serde_json::Value::Object(fields.iter().map(|(k, v)| ((*k).to_owned(), json(v))).collect())
+        }
+    }
+}
+
+/// Reads what [`escape_query`] writes.
+fn unescape_query(text: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16));
+                match (digit(), digit()) {
+                    (Some(high), Some(low)) => u8::try_from(high * 16 + low).unwrap_or(b'?'),
+                    _ => return fail(format!("invalid URL escape in {}", quote(text))),
+                }
+            }
+            byte => byte,
+        });
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Makes the first letter of each word a capital and leaves the rest, as Go's `strings.Title` does.

@@ -1,5 +1,5 @@
 //! Templates: texts for people with values in them, in the syntax of Go's `text/template` and with the
-//! functions that Prometheus adds.
+//! functions that Prometheus adds for rules and Alertmanager for notices.
 //!
 //! A template is read once, with every undefined name reported, and rendered many times, within bounds of
 //! text and steps. `query` is answered by a closure of the caller; nothing here reads or writes anything.
@@ -12,6 +12,7 @@ mod format;
 mod functions;
 mod humanize;
 mod lex;
+mod methods;
 mod parse;
 mod render;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod template_test;
 mod value;
 
 pub use error::{Error, Mistake, Result};
-pub use render::{Context, QueryFn, Template};
+pub use render::{Context, Library, QueryFn, Template};
 pub use value::Value;
 
 /// Returns the names of all functions, those that Go's templates bring along first.

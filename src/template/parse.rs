@@ -1,5 +1,7 @@
 //! Template text to nodes; every undefined name is reported, not only the first.
 
+use std::sync::Arc;
+
 use super::error::Mistake;
 use super::functions::Function;
 use super::lex::{Kind, Piece, Token, mistake, pieces};
@@ -45,7 +47,7 @@ pub(super) struct Pipeline {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Command {
     pub(super) at: usize,
-    /// At least one; more than one only if the first is a function.
+    /// At least one; more than one only if the first is a function or ends in a method.
     pub(super) operands: Vec<Operand>,
 }
 
@@ -70,7 +72,18 @@ pub(super) enum Term {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Parsed {
     pub(super) nodes: Vec<Node>,
-    pub(super) defined: Vec<(String, Vec<Node>)>,
+    pub(super) defined: Vec<Defined>,
+    /// Names of the templates that are called, with where.
+    pub(super) called: Vec<(usize, String)>,
+}
+
+/// A named template; cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Defined {
+    pub(super) name: String,
+    /// The text that it stands in, for messages.
+    pub(super) text: Arc<str>,
+    pub(super) nodes: Arc<Vec<Node>>,
 }
 
 /// Reads a template. `variables` are those the caller will give, without `$`.
@@ -84,6 +97,7 @@ pub(super) fn parse(template: &str, variables: &[&str]) -> Result<Parsed, Vec<Mi
         loops: 0,
         depth: 0,
         defined: Vec::new(),
+        called: Vec::new(),
         mistakes: Vec::new(),
     };
     let nodes = match parser.block() {
@@ -98,7 +112,12 @@ pub(super) fn parse(template: &str, variables: &[&str]) -> Result<Parsed, Vec<Mi
             Vec::new()
         }
     };
-    if parser.mistakes.is_empty() { Ok(Parsed { nodes, defined: parser.defined }) } else { Err(parser.mistakes) }
+    if !parser.mistakes.is_empty() {
+        return Err(parser.mistakes);
+    }
+    let text: Arc<str> = Arc::from(template);
+    let named = |(name, nodes)| Defined { name, text: text.clone(), nodes: Arc::new(nodes) };
+    Ok(Parsed { nodes, defined: parser.defined.into_iter().map(named).collect(), called: parser.called })
 }
 
 struct Parser<'t> {
@@ -111,6 +130,7 @@ struct Parser<'t> {
     loops: usize,
     depth: usize,
     defined: Vec<(String, Vec<Node>)>,
+    called: Vec<(usize, String)>,
     mistakes: Vec<Mistake>,
 }
 
@@ -265,6 +285,7 @@ impl Parser<'_> {
         let name = self.name(at, &tokens, "template")?;
         tokens.remove(0);
         let value = if tokens.is_empty() { None } else { Some(self.pipeline(at, tokens, Variables::One)?) };
+        self.called.push((at, name.clone()));
         Ok(Node::Template(at, name, value))
     }
 
@@ -319,6 +340,8 @@ impl Parser<'_> {
             match operands.as_slice() {
                 [] => return self.fail(command_at, "missing value for command"),
                 [Operand { term: Term::Function(_), .. }, ..] | [_] => {}
+                // A method: only the value tells whether there is one.
+                [Operand { fields, .. }, ..] if !fields.is_empty() => {}
                 _ => return self.fail(command_at, "can't give arguments to what is not a function"),
             }
             if !commands.is_empty() && !matches!(operands.as_slice(), [Operand { term: Term::Function(_), .. }, ..]) {

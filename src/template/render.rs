@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::functions::Function;
 use super::lex::mistake;
-use super::parse::{Command, Node, Operand, Parsed, Pipeline, Term};
+use super::parse::{Command, Defined, Node, Operand, Parsed, Pipeline, Term};
 use super::value::Value;
 use crate::model::{Labels, Timestamp};
 
@@ -50,13 +50,15 @@ pub(super) fn render(
 ) -> Result<String> {
     let mut known = vec![(String::new(), dot.clone())];
     known.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    let mut renderer = Renderer { text, parsed, context, variables: known, out: String::new(), steps: 0, calls: 0 };
+    let mut renderer =
+        Renderer { text: Arc::from(text), parsed, context, variables: known, out: String::new(), steps: 0, calls: 0 };
     renderer.nodes(&parsed.nodes, dot)?;
     Ok(renderer.out)
 }
 
 struct Renderer<'a> {
-    text: &'a str,
+    /// What the nodes in hand stand in, for messages.
+    text: Arc<str>,
     parsed: &'a Parsed,
     context: &'a Context<'a>,
     variables: Vec<(String, Value)>,
@@ -172,7 +174,9 @@ impl Renderer<'_> {
         Ok(match value {
             Value::List(list) => positions.zip(list.iter().cloned()).collect(),
             Value::Int(n) => (0..(*n).clamp(0, STEPS_MAX as i64)).map(|i| (Value::Int(i), Value::Int(i))).collect(),
-            Value::Labels(labels) => labels.iter().map(|(n, v)| (Value::text(n), Value::text(v))).collect(),
+            Value::Labels(labels) | Value::Pairs(labels) => {
+                labels.iter().map(|(n, v)| (Value::text(n), Value::text(v))).collect()
+            }
             Value::Map(map) => map.iter().map(|(k, v)| (Value::text(k), v.clone())).collect(),
             Value::Nil => Vec::new(),
             other => return Err(self.at(over.at, format!("range can't iterate over a {}", other.type_name()))),
@@ -181,7 +185,7 @@ impl Renderer<'_> {
 
     fn template(&mut self, at: usize, name: &str, value: &Value) -> Result<()> {
         let parsed = self.parsed;
-        let Some((_, nodes)) = parsed.defined.iter().rev().find(|(n, _)| n == name) else {
+        let Some(defined) = parsed.defined.iter().rev().find(|d| d.name == name) else {
             return Err(self.at(at, format!("template {name:?} not defined")));
         };
         self.calls += 1;
@@ -189,7 +193,9 @@ impl Renderer<'_> {
             return Err(Error::Limit("calls templates too deeply"));
         }
         let outer = std::mem::replace(&mut self.variables, vec![(String::new(), value.clone())]);
-        self.nodes(nodes, value)?;
+        let text = std::mem::replace(&mut self.text, defined.text.clone());
+        self.nodes(&defined.nodes, value)?;
+        self.text = text;
         self.variables = outer;
         self.calls -= 1;
         Ok(())
@@ -219,7 +225,9 @@ impl Renderer<'_> {
     fn command(&mut self, command: &Command, dot: &Value, piped: Option<Value>) -> Result<Value> {
         self.step()?;
         let Some((first, rest)) = command.operands.split_first() else { return Ok(Value::Nil) };
-        let Term::Function(function) = &first.term else { return self.operand(first, command.at, dot) };
+        let Term::Function(function) = &first.term else {
+            return if rest.is_empty() { self.operand(first, command.at, dot) } else { self.method(command, dot) };
+        };
         let mut args = Vec::with_capacity(rest.len() + 1);
         for operand in rest {
             let value = self.operand(operand, command.at, dot)?;
@@ -236,6 +244,21 @@ impl Renderer<'_> {
         args.extend(piped);
         let value = function.call(self.context, &args).map_err(|e| self.placed(command.at, e))?;
         self.fields(first, command.at, value)
+    }
+
+    /// Calls a method with arguments: `.StartsAt.Format "15:04"`.
+    fn method(&mut self, command: &Command, dot: &Value) -> Result<Value> {
+        let Some((first, rest)) = command.operands.split_first() else { return Ok(Value::Nil) };
+        let Some((name, fields)) = first.fields.split_last() else { return Ok(Value::Nil) };
+        let owner = Operand { term: first.term.clone(), fields: fields.to_vec() };
+        let value = self.operand(&owner, command.at, dot)?;
+        let mut arguments = Vec::with_capacity(rest.len());
+        for operand in rest {
+            arguments.push(self.operand(operand, command.at, dot)?);
+        }
+        let answer = super::methods::call(&value, name, &arguments);
+        let none = || Err(format!("{name} is not a method of a {} but has arguments", value.type_name()));
+        answer.unwrap_or_else(none).map_err(|message| self.at(command.at, message))
     }
 
     fn operand(&mut self, operand: &Operand, at: usize, dot: &Value) -> Result<Value> {
@@ -258,7 +281,7 @@ impl Renderer<'_> {
     }
 
     fn at(&self, at: usize, message: String) -> Error {
-        Error::Value(mistake(self.text, at, message).to_string())
+        Error::Value(mistake(&self.text, at, message).to_string())
     }
 
     fn placed(&self, at: usize, error: Error) -> Error {
@@ -270,7 +293,7 @@ impl Renderer<'_> {
 }
 
 /// A template that has been read; cheap to clone.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Template {
     text: Arc<str>,
     parsed: Arc<Parsed>,
@@ -286,6 +309,23 @@ impl Template {
         Ok(Template { text: Arc::from(text), parsed: Arc::new(parsed) })
     }
 
+    /// Reads a template that may call the named templates of a library.
+    ///
+    /// # Errors
+    /// As [`Template::parse`]; also when a template is called that is defined nowhere.
+    pub fn parse_in(text: &str, library: &Library) -> std::result::Result<Template, Vec<super::Mistake>> {
+        let mut parsed = super::parse::parse(text, &[])?;
+        parsed.defined = library.defined.iter().chain(&parsed.defined).cloned().collect();
+        let is_known = |name: &String| parsed.defined.iter().any(|d| d.name == *name);
+        let unknown = parsed.called.iter().filter(|(_, name)| !is_known(name));
+        let mistakes: Vec<_> =
+            unknown.map(|(at, name)| mistake(text, *at, format!("template {name:?} not defined"))).collect();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        Ok(Template { text: Arc::from(text), parsed: Arc::new(parsed) })
+    }
+
     /// Returns the template as written.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -298,5 +338,22 @@ impl Template {
     /// [`Error`] if a value does not fit, a query fails or a bound is reached.
     pub fn render(&self, context: &Context<'_>, dot: &Value, variables: &[(&str, Value)]) -> Result<String> {
         render(&self.text, &self.parsed, context, dot, variables)
+    }
+}
+
+/// Named templates that others may call; cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Library {
+    defined: Arc<Vec<Defined>>,
+}
+
+impl Library {
+    /// Returns a library that has these definitions too. A later one of the same name counts.
+    ///
+    /// # Errors
+    /// As [`Template::parse`].
+    pub fn with(&self, text: &str) -> std::result::Result<Library, Vec<super::Mistake>> {
+        let parsed = super::parse::parse(text, &[])?;
+        Ok(Library { defined: Arc::new(self.defined.iter().chain(&parsed.defined).cloned().collect()) })
     }
 }

@@ -25,6 +25,8 @@ pub enum Value {
     List(Arc<Vec<Value>>),
     /// A label set: a label that is missing is an empty text.
     Labels(Labels),
+    /// Label set of a notice: as [`Value::Labels`], with the methods that Alertmanager gives it.
+    Pairs(Labels),
     /// Values by key: a key that is missing is nothing.
     Map(Arc<BTreeMap<String, Value>>),
     /// Named fields: one that is missing is an error.
@@ -58,7 +60,7 @@ impl Value {
             Value::Float(f) => *f != 0.0,
             Value::Text(t) => !t.is_empty(),
             Value::List(l) => !l.is_empty(),
-            Value::Labels(l) => !l.is_empty(),
+            Value::Labels(l) | Value::Pairs(l) => !l.is_empty(),
             Value::Map(m) => !m.is_empty(),
             Value::Time(_) | Value::Record(_) => true,
         }
@@ -74,7 +76,7 @@ impl Value {
             Value::Text(_) => "string",
             Value::Time(_) => "time",
             Value::List(_) => "list",
-            Value::Labels(_) => "labels",
+            Value::Labels(_) | Value::Pairs(_) => "labels",
             Value::Map(_) => "map",
             Value::Record(_) => "record",
         }
@@ -82,8 +84,11 @@ impl Value {
 
     /// Returns a field, a label or a key of the value.
     pub(super) fn field(&self, name: &str) -> std::result::Result<Value, String> {
+        if let Some(answer) = super::methods::call(self, name, &[]) {
+            return answer;
+        }
         match self {
-            Value::Labels(labels) => Ok(Value::text(labels.get(name).unwrap_or(""))),
+            Value::Labels(labels) | Value::Pairs(labels) => Ok(Value::text(labels.get(name).unwrap_or(""))),
             Value::Map(map) => Ok(map.get(name).cloned().unwrap_or(Value::Nil)),
             Value::Record(fields) => fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()).ok_or_else(|| {
                 let known: Vec<String> = fields.iter().map(|(n, _)| format!(".{n}")).collect();
@@ -106,7 +111,7 @@ impl Value {
             Value::Text(t) => out.push_str(t),
             Value::Time(t) => out.push_str(&format_time(*t)),
             Value::List(list) => print_all(out, "[", list.iter().map(|v| ("", v.clone())), "]"),
-            Value::Labels(labels) => {
+            Value::Labels(labels) | Value::Pairs(labels) => {
                 print_all(out, "map[", labels.iter().map(|(n, v)| (n, Value::text(v))), "]");
             }
             Value::Map(map) => print_all(out, "map[", map.iter().map(|(n, v)| (n.as_str(), v.clone())), "]"),

@@ -1,12 +1,118 @@
-//! Ways to tell somebody: the closed set of kinds, and what all of them get and give.
+//! Ways to tell somebody: the closed set of kinds, each of which puts a notice into one HTTP request, and the sender
+//! that all share.
 
+mod discord;
+mod msteams;
+mod opsgenie;
+mod pagerduty;
+mod pushover;
+#[cfg(test)]
+mod receiver_test;
+mod sender;
+mod slack;
+mod telegram;
 mod webhook;
 
 use std::time::Duration;
 
-use crate::model::{Labels, Timestamp};
+use crate::model::{HttpClient, Labels, Timestamp};
 
-pub(super) use webhook::Sender;
+use super::message::Message;
+
+pub(super) use sender::Sender;
+
+pub use discord::Discord;
+pub use msteams::{Card, MsTeams};
+pub use opsgenie::{OpsGenie, Responder};
+pub use pagerduty::{PagerDuty, PagerDutyKey};
+pub use pushover::Pushover;
+pub use slack::{Slack, SlackAction, SlackField};
+pub use telegram::Telegram;
+pub use webhook::Webhook;
+
+/// One way of a receiver: an entry of `webhook_configs`, `slack_configs` and the like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    /// Which service, and what it needs.
+    pub kind: Kind,
+    /// Whether resolved alarms are told.
+    pub send_resolved: bool,
+    /// How long one attempt may take; 10 s by default.
+    pub timeout: Duration,
+    /// `http_config`.
+    pub http: HttpClient,
+}
+
+/// The services that notices can be sent to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// `webhook_configs`
+    Webhook(Webhook),
+    /// `slack_configs`
+    Slack(Box<Slack>),
+    /// `pagerduty_configs`
+    PagerDuty(Box<PagerDuty>),
+    /// `opsgenie_configs`
+    OpsGenie(Box<OpsGenie>),
+    /// `telegram_configs`
+    Telegram(Box<Telegram>),
+    /// `discord_configs`
+    Discord(Box<Discord>),
+    /// `msteams_configs` and `msteamsv2_configs`
+    MsTeams(Box<MsTeams>),
+    /// `pushover_configs`
+    Pushover(Box<Pushover>),
+}
+
+impl Kind {
+    /// Returns the word of the settings: `slack` of `slack_configs`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Webhook(_) => "webhook",
+            Kind::Slack(_) => "slack",
+            Kind::PagerDuty(_) => "pagerduty",
+            Kind::OpsGenie(_) => "opsgenie",
+            Kind::Telegram(_) => "telegram",
+            Kind::Discord(_) => "discord",
+            Kind::MsTeams(teams) => match teams.card {
+                Card::Message => "msteams",
+                Card::Adaptive => "msteamsv2",
+            },
+            Kind::Pushover(_) => "pushover",
+        }
+    }
+
+    /// Puts a notice into requests, sent in order; `Err` if a template cannot be rendered with it.
+    fn posts(&self, message: &Message<'_>) -> Result<Vec<Post>, String> {
+        match self {
+            Kind::Webhook(webhook) => Ok(vec![webhook.post(message)]),
+            Kind::Slack(slack) => Ok(vec![slack.post(message)?]),
+            Kind::PagerDuty(pagerduty) => Ok(vec![pagerduty.post(message)?]),
+            Kind::OpsGenie(opsgenie) => opsgenie.posts(message),
+            Kind::Telegram(telegram) => Ok(vec![telegram.post(message)?]),
+            Kind::Discord(discord) => Ok(vec![discord.post(message)?]),
+            Kind::MsTeams(teams) => Ok(vec![teams.post(message)?]),
+            Kind::Pushover(pushover) => Ok(vec![pushover.post(message)?]),
+        }
+    }
+}
+
+/// One HTTP request that tells a notice.
+#[derive(Debug, Clone, PartialEq)]
+struct Post {
+    /// May carry a secret.
+    url: String,
+    content_type: &'static str,
+    authorization: Option<String>,
+    body: String,
+}
+
+impl Post {
+    fn json(url: impl Into<String>, body: &serde_json::Value) -> Self {
+        Post { url: url.into(), content_type: "application/json", authorization: None, body: body.to_string() }
+    }
+}
 
 /// Returns where an alarm's expression is shown: Alertmanager's `generatorURL`. `external_url` is this box's, without
 /// a slash at the end.
@@ -23,6 +129,14 @@ fn form_encode(text: &str) -> String {
         b => format!("%{b:02X}"),
     };
     text.bytes().map(encode).collect()
+}
+
+/// Names a group where a service wants one short word for it: the same for all notices of a group.
+fn group_word(message: &Message<'_>) -> String {
+    use sha2::{Digest, Sha256};
+
+    let hash = Sha256::digest(message.notice.group_key.as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is told to one integration of a receiver.

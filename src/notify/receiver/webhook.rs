@@ -3,82 +3,34 @@
 //! Source: Alertmanager, `notify/webhook` and `template.Data`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
 use serde::Serialize;
 
-use super::{Failure, Notice, NoticeAlarm, generator_url};
-use crate::model::{Labels, Timestamp};
-use crate::notify::config::Webhook;
-use crate::outbound::Outbound;
+use super::{Notice, NoticeAlarm, Post, generator_url};
+use crate::model::{Labels, Secret, Timestamp};
+use crate::notify::message::{Message, common, status};
 
 /// How Alertmanager writes the end of an alarm that has none: Go's zero time.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// Longest part of an answer that is kept as a reason.
-const REASON_CHARS_MAX: usize = 200;
-
-/// One webhook ready to send.
-#[derive(Debug, Clone)]
-pub(in crate::notify) struct Sender {
-    settings: Webhook,
-    /// Or why no client could be made: a file of its TLS settings is missing.
-    client: Result<Outbound, String>,
+/// One entry of `webhook_configs`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    /// Where to post.
+    pub url: Secret,
+    /// The most alarms in one body, the rest is counted in `truncatedAlerts`; 0 is no limit.
+    pub alerts_max: usize,
 }
 
-impl Sender {
-    pub(in crate::notify) fn new(settings: Webhook) -> Self {
-        let client = Outbound::new(&settings.http, settings.timeout).map_err(|e| e.to_string());
-        Sender { settings, client }
-    }
-
-    /// Returns the settings it was made from.
-    pub(in crate::notify) fn settings(&self) -> &Webhook {
-        &self.settings
-    }
-
-    /// Posts a notice; any answer of the 200s takes it.
-    pub(in crate::notify) async fn send(&self, notice: &Notice, external_url: &str) -> Result<(), Failure> {
-        let client = self.client.as_ref().map_err(Failure::passing)?;
-        let body = body(notice, self.settings.alerts_max, external_url);
-        let request = client.request(Method::POST, self.settings.url.expose());
-        let request = request.map_err(|e| Failure::passing(e.to_string()))?;
-        let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        // The address may carry a secret, so it is taken out of what is shown.
-        let mut response = request.send().await.map_err(|e| Failure::passing(told(&e.without_url())))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
+impl Webhook {
+    pub(super) fn post(&self, message: &Message<'_>) -> Post {
+        Post {
+            url: self.url.expose().to_owned(),
+            content_type: "application/json",
+            authorization: None,
+            body: body(message.notice, self.alerts_max, message.external_url),
         }
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(seconds);
-        let text = match response.chunk().await {
-            Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).chars().take(REASON_CHARS_MAX).collect(),
-            _ => String::new(),
-        };
-        let passes =
-            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        let reason = format!("answered {status}: {}", text.lines().next().unwrap_or("").trim());
-        let reason = reason.trim_end_matches([':', ' ']).to_owned();
-        Err(Failure { reason, is_refusal: !passes, retry_after })
     }
-}
-
-/// Returns what went wrong with its causes, which is where the useful part is.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
-/// Reads `Retry-After` in seconds; dates are rare and fall back to our own waits.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[derive(Serialize)]
@@ -130,10 +82,6 @@ fn body(notice: &Notice, alerts_max: usize, external_url: &str) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-fn status(is_firing: bool) -> &'static str {
-    if is_firing { "firing" } else { "resolved" }
-}
-
 fn alert<'a>(alarm: &'a NoticeAlarm, external_url: &str) -> BodyAlert<'a> {
     BodyAlert {
         status: status(alarm.ends_at.is_none()),
@@ -148,13 +96,6 @@ fn alert<'a>(alarm: &'a NoticeAlarm, external_url: &str) -> BodyAlert<'a> {
 
 fn map(labels: &Labels) -> BTreeMap<&str, &str> {
     labels.iter().collect()
-}
-
-/// Returns the pairs that all alarms of a notice have.
-fn common<'a>(notice: &'a Notice, labels: impl Fn(&'a NoticeAlarm) -> &'a Labels) -> BTreeMap<&'a str, &'a str> {
-    let Some((first, rest)) = notice.alarms.split_first() else { return BTreeMap::new() };
-    let is_common = |(name, value): &(&str, &str)| rest.iter().all(|a| labels(a).get(name) == Some(*value));
-    labels(first).iter().filter(is_common).collect()
 }
 
 #[cfg(test)]
