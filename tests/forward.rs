@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use andon::clock::Clock;
+use andon::clock::{Clock, Trust};
 use andon::forward::{Config, Deps, Destination, Forwarder, Snapshot, Stage};
 use andon::instrument::Registry;
 use andon::model::{AnchoredRegex, HttpClient, Labels, RelabelAction, RelabelRule, Timestamp, stale_nan};
 use andon::storage::state::State;
-use andon::storage::tsdb::{Batch, Db};
+use andon::storage::tsdb::{self, Batch, Db};
+use andon::storage::{self, Storage, logs};
 use andon::task::{Phase, Tasks};
 
 use crate::support::central::{Central, Mode};
@@ -275,5 +276,56 @@ async fn what_comes_late_is_sent_once_if_that_is_known() {
     running.live().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((rig.central.points(), rig.central.twice()), (1090, 120));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_time_is_not_known_nothing_is_sent_and_then_all_of_it_once_at_its_true_time() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new().await;
+    // The machine's clock is a day behind, and nobody has confirmed it.
+    rig.clock = Clock::hand_set(Timestamp::from_millis(rig.start));
+    let config = storage::Config {
+        folder: folder.path().to_owned(),
+        size_limit: None,
+        reserve_bytes: 0,
+        tsdb: tsdb::Config {
+            retention: tsdb::RETENTION_DEFAULT,
+            wal_sync: tsdb::WalSync::Never,
+            series_max: 1000,
+            ahead_max: tsdb::AHEAD_MAX_DEFAULT,
+        },
+        clock_trust: Trust::Synchronized,
+        logs: logs::Config::usual(),
+    };
+    let storage = Storage::open(config, rig.clock.clone(), &Registry::default()).unwrap();
+    (rig.db, rig.state) = (storage.db.clone(), storage.state.clone());
+    rig.state.cursors().save(READER, rig.start).unwrap();
+    let labels = Labels::from_pairs([("__name__", "a")]);
+    let mut batch = Batch::stamped(rig.clock.moved_ms());
+    (0..100).for_each(|i| batch.push(&labels, Timestamp::from_millis(rig.start + i * 1000), i as f64));
+    assert_eq!(rig.db.append(&batch).unwrap().appended, 100);
+    rig.clock.advance(Duration::from_secs(600));
+    assert!(rig.db.has_provisional() && !rig.clock.is_trusted());
+
+    let running = rig.forward();
+    running.until("unsure", |s| s.destinations[0].stage == Stage::Unsure).await;
+    // Looked at three more times, each after it has waited.
+    for _ in 0..3 {
+        rig.clock.advance(Duration::from_secs(1));
+        let behind = (rig.clock.now().as_millis() - rig.start) as f64 / 1000.0;
+        running.until("looked again", |s| s.destinations[0].lag_s >= behind).await;
+    }
+    assert_eq!((rig.central.requests(), rig.cursor()), (0, 0));
+
+    // A time server sets the clock; the store's own thread moves the samples.
+    rig.clock.set_wall(rig.clock.now() + Duration::from_millis(DAY_MS.unsigned_abs()), true);
+    storage.keep_time();
+    assert!(rig.clock.is_trusted());
+    running.live().await;
+    assert_eq!((rig.central.points(), rig.central.twice(), rig.central.backwards()), (100, 0, 0));
+    let times: Vec<String> = (0..100).map(|i| (rig.start + DAY_MS + i * 1000).to_string()).collect();
+    assert_eq!(rig.central.text(), format!("a{{}} {}", times.join(" ")));
     running.stop().await;
 }

@@ -396,7 +396,7 @@ async fn the_storage_page_tells_size_age_safety_and_wear() {
         "Written today",
         "Life of the flash",
         "storage.flash_endurance",
-        "a power cut loses 1",
+        "a power cut loses about 1",
         "andon backup FILE",
         "kept 15",
         "nothing lies in quarantine",

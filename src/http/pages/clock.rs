@@ -28,7 +28,7 @@ pub(super) fn part(state: &AppState, visit: &Visit) -> ClockPart {
     let Some(seen) = state.clock.state() else { return ClockPart { facts: Vec::new(), is_open: false } };
     let time = |t| super::number::local(t, zone, "%Y-%m-%d %H:%M:%S");
     let mut facts = vec![
-        ("Believed", believed(seen.standing).to_owned()),
+        ("Believed", believed(seen.standing)),
         ("Time of the box", time(visit.now)),
         ("System's clock", time(seen.wall)),
         ("Time server", if seen.is_synchronized { "keeps it right" } else { "none seen" }.to_owned()),
@@ -52,8 +52,8 @@ pub(super) fn notice(state: &AppState) -> Option<Notice> {
     let side = if seen.ahead_ms < 0 { "behind" } else { "ahead of" };
     let text = match seen.standing {
         Standing::Doubted(doubt) => format!(
-            "What time it is, is not known: {}. Samples are kept, shown by the box's own time, not forwarded, and \
-             moved to their true time once it is known.",
+            "The time is not known: {}. Samples are kept, shown by the box's own time, not forwarded, and moved to \
+             their true time once it is known.",
             doubted(doubt)
         ),
         Standing::Believed(_) => format!(
@@ -84,14 +84,15 @@ fn length(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs())
 }
 
-fn believed(standing: Standing) -> &'static str {
-    match standing {
+fn believed(standing: Standing) -> String {
+    let belief = match standing {
         Standing::Believed(Belief::Plausible) => "yes: it says nothing impossible",
         Standing::Believed(Belief::Synchronized) => "yes: a time server has set it",
         Standing::Believed(Belief::Operator) => "yes: an operator said so",
         Standing::Believed(Belief::Always) => "always, by the settings",
-        Standing::Doubted(doubt) => doubted(doubt),
-    }
+        Standing::Doubted(doubt) => return format!("no: {}", doubted(doubt)),
+    };
+    belief.to_owned()
 }
 
 fn doubted(doubt: Doubt) -> &'static str {

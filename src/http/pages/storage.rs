@@ -216,7 +216,7 @@ fn kept(asker: &Asker) -> Vec<Row> {
     let (sync, loss) = match db.wal_sync() {
         WalSync::Always => ("before each answer".to_owned(), "a power cut loses nothing".to_owned()),
         WalSync::Interval(every) => {
-            (format!("every {}", span(every)), format!("a power cut loses {} at most", span(every)))
+            (format!("every {}", span(every)), format!("a power cut loses about {}", span(every)))
         }
         WalSync::Never => ("when the system likes".to_owned(), "a power cut loses up to half a minute".to_owned()),
     };
@@ -245,7 +245,8 @@ fn per_sample(bytes: u64, samples: u64) -> String {
 /// Returns what was written since midnight, by cause, the largest first; then what the kernel has counted.
 fn written(asker: &Asker) -> Vec<Row> {
     let today = format!("[{}s]", seconds_of_day(asker));
-    let by_cause = format!("sum by (cause) (increase(andon_storage_written_bytes_total{today}))");
+    // Anchored: what the counters counted. Extrapolation would double what is written once, at the start.
+    let by_cause = format!("sum by (cause) (increase(andon_storage_written_bytes_total{today} anchored))");
     let mut causes: Vec<(String, f64)> = asker
         .vector(&by_cause)
         .into_iter()
@@ -265,12 +266,13 @@ fn written(asker: &Asker) -> Vec<Row> {
     }
     let bare = |name: &str, value: f64, note: &str| Row::plain(name, Unit::Bytes.show(value), note.to_owned());
     rows.push(Row { is_sum: true, ..bare("Together", sum, "") });
-    let kernel = format!("sum(increase(process_io_storage_written_bytes_total{{job=\"andon\"}}{today}))");
+    let kernel = format!("sum(increase(process_io_storage_written_bytes_total{{job=\"andon\"}}{today} anchored))");
     if let Some(counted) = asker.number(&kernel) {
         rows.push(bare("As the kernel counts it", counted, "whole pages"));
     }
     if let Some(disk) = disk(asker) {
-        let all = format!("sum(increase(node_disk_written_bytes_total{{job=\"host\",device=\"{disk}\"}}{today}))");
+        let all =
+            format!("sum(increase(node_disk_written_bytes_total{{job=\"host\",device=\"{disk}\"}}{today} anchored))");
         rows.extend(asker.number(&all).map(|value| bare("All programs", value, &format!("on {disk}"))));
     }
     rows
