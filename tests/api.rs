@@ -56,6 +56,12 @@ fn what_is_pushed_is_there() {
     assert!(said.out.ends_with(",\"pushed{line=\"\"1\"\"}\",\"2\"\n"), "{said:?}");
     let said = say(&["query", "--url", &url, "pushed[1m]", "--format", "table"]);
     assert_eq!((said.code, said.out.lines().count()), (Some(0), 2), "{said:?}");
+    let said = say(&["query", "series", "--url", &url, "pushed"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "pushed{line=\"1\"}\n"), "{said:?}");
+    let said = say(&["query", "labels", "--url", &url, "--match", "pushed", "line", "--format", "csv"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "label\n\"1\"\n"), "{said:?}");
+    let said = say(&["query", "labels", "--url", &url, "--match", "pushed"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "__name__\nline\n"), "{said:?}");
     let said = say(&["query", "--url", &url, "sum("]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("parse error"), "{said:?}");
@@ -193,7 +199,7 @@ fn others_read_samples_whole_and_as_chunks() {
     let garbage = program.request("POST", "/api/v1/read", PROTOBUF, b"garbage").unwrap();
     assert_eq!(garbage.status, 400, "{garbage:?}");
     let text = program.get("/federate?match[]=m").unwrap().body;
-    assert!(text.contains("m{job=\"a\",site=\"north\"} 299 "), "{text}");
+    assert!(text.contains("m{job=\"a\",site=\"north\",instance=\"\"} 299 "), "{text}");
 }
 
 #[test]

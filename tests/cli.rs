@@ -6,7 +6,7 @@ use crate::support::program::{Program, say};
 fn help_names_every_command() {
     let said = say(&["--help"]);
     assert_eq!(said.code, Some(0));
-    for command in ["run", "demo", "check", "query", "device", "backup", "restore", "inspect"] {
+    for command in ["run", "demo", "check", "test", "query", "device", "backup", "restore", "inspect"] {
         assert!(said.out.contains(&format!("\n  {command}")), "{command} is not in:\n{}", said.out);
     }
 }

@@ -13,6 +13,7 @@ mod query;
 mod restore;
 mod run;
 mod said;
+mod test_rules;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ enum Command {
     Device(device::DeviceArgs),
     /// Check settings and rule files without starting anything.
     Check(check::CheckArgs),
+    /// Run unit tests of rules, in promtool's format.
+    Test(test_rules::TestArgs),
     /// Show whether a running box believes its clock, or say that it is right.
     Clock(clock::ClockArgs),
     /// Ask a running box a question in PromQL.
@@ -59,6 +62,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Device(args) => device::run(args),
         Command::Check(args) => check::run(args),
+        Command::Test(args) => test_rules::run(&args),
         Command::Clock(args) => clock::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Backup(args) => backup::run(&args),

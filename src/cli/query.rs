@@ -1,10 +1,12 @@
 //! `andon query`: asks a running box and prints the answer as a table, JSON or CSV.
+//!
+//! `andon query series` and `andon query labels` ask what there is; a metric of that name is asked for behind `--`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -20,10 +22,13 @@ const STEPS: f64 = 60.0;
 
 /// Arguments of `andon query`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct QueryArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// What to ask, in PromQL
-    #[arg(value_name = "EXPR")]
-    expression: String,
+    #[arg(value_name = "EXPR", required = true)]
+    expression: Option<String>,
     /// Where the box is
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
     url: String,
@@ -44,6 +49,47 @@ pub(super) struct QueryArgs {
     format: Format,
 }
 
+/// What there is, instead of a question in PromQL.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the series that pass one of the selectors
+    Series {
+        /// Selectors, such as 'up{job="a"}'
+        #[arg(value_name = "SELECTOR", required = true)]
+        selectors: Vec<String>,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// List the names of labels, or the values of one
+    Labels {
+        /// The label whose values are wanted
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Only of series that pass this selector; may be given several times
+        #[arg(long = "match", value_name = "SELECTOR")]
+        selectors: Vec<String>,
+        #[command(flatten)]
+        scope: Scope,
+    },
+}
+
+/// Where and for which time it is asked what there is.
+#[derive(Debug, Args)]
+struct Scope {
+    /// Where the box is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
+    url: String,
+    /// From which time on: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+    /// Up to which time
+    #[arg(long, value_name = "TIME")]
+    end: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
 /// How an answer is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -51,28 +97,77 @@ enum Format {
     Table,
     /// The answer of the API as it is
     Json,
-    /// One line for each value: time, labels, value
+    /// A line of names, then one line for each value
     Csv,
 }
 
 /// Asks and prints.
 #[expect(clippy::print_stdout, reason = "printing the answer is what this command is for")]
 pub(super) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
-    let (path, parameters) = question(args, Clock::system().now())?;
-    let url = format!("{}{path}", args.url.trim_end_matches('/'));
+    let (scope, path, parameters) = match &args.what {
+        None => {
+            let (path, parameters) = question(args, Clock::system().now())?;
+            ((&args.url, args.format), path.to_owned(), parameters)
+        }
+        Some(what) => catalogue(what),
+    };
+    let (url, format) = scope;
+    let url = format!("{}{path}", url.trim_end_matches('/'));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(Method::GET, &url, &parameters))?;
-    match args.format {
-        Format::Json => println!("{answer}"),
-        Format::Table => print!("{}", table(&rows(&answer))),
-        Format::Csv => print!("{}", csv(&rows(&answer))),
+    match (format, &args.what) {
+        (Format::Json, _) => println!("{answer}"),
+        (Format::Table, None) => print!("{}", table(&rows(&answer))),
+        (Format::Csv, None) => print!("{}", csv(&rows(&answer))),
+        (Format::Table, Some(_)) => print!("{}", lines(&names(&answer))),
+        (Format::Csv, Some(what)) => {
+            let head = if matches!(what, What::Series { .. }) { "series" } else { "label" };
+            let quoted: Vec<String> = names(&answer).iter().map(|name| quoted(name)).collect();
+            print!("{head}\n{}", lines(&quoted));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// A place and a form, a path of the API and its parameters.
+type Catalogue<'a> = ((&'a String, Format), String, Vec<(&'static str, String)>);
+
+/// Returns the path and parameters of the API for what there is.
+fn catalogue(what: &What) -> Catalogue<'_> {
+    let (path, selectors, scope) = match what {
+        What::Series { selectors, scope } => ("/api/v1/series".to_owned(), selectors, scope),
+        What::Labels { name: None, selectors, scope } => ("/api/v1/labels".to_owned(), selectors, scope),
+        What::Labels { name: Some(name), selectors, scope } => {
+            let encode = |b: u8| match b {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            };
+            (format!("/api/v1/label/{}/values", name.bytes().map(encode).collect::<String>()), selectors, scope)
+        }
+    };
+    let mut parameters: Vec<(&str, String)> = selectors.iter().map(|s| ("match[]", s.clone())).collect();
+    parameters.extend(scope.start.iter().map(|start| ("start", start.clone())));
+    parameters.extend(scope.end.iter().map(|end| ("end", end.clone())));
+    ((&scope.url, scope.format), path, parameters)
+}
+
+/// Returns the names that an answer lists: of labels, of their values, or of series.
+fn names(answer: &Value) -> Vec<String> {
+    let name = |item: &Value| item.as_str().map_or_else(|| series_name(item), str::to_owned);
+    answer["data"].as_array().into_iter().flatten().map(name).collect()
+}
+
+fn lines(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name}\n")).collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
 /// Returns the path and parameters of the API for what was asked.
 fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, Vec<(&'static str, String)>)> {
-    let query = ("query", args.expression.clone());
+    let query = ("query", args.expression.clone().unwrap_or_default());
     let Some(start) = &args.start else {
         let time = args.time.as_deref().map_or(Ok(now), Timestamp::parse)?;
         return Ok(("/api/v1/query", vec![query, ("time", time.as_seconds().to_string())]));
@@ -174,7 +269,6 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn csv(rows: &[Row]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let line = |r: &Row| format!("{},{},{}\n", r.time, quoted(&r.series), quoted(&r.value));
     std::iter::once("time,series,value\n".to_owned()).chain(rows.iter().map(line)).collect()
 }
@@ -185,7 +279,8 @@ mod tests {
 
     fn args(start: Option<&str>, step: Option<&str>) -> QueryArgs {
         QueryArgs {
-            expression: "up".to_owned(),
+            what: None,
+            expression: Some("up".to_owned()),
             url: String::new(),
             time: None,
             start: start.map(str::to_owned),

@@ -8,7 +8,7 @@ const PATHS_MAX: usize = 10_000;
 
 /// Returns the paths that match, sorted. A pattern without wildcards gives itself, whether it exists or not,
 /// so that a missing file is noticed. Folders that cannot be read give nothing.
-pub(super) fn expand(pattern: &Path) -> Vec<PathBuf> {
+pub(crate) fn expand(pattern: &Path) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
         let text = part.as_os_str().to_string_lossy();

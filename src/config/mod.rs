@@ -38,6 +38,8 @@ use crate::query::promql;
 use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
 use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage};
 
+pub(crate) use glob::expand as expand_pattern;
+
 /// Where settings are unless the command line says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/andon/andon.yml";
 

@@ -58,6 +58,11 @@ impl RuleState {
         self.last_error = outcome.err();
     }
 
+    /// Returns why the last evaluation failed.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
     /// Tells whether the last evaluation failed.
     pub(super) fn failed(&self) -> bool {
         self.last_error.is_some()

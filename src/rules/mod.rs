@@ -22,6 +22,7 @@ mod restore;
 #[cfg(test)]
 mod rules_test;
 mod snapshot;
+pub mod unit_test;
 
 use std::sync::Arc;
 

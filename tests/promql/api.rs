@@ -112,8 +112,9 @@ fn another_prometheus_can_federate() {
     let folder = tempfile::tempdir().unwrap();
     let (program, end) = program(folder.path());
     let answer = program.get("/federate?match[]=speed%7Bline%3D~%221%7C2%22%7D&match[]=%7Bline%3D%221%22%7D").unwrap();
-    let speed =
-        |line: &str, value: &str| format!("speed{{\"höhe.über\"=\"x\",line=\"{line}\"}} {value} {}\n", end * 1000);
+    let speed = |line: &str, value: &str| {
+        format!("speed{{\"höhe.über\"=\"x\",line=\"{line}\",instance=\"\"}} {value} {}\n", end * 1000)
+    };
     assert_eq!(answer.body, format!("# TYPE speed untyped\n{}{}", speed("1", "4"), speed("2", "8")));
     assert_eq!(program.get("/federate?match[]=speed%7B").unwrap().status, 400);
     let (status, body) = ask(&program, "query_exemplars?query=speed&start=0&end=1");

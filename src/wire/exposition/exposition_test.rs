@@ -174,7 +174,7 @@ fn single_samples_are_written_with_their_times() {
     let (a, b) = (labels(&[("__name__", "b_total"), ("le", "a\"b")]), labels(&[("__name__", "a.dot"), ("x.y", "z")]));
     let at = |ms, value| Sample::new(Timestamp::from_millis(ms), value);
     let text = render_untyped([(&a, at(1500, 2.5)), (&b, at(2000, f64::INFINITY))].into_iter());
-    let expected = "# TYPE \"a.dot\" untyped\n{\"a.dot\",\"x.y\"=\"z\"} +Inf 2000\n\
-                    # TYPE b_total untyped\nb_total{le=\"a\\\"b\"} 2.5 1500\n";
+    let expected = "# TYPE \"a.dot\" untyped\n{\"a.dot\",\"x.y\"=\"z\",instance=\"\"} +Inf 2000\n\
+                    # TYPE b_total untyped\nb_total{le=\"a\\\"b\",instance=\"\"} 2.5 1500\n";
     assert_eq!(text, expected);
 }

@@ -38,7 +38,8 @@ pub fn render(families: &[MetricFamily]) -> String {
 }
 
 /// Writes single samples with their times, as `/federate` does: series without a known type, sorted so that those of
-/// one name stand together.
+/// one name stand together. One without `instance` gets an empty one, as upstream does it, so that whoever fetches
+/// it does not put its own there.
 pub fn render_untyped<'a>(samples: impl Iterator<Item = (&'a Labels, Sample)>) -> String {
     let mut samples: Vec<(&Labels, Sample)> = samples.collect();
     samples.sort_by(|a, b| a.0.metric_name().cmp(b.0.metric_name()));
@@ -64,7 +65,8 @@ pub fn render_untyped<'a>(samples: impl Iterator<Item = (&'a Labels, Sample)>) -
             out.push_str(name);
         }
         let mut has_braces = is_quoted;
-        for (label, value) in pairs {
+        let no_instance = labels.get("instance").is_none().then_some(("instance", ""));
+        for (label, value) in pairs.chain(no_instance) {
             out.push_str(separator);
             push_name(&mut out, label, !label.chars().all(is_plain));
             out.push_str("=\"");
