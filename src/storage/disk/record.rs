@@ -7,7 +7,7 @@
 //! | marker   | 4        | `f5 a7 ff c1`: where a record may begin; never stands in UTF-8 text       |
 //! | length   | 4        | length of `payload`, 0 to 16 MiB                                          |
 //! | kind     | 1        | what `payload` holds; its owner defines it                                |
-//! | sequence | 8        | one more than the record before; from 1                                   |
+//! | sequence | 8        | one more than the record before; from 1 to 2^62                           |
 //! | checksum | 4        | CRC-32C of length, kind, sequence and payload                             |
 //! | payload  | `length` |                                                                           |
 //!
@@ -20,6 +20,9 @@ use super::checksum::crc32c_of;
 
 /// Upper bound of a record's payload.
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// A sequence or first sequence beyond this was not written by us.
+pub(super) const SEQUENCE_MAX: u64 = 1 << 62;
 
 /// Where a record may begin. None of these bytes stands in UTF-8, so text inside a record is never taken for one.
 const MARKER: [u8; 4] = [0xf5, 0xa7, 0xff, 0xc1];
@@ -65,7 +68,7 @@ pub(super) fn decode(bytes: &[u8], segment: u64) -> Option<(Record<'_>, usize)> 
     }
     let length = usize::try_from(r.u32().ok()?).ok()?;
     let (kind, sequence, checksum) = (r.u8().ok()?, r.u64().ok()?, r.u32().ok()?);
-    if length > RECORD_PAYLOAD_BYTES_MAX {
+    if length > RECORD_PAYLOAD_BYTES_MAX || sequence > SEQUENCE_MAX {
         return None;
     }
     let payload = r.raw(length).ok()?;
@@ -94,6 +97,15 @@ mod tests {
         encode(&mut bytes, 7, 2, b"hello");
         let expected = Record { segment: 3, sequence: 7, kind: 2, payload: b"hello" };
         assert_eq!(decode(&bytes, 3), Some((expected, bytes.len())));
+    }
+
+    #[test]
+    fn a_sequence_that_leaves_no_room_for_more_is_no_record() {
+        for (sequence, is_record) in [(SEQUENCE_MAX, true), (SEQUENCE_MAX + 1, false), (u64::MAX, false)] {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, sequence, 2, b"hello");
+            assert_eq!(decode(&bytes, 3).is_some(), is_record);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parity::{KIND_PARITY, Parity};
-use super::record::{self, RECORD_HEAD_BYTES, Record};
+use super::record::{self, RECORD_HEAD_BYTES, Record, SEQUENCE_MAX};
 use super::segments_reader::Reader;
 use super::{ByteReader, ByteWriter, Corruption, Disk, DiskFile, Malformed, Result, crc32c};
 
@@ -497,7 +497,7 @@ pub(super) fn decode_head(bytes: &[u8]) -> std::result::Result<Option<u64>, Malf
     let magic = r.raw(MAGIC.len())?;
     let (version, first, checksum) = (r.u32()?, r.u64()?, r.u32()?);
     let covered = bytes.get(..HEAD_BYTES - 4).unwrap_or_default();
-    if magic != MAGIC || crc32c(covered) != checksum {
+    if magic != MAGIC || crc32c(covered) != checksum || first > SEQUENCE_MAX {
         return Err(Malformed { offset: 0, reason: "head of the segment does not check out" });
     }
     Ok((version == VERSION).then_some(first))
