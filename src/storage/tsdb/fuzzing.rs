@@ -135,6 +135,10 @@ pub(crate) fn round_trip(data: &[u8]) {
         Some(1) => data.iter().map(|b| f64::from(*b) / 10.0).collect(),
         _ => words.iter().map(|w| (w % 1_000_000) as f64 / 100.0).collect(),
     };
+    // Those of a column rise.
+    let mut times = words.clone();
+    times.sort_unstable();
+    times.dedup();
     for effort in [Effort::Fast, Effort::Small] {
         if !values.is_empty() && values.len() < 4096 {
             let mut out = ByteWriter::default();
@@ -142,10 +146,10 @@ pub(crate) fn round_trip(data: &[u8]) {
             let back = decode_values(out.as_slice()).unwrap_or_else(|e| panic!("bug: {e}"));
             assert!(values.iter().map(|v| v.to_bits()).eq(back.iter().map(|v| v.to_bits())), "bug: {values:?}");
         }
-        if !words.is_empty() && words.len() < 4096 {
+        if !times.is_empty() && times.len() < 4096 {
             let mut out = ByteWriter::default();
-            encode_times(&words, effort, &mut out);
-            assert_eq!(decode_times(out.as_slice()).ok().as_ref(), Some(&words), "bug: times");
+            encode_times(&times, effort, &mut out);
+            assert_eq!(decode_times(out.as_slice()).ok().as_ref(), Some(&times), "bug: times");
         }
     }
 }
