@@ -57,9 +57,13 @@ struct Bench {
 
 impl Bench {
     fn start(config: collect::Config, nats: Option<bus::NatsConfig>) -> Bench {
+        Bench::start_over(Db::in_memory(), config, nats)
+    }
+
+    fn start_over(db: Db, config: collect::Config, nats: Option<bus::NatsConfig>) -> Bench {
         let (messages, received) = mpsc::channel(64);
         let presence = watch::Sender::new(Arc::default());
-        let (db, logs, tasks, registry) = (Db::in_memory(), LogStore::in_memory(), Tasks::new(1), Registry::default());
+        let (logs, tasks, registry) = (LogStore::in_memory(), Tasks::new(1), Registry::default());
         let clock = Clock::system();
         let bus = Bus::start(
             bus::Config { box_id: "box".to_owned(), nats, queue_messages_max: 64, queue_bytes_max: 1 << 20 },
@@ -128,12 +132,13 @@ fn config() -> collect::Config {
             rules: Vec::new(),
             telemetry_defaults: true,
             factory_defaults: true,
-            series_per_device_max: 500,
             devices_max: 100,
+            metric_relabel: Vec::new(),
             job: "devices".to_owned(),
         },
         logs: LogsConfig { subjects: subjects.iter().map(|s| s.parse().unwrap()).collect(), scrub_secrets: true },
         own: OwnConfig { interval: Duration::from_secs(1) },
+        limits: collect::Limits::default(),
     }
 }
 
@@ -319,4 +324,60 @@ async fn own_instruments_are_stored_and_a_reload_ends_what_is_gone() {
             bench.one("node_load1", "host").is_some_and(andon::model::is_stale)
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_over_its_limit_keeps_its_old_series_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let config = andon::storage::tsdb::Config {
+            retention: Duration::from_secs(3600),
+            wal_sync: andon::storage::tsdb::WalSync::Never,
+            series_max: 1000,
+            ahead_max: Duration::from_secs(600),
+        };
+        let disk = Arc::new(andon::storage::disk::OsDisk);
+        Db::open(config, disk, folder.path(), Clock::system(), &Registry::default()).unwrap()
+    };
+    let limits = collect::Limits { series_per_device_max: 5, ..collect::Limits::default() };
+    for round in 0..2_u32 {
+        let bench = Bench::start_over(open(), collect::Config { limits, ..config() }, None);
+        let send = |device: &str, metric: &str, value: u32| {
+            let message = DeviceMessage {
+                device_id: device.to_owned(),
+                device_type: "sensor".to_owned(),
+                subject: format!("telemetry.{device}.{metric}"),
+                payload: value.to_string().into(),
+                received_at: Clock::system().now(),
+                moved_ms: 0,
+                origin: Origin::Gateway,
+            };
+            bench.messages.try_send(message).unwrap();
+        };
+        // The one whose names never end, and a good one.
+        send("press1", "temp", 100 + round);
+        (0..20).for_each(|i| send("press1", &format!("order{}", round * 100 + i), 1));
+        send("press2", "temp", 200 + round);
+        let value = |bench: &Bench, device: &str| {
+            let found = bench.newest("telemetry_temp", MatchOp::Equal).into_iter();
+            found.filter(|(labels, _)| labels.get("device_id") == Some(device)).map(|(_, value)| value).next()
+        };
+        bench
+            .eventually("both temperatures are taken", |bench| {
+                value(bench, "press1") == Some(f64::from(100 + round))
+                    && value(bench, "press2") == Some(f64::from(200 + round))
+            })
+            .await;
+        let snapshot = bench.collector.snapshot();
+        let press = snapshot.telemetry.devices.iter().find(|d| d.device_id == "press1").unwrap();
+        assert_eq!((press.series, press.refused), (5, if round == 0 { 16 } else { 20 }));
+        let refused = &snapshot.refused[0];
+        assert_eq!(
+            (refused.supplier.to_string(), refused.series, refused.series_max),
+            ("device press1".to_owned(), 5, 5)
+        );
+        let remedy = refused.remedy().unwrap();
+        assert!(remedy.starts_with("telemetry:\n  metric_relabel_configs:\n") && remedy.contains("telemetry_order"));
+        bench.db.close();
+    }
 }

@@ -15,6 +15,7 @@ mod crash;
 mod formats;
 mod forward;
 mod gateway;
+mod limits;
 mod logs;
 mod notify;
 mod pages;

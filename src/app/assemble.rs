@@ -16,6 +16,7 @@ use crate::collect::{self, Collector};
 use crate::config::Config;
 use crate::forward::{self, Forwarder};
 use crate::gateway::{self, Gateway};
+use crate::headroom::{Headroom, Level};
 use crate::http::{AppState, Info, ReloadRequest, Settings};
 use crate::instrument::Registry;
 use crate::notify::{self, Notifier};
@@ -33,6 +34,9 @@ const WEAR_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How often the machine's clocks are looked at.
 const LOOK_AT_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the process's memory is measured.
+const LOOK_AT_MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
@@ -52,7 +56,33 @@ pub(super) struct Tools {
 pub(super) async fn open(config: &Config, tools: &Tools) -> anyhow::Result<Storage> {
     let (storage, clock, registry) = (config.storage.clone(), tools.clock.clone(), tools.registry.clone());
     let opened = tools.tasks.pool().run(move || Storage::open(storage, clock, &registry)).await;
-    Ok(opened.context("opening the data folder failed")??)
+    let storage = opened.context("opening the data folder failed")??;
+    watch_memory(config.memory_limit, &storage, tools);
+    Ok(storage)
+}
+
+/// Measures the process's memory, for as long as the stores are open.
+fn watch_memory(limit_bytes: u64, storage: &Storage, tools: &Tools) {
+    let headroom = Headroom::of_process(limit_bytes);
+    storage.db.watch_memory(headroom.clone());
+    let gauge = |name, help| tools.registry.gauge(name, help);
+    let limit = gauge("andon_memory_limit_bytes", "Memory that the process may take.");
+    let used = gauge("andon_memory_used_bytes", "Memory that the process takes.");
+    let is_short = gauge("andon_memory_short", "1 while new series and big queries are refused for want of memory.");
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory are below 2^53")]
+    limit.set(limit_bytes as f64);
+    let end = tools.tasks.token(Phase::Stores);
+    tools.tasks.spawn("memory watch", OnPanic::StopBox, async move {
+        loop {
+            let level = headroom.look();
+            #[expect(clippy::cast_precision_loss, reason = "bytes of memory are below 2^53")]
+            used.set(headroom.used_bytes() as f64);
+            is_short.set(if level == Level::Ample { 0.0 } else { 1.0 });
+            if tokio::time::timeout(LOOK_AT_MEMORY_INTERVAL, end.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    });
 }
 
 /// Keeps the stores within the size limit and the disk's space, for as long as they are open.

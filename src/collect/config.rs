@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::scrape;
 use super::telemetry::MappingRule;
-use crate::model::AnchoredRegex;
+use crate::model::{AnchoredRegex, Labels, RelabelRule};
 
 /// All ways in. A reload is enough for every field.
 #[derive(Debug, Clone)]
@@ -24,6 +24,60 @@ pub struct Config {
     pub logs: LogsConfig,
     /// Andon's own instruments.
     pub own: OwnConfig,
+    /// How many series others may have, and how large their labels may be.
+    pub limits: Limits,
+}
+
+/// How many series others may have, and how large their labels may be. Over a limit only new series are
+/// refused; those of the box itself have none of these limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most series of one scrape target; default half of what the store may have.
+    pub series_per_target_max: usize,
+    /// Most series of one address that pushes; default half of what the store may have.
+    pub series_per_sender_max: usize,
+    /// Most series of one device through mapping; default 500.
+    pub series_per_device_max: usize,
+    /// Most labels of a series, its name included; default 64.
+    pub labels_max: usize,
+    /// Longest name of a label; default 256.
+    pub label_name_bytes_max: usize,
+    /// Longest value of a label; default 4 096.
+    pub label_value_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            series_per_target_max: usize::MAX,
+            series_per_sender_max: usize::MAX,
+            series_per_device_max: 500,
+            labels_max: 64,
+            label_name_bytes_max: 256,
+            label_value_bytes_max: 4096,
+        }
+    }
+}
+
+impl Limits {
+    /// Holds labels against the limits.
+    ///
+    /// # Errors
+    /// The limit that they are over, in words.
+    pub fn check(&self, labels: &Labels) -> Result<(), String> {
+        if labels.len() > self.labels_max {
+            return Err(format!("more than {} labels", self.labels_max));
+        }
+        for (name, value) in labels.iter() {
+            if name.len() > self.label_name_bytes_max {
+                return Err(format!("a label name is longer than {} bytes", self.label_name_bytes_max));
+            }
+            if value.len() > self.label_value_bytes_max {
+                return Err(format!("the value of label {name:?} is longer than {} bytes", self.label_value_bytes_max));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Readings of this machine under node_exporter's names.
@@ -98,8 +152,8 @@ pub struct TelemetryConfig {
     pub telemetry_defaults: bool,
     /// Whether the built-in rules for `factory.{line}.>` apply; default yes.
     pub factory_defaults: bool,
-    /// Most series one device may have through mapping; default 500.
-    pub series_per_device_max: usize,
+    /// `metric_relabel_configs`: change or drop what mapping gave.
+    pub metric_relabel: Vec<RelabelRule>,
     /// Most devices with series; default 2000.
     pub devices_max: usize,
     /// Label `job` of mapped series; default `devices`.

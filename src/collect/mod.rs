@@ -18,9 +18,11 @@ mod device_logs;
 mod families;
 mod host;
 mod instruments;
+mod intake;
 mod known;
 mod nats;
 mod own;
+mod refusals;
 mod remote_write;
 pub mod scrape;
 mod scrub;
@@ -34,14 +36,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-pub use config::{Config, HostConfig, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
+pub use config::{Config, HostConfig, Limits, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
 pub use host::{FlashLife, disk_of, flash_lives};
+pub use refusals::{Refused, RefusedLabel, RefusedMetric, Supplier};
 pub use remote_write::{RemoteWrite, WriteError, WriteOutcome, WriteVersion};
 pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 
 use self::describe::describe;
 use self::host::HostReader;
 use self::instruments::Instruments;
+use self::intake::Intake;
 use self::nats::NatsReader;
 use self::own::{OwnReader, Part};
 use self::source::{Reader, Schedule, Source};
@@ -84,6 +88,7 @@ struct Shared {
     scraper: scrape::Scraper,
     telemetry: Telemetry,
     remote_write: RemoteWrite,
+    intake: Intake,
     registry: Registry,
     presence: watch::Receiver<Arc<Vec<DevicePresence>>>,
     sinks: source::Sinks,
@@ -112,19 +117,27 @@ impl Collector {
     pub fn start(config: Config, deps: Deps) -> Collector {
         let Deps { db, logs, clock, tasks, registry, messages, presence, bus } = deps;
         let instruments = Instruments::new(&registry);
-        let scraper =
-            scrape::Scraper::start(config.scrape.clone(), db.clone(), clock.clone(), &tasks, instruments.clone());
-        let sinks = telemetry::Sinks { db: db.clone(), logs, clock: clock.clone(), instruments: instruments.clone() };
+        let intake = Intake::new(db.clone(), clock.clone(), config.limits, &registry);
+        let to_store = source::Sinks { db: db.clone(), clock: clock.clone(), tasks: tasks.clone(), instruments };
+        let scraper = scrape::Scraper::start(config.scrape.clone(), &to_store, intake.clone());
+        let sinks = telemetry::Sinks {
+            db: db.clone(),
+            intake: intake.clone(),
+            logs,
+            clock: clock.clone(),
+            instruments: to_store.instruments.clone(),
+        };
         let settings = telemetry_settings(&config);
         let (telemetry, work) = Telemetry::new(settings, sinks, messages, bus, tasks.token(Phase::Intake));
         tasks.spawn("collect telemetry", OnPanic::StopBox, work);
         let collector = Collector(Arc::new(Shared {
             scraper,
             telemetry,
-            remote_write: RemoteWrite::new(db.clone(), clock.clone(), instruments.clone()),
+            remote_write: RemoteWrite::new(db, clock, to_store.instruments.clone(), intake.clone()),
+            intake,
             registry,
             presence,
-            sinks: source::Sinks { db, clock, tasks, instruments },
+            sinks: to_store,
             sources: Mutex::default(),
         }));
         collector.run_sources(&config);
@@ -133,6 +146,7 @@ impl Collector {
 
     /// Takes new settings: targets and sources that stay the same keep their state.
     pub fn reload(&self, config: Config) {
+        self.0.intake.reload(config.limits);
         self.run_sources(&config);
         self.0.telemetry.reload(telemetry_settings(&config));
         self.0.scraper.reload(config.scrape);
@@ -145,6 +159,7 @@ impl Collector {
             jobs: self.0.scraper.snapshot(),
             sources: self.sources().iter().map(|running| running.handle.snapshot()).collect(),
             telemetry: self.0.telemetry.snapshot(),
+            refused: self.0.intake.refused(self.0.sinks.clock.now()),
         })
     }
 

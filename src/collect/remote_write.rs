@@ -7,26 +7,25 @@
 //! sound.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::instruments::{Instruments, Way};
+use super::intake::{Guest, Intake, Turned};
 use super::known::{Key, Known};
+use super::refusals::Supplier;
 use crate::clock::Clock;
 use crate::model::{LABEL_NAME, Labels, Timestamp};
-use crate::storage::tsdb::{self, Batch, SeriesRef};
+use crate::storage::tsdb::{self, Batch, Refusal, SeriesRef};
 use crate::wire;
 use crate::wire::remote_write::{Description, Entry, Part, Reader, SAMPLES_MAX, TimeSeries, unpack};
 use crate::wire::remote_write_2::rewrite;
 
 /// How far ahead of our clock a sample may lie: one bad clock must not shut out everybody else.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
-/// Most labels of one series.
-const LABELS_MAX: usize = 64;
-/// Longest label name.
-const NAME_BYTES_MAX: usize = 256;
-/// Longest label value.
-const VALUE_BYTES_MAX: usize = 4096;
+/// Most labels of a series that are looked at to name it.
+const LABELS_NAMED_MAX: usize = 64;
 /// Most metric names whose metadata one request may bring.
 const METADATA_MAX: usize = 10_000;
 /// Sets of buffers that are kept for the next requests: as many as are worked on at once.
@@ -40,6 +39,7 @@ pub struct RemoteWrite {
     db: tsdb::Db,
     clock: Clock,
     instruments: Instruments,
+    intake: Intake,
     known: Arc<RwLock<Known<SeriesRef>>>,
     buffers: Arc<Mutex<Vec<Buffers>>>,
 }
@@ -74,6 +74,9 @@ pub struct WriteOutcome {
     /// What is wrong with the first series that was refused; the answer is then 400, and the sender must
     /// not send again.
     pub first_offender: Option<String>,
+    /// Which limit new series were refused for, and whose they are; the answer is then 429, if nothing is wrong
+    /// besides. Series that are known were taken.
+    pub over_limit: Option<String>,
 }
 
 /// Why a whole request was refused.
@@ -92,12 +95,24 @@ pub enum WriteError {
 struct Refusals {
     samples: u64,
     first: Option<String>,
+    /// Why there was no room for the first series of which that is so, and its name.
+    no_room: Option<(Refusal, String)>,
 }
 
 impl Refusals {
     fn add(&mut self, samples: usize, sentence: impl FnOnce() -> String) {
         self.samples += samples as u64;
         self.first.get_or_insert_with(sentence);
+    }
+
+    fn turn(&mut self, samples: usize, turned: Turned, series: &TimeSeries<'_>) {
+        match turned {
+            Turned::Labels(problem) => self.add(samples, || format!("series {}: {problem}", name_of(series))),
+            Turned::NoRoom(refusal) => {
+                self.samples += samples as u64;
+                self.no_room.get_or_insert_with(|| (refusal, name_of(series)));
+            }
+        }
     }
 }
 
@@ -113,9 +128,9 @@ struct Sorted<'a> {
 }
 
 impl RemoteWrite {
-    pub(super) fn new(db: tsdb::Db, clock: Clock, instruments: Instruments) -> Self {
+    pub(super) fn new(db: tsdb::Db, clock: Clock, instruments: Instruments, intake: Intake) -> Self {
         let known = Arc::new(RwLock::new(Known::new(rand::random())));
-        RemoteWrite { db, clock, instruments, known, buffers: Arc::default() }
+        RemoteWrite { db, clock, instruments, intake, known, buffers: Arc::default() }
     }
 
     /// Keeps the samples of a snappy-packed request body. Cost: up to tens of milliseconds for a large
@@ -123,9 +138,10 @@ impl RemoteWrite {
     ///
     /// # Errors
     /// [`WriteError`]; nothing of the request is kept then.
-    pub fn write(&self, body: &[u8], version: WriteVersion) -> Result<WriteOutcome, WriteError> {
+    pub fn write(&self, body: &[u8], version: WriteVersion, sender: IpAddr) -> Result<WriteOutcome, WriteError> {
         let mut buffers = self.lock_buffers().pop().unwrap_or_default();
-        let outcome = self.write_with(body, version, &mut buffers);
+        let guest = self.intake.guest(Supplier::Sender(sender.to_canonical()));
+        let outcome = self.write_with(body, version, &guest, &mut buffers);
         buffers.batch.clear();
         let mut kept = self.lock_buffers();
         let bytes = buffers.unpacked.capacity() + buffers.rewritten.capacity();
@@ -143,6 +159,7 @@ impl RemoteWrite {
         &self,
         body: &[u8],
         version: WriteVersion,
+        guest: &Guest,
         buffers: &mut Buffers,
     ) -> Result<WriteOutcome, WriteError> {
         let Buffers { unpacked, rewritten, batch } = buffers;
@@ -155,13 +172,13 @@ impl RemoteWrite {
             }
         };
         let newest = self.clock.latest_taken(AHEAD_MAX);
-        let mut sorted = self.sort(unpacked, newest, batch)?;
+        let mut sorted = self.sort(unpacked, newest, guest, batch)?;
         let mut outcome = self.db.append(batch)?;
         if outcome.unknown_ref > 0 {
             // The store has dropped series from its head that we still knew: look them up again.
             self.forget(batch, &outcome.unknown);
             batch.clear();
-            sorted = self.sort(unpacked, newest, batch)?;
+            sorted = self.sort(unpacked, newest, guest, batch)?;
             outcome = self.db.append(batch)?;
         }
         self.instruments.appended(Way::RemoteWrite, &outcome);
@@ -176,11 +193,21 @@ impl RemoteWrite {
             refusals.first.get_or_insert_with(|| refused_by_store(&outcome));
         }
         let refused = refusals.samples + by_store;
-        Ok(WriteOutcome { samples: accepted + refused, accepted, refused, first_offender: refusals.first })
+        let over_limit = refusals.no_room.map(|(refusal, series)| {
+            format!("series {series} is new, and {why}", why = self.intake.explain(guest, refusal))
+        });
+        let (samples, first_offender) = (accepted + refused, refusals.first);
+        Ok(WriteOutcome { samples, accepted, refused, first_offender, over_limit })
     }
 
     /// Sorts a request out into a batch that is empty; what is wrong by itself is left out.
-    fn sort<'a>(&self, unpacked: &'a [u8], newest: Timestamp, batch: &mut Batch) -> Result<Sorted<'a>, wire::Error> {
+    fn sort<'a>(
+        &self,
+        unpacked: &'a [u8],
+        newest: Timestamp,
+        guest: &Guest,
+        batch: &mut Batch,
+    ) -> Result<Sorted<'a>, wire::Error> {
         let mut sorted = Sorted::default();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut next = 0;
@@ -204,13 +231,19 @@ impl RemoteWrite {
         }
         drop(known);
         if !sorted.strangers.is_empty() {
-            self.take_strangers(newest, batch, &mut sorted)?;
+            self.take_strangers(newest, guest, batch, &mut sorted)?;
         }
         Ok(sorted)
     }
 
     /// Looks up the series that are not known yet, and takes their samples.
-    fn take_strangers(&self, newest: Timestamp, batch: &mut Batch, sorted: &mut Sorted<'_>) -> Result<(), wire::Error> {
+    fn take_strangers(
+        &self,
+        newest: Timestamp,
+        guest: &Guest,
+        batch: &mut Batch,
+        sorted: &mut Sorted<'_>,
+    ) -> Result<(), wire::Error> {
         let strangers = std::mem::take(&mut sorted.strangers);
         // A mistake in the last one must not leave the others begun.
         for (_, series) in &strangers {
@@ -218,15 +251,15 @@ impl RemoteWrite {
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for (key, series) in strangers {
-            match self.look_up(&series) {
+            let samples = series.parts().count();
+            match self.look_up(&series, guest, samples as u64) {
                 Ok(found) => {
                     known.keep(key, found);
                     self.take(found, &series, newest, batch, sorted)?;
                 }
-                Err((reason, sentence)) => {
-                    let samples = series.parts().count();
-                    self.instruments.refused(Way::RemoteWrite, reason, samples as u64);
-                    sorted.refusals.add(samples, || sentence);
+                Err(turned) => {
+                    self.instruments.refused(Way::RemoteWrite, turned.as_str(), samples as u64);
+                    sorted.refusals.turn(samples, turned, &series);
                 }
             }
         }
@@ -279,13 +312,10 @@ impl RemoteWrite {
         self.known.write().unwrap_or_else(PoisonError::into_inner).retain(|series| !gone.contains(series));
     }
 
-    /// Checks a series' labels and finds or begins it; else the reason for the counter and for the sender.
-    fn look_up(&self, series: &TimeSeries<'_>) -> Result<SeriesRef, (&'static str, String)> {
-        let labels =
-            check_labels(series).map_err(|problem| ("bad_labels", format!("series {}: {problem}", name_of(series))))?;
-        self.db
-            .series_ref(&labels)
-            .ok_or_else(|| ("over_series_limit", format!("series {labels}: the limit on series is reached")))
+    /// Checks a series' labels and finds or begins it.
+    fn look_up(&self, series: &TimeSeries<'_>, guest: &Guest, samples: u64) -> Result<SeriesRef, Turned> {
+        let labels = check_labels(series).map_err(Turned::Labels)?;
+        self.intake.admit(guest, &labels, samples)
     }
 }
 
@@ -306,17 +336,8 @@ fn check_labels(series: &TimeSeries<'_>) -> Result<Labels, String> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for pair in series.labels() {
         let Some((name, value)) = pair else { return Err("a label is not UTF-8".to_owned()) };
-        if pairs.len() == LABELS_MAX {
-            return Err(format!("more than {LABELS_MAX} labels"));
-        }
         if name.is_empty() {
             return Err("a label has no name".to_owned());
-        }
-        if name.len() > NAME_BYTES_MAX {
-            return Err(format!("a label name is longer than {NAME_BYTES_MAX} bytes"));
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(format!("the value of label {name:?} is longer than {VALUE_BYTES_MAX} bytes"));
         }
         pairs.push((name, value));
     }
@@ -334,23 +355,26 @@ fn check_labels(series: &TimeSeries<'_>) -> Result<Labels, String> {
 
 /// Returns a series' labels for a message, cut to what fits one.
 fn name_of(series: &TimeSeries<'_>) -> String {
-    let labels: Labels = series.labels().take(LABELS_MAX).flatten().collect();
+    let labels: Labels = series.labels().take(LABELS_NAMED_MAX).flatten().collect();
     labels.to_string().chars().take(300).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::config::Limits;
     use crate::instrument::Registry;
     use crate::model::Matcher;
     use crate::wire::remote_write::Encoder;
 
+    const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const NOW_MS: i64 = 1_700_000_000_000;
 
     fn way_in() -> (RemoteWrite, tsdb::Db) {
         let db = tsdb::Db::in_memory();
         let clock = Clock::hand_set(Timestamp::from_millis(NOW_MS));
-        (RemoteWrite::new(db.clone(), clock, Instruments::new(&Registry::default())), db)
+        let intake = Intake::new(db.clone(), clock.clone(), Limits::default(), &Registry::default());
+        (RemoteWrite::new(db.clone(), clock, Instruments::new(&Registry::default()), intake), db)
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -378,7 +402,7 @@ mod tests {
         let (way_in, db) = way_in();
         let body = body(&[(&[("__name__", "a"), ("x", "1")], &[(NOW_MS - 1000, 1.0), (NOW_MS, 2.0)])]);
         for _ in 0..2 {
-            let outcome = way_in.write(&body, WriteVersion::One).unwrap();
+            let outcome = way_in.write(&body, WriteVersion::One, SENDER).unwrap();
             assert_eq!((outcome.accepted, outcome.refused, outcome.first_offender), (2, 0, None));
         }
         assert_eq!(stored(&db, "a"), [(NOW_MS - 1000, 1.0), (NOW_MS, 2.0)]);
@@ -392,6 +416,7 @@ mod tests {
             .write(
                 &body(&[(&[("__name__", "bad")], &[(limit + 1, 1.0)]), (&[("__name__", "good")], &[(limit, 2.0)])]),
                 WriteVersion::One,
+                SENDER,
             )
             .unwrap();
         assert_eq!((outcome.samples, outcome.accepted, outcome.refused), (2, 1, 1));
@@ -424,19 +449,19 @@ mod tests {
     fn labels_may_come_in_any_order() {
         let (way_in, db) = way_in();
         let message = raw(&[(b"b", b"1"), (b"__name__", b"m"), (b"a", b"2")]);
-        assert_eq!(way_in.write(&pack(&message), WriteVersion::One).unwrap().accepted, 1);
+        assert_eq!(way_in.write(&pack(&message), WriteVersion::One, SENDER).unwrap().accepted, 1);
         assert_eq!(stored(&db, "m"), [(1, 0.0)]);
     }
 
     #[test]
     fn both_versions_lead_to_the_same_series() {
         let (way_in, db) = way_in();
-        way_in.write(&body(&[(&[("__name__", "m")], &[(NOW_MS, 1.0)])]), WriteVersion::One).unwrap();
+        way_in.write(&body(&[(&[("__name__", "m")], &[(NOW_MS, 1.0)])]), WriteVersion::One, SENDER).unwrap();
         let symbols = [&[0x22, 0, 0x22, 8][..], b"__name__", &[0x22, 1, b'm']].concat();
         // Labels 1 and 2; a sample at 1 s with the value 0, then a native histogram.
         let series = [0x2a, 11, 0x0a, 2, 1, 2, 0x12, 3, 0x10, 0xe8, 0x07, 0x1a, 0];
         let message = [&symbols[..], &series].concat();
-        let outcome = way_in.write(&pack(&message), WriteVersion::Two).unwrap();
+        let outcome = way_in.write(&pack(&message), WriteVersion::Two, SENDER).unwrap();
         assert_eq!((outcome.accepted, outcome.refused), (1, 1));
         assert!(outcome.first_offender.unwrap().contains("series m: native histograms"));
         assert_eq!(stored(&db, "m"), [(1000, 0.0), (NOW_MS, 1.0)]);
@@ -455,24 +480,26 @@ mod tests {
             let (way_in, db) = way_in();
             let mut message = bad;
             message.extend(raw(&[(name, b"good")]));
-            let outcome = way_in.write(&pack(&message), WriteVersion::One).unwrap();
+            let outcome = way_in.write(&pack(&message), WriteVersion::One, SENDER).unwrap();
             assert_eq!((outcome.accepted, outcome.refused), (1, 1), "{what}");
             let offender = outcome.first_offender.unwrap();
             assert!(offender.contains(what), "{offender}");
             assert_eq!(stored(&db, "good"), [(1, 0.0)]);
         }
-        let long = "x".repeat(VALUE_BYTES_MAX + 1);
-        let outcome =
-            way_in().0.write(&body(&[(&[("__name__", "m"), ("l", &long)], &[(1, 1.0)])]), WriteVersion::One).unwrap();
+        let long = "x".repeat(4097);
+        let outcome = way_in()
+            .0
+            .write(&body(&[(&[("__name__", "m"), ("l", &long)], &[(1, 1.0)])]), WriteVersion::One, SENDER)
+            .unwrap();
         assert_eq!(outcome.refused, 1);
     }
 
     #[test]
     fn garbage_is_refused_whole() {
         let (way_in, _) = way_in();
-        assert!(matches!(way_in.write(b"garbage", WriteVersion::One), Err(WriteError::Wire(_))));
+        assert!(matches!(way_in.write(b"garbage", WriteVersion::One, SENDER), Err(WriteError::Wire(_))));
         assert!(matches!(
-            way_in.write(&[0xff, 0xff, 0xff, 0xff, 7], WriteVersion::Two),
+            way_in.write(&[0xff, 0xff, 0xff, 0xff, 7], WriteVersion::Two, SENDER),
             Err(WriteError::Wire(wire::Error::TooLarge { .. }))
         ));
     }

@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub sources: Vec<SourceSnapshot>,
     /// Device messages.
     pub telemetry: TelemetrySnapshot,
+    /// Who was refused new series in the last hour, most samples first.
+    pub refused: Vec<super::Refused>,
 }
 
 /// One scrape job.

@@ -56,6 +56,7 @@ const KEYS: &[&str] = &[
     "http",
     "clock",
     "storage",
+    "memory",
     "query",
     "bus",
     "gateway",
@@ -109,6 +110,8 @@ pub struct Config {
     pub logging: Logging,
     /// The listener.
     pub http: http::Config,
+    /// Bytes of memory that the process may take; over it new series and big queries are refused.
+    pub memory_limit: u64,
     /// The stores.
     pub storage: storage::Config,
     /// Bytes that the maker of the flash promises can be written, for the projection of its life.
@@ -169,12 +172,13 @@ impl Config {
             storage
         };
         let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
-        let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 9] = [
+        let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 10] = [
             ("box_name", &self.box_name, &other.box_name),
             ("http.external_url", &self.external_url, &other.external_url),
             ("time_zone", &self.time_zone, &other.time_zone),
             ("logging", &self.logging, &other.logging),
             ("http", &self.http, &other.http),
+            ("memory", &self.memory_limit, &other.memory_limit),
             ("storage", &storage(self), &storage(other)),
             ("query", &self.query, &other.query),
             ("bus", &self.bus, &other.bus),
@@ -253,8 +257,9 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let http = listener::http(root, source.listen.as_deref());
     let time_zone = time_zone(root);
     let global = global::read(root);
-    let stores::Stores { storage, mut alarms, outbox, flash_endurance } =
-        stores::storage(root, folder, source.data.as_deref());
+    let memory_limit = stores::memory_limit(root);
+    let stores::Stores { storage, mut alarms, outbox, mut limits, flash_endurance } =
+        stores::storage(root, folder, source.data.as_deref(), memory_limit);
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
         Some((http, None)) if http.listen.ip().is_unspecified() => {
@@ -270,9 +275,10 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         scrape: scrape::read(root, &global, folder),
         host: host::host(root),
         nats: host::nats_monitoring(root),
-        telemetry: telemetry::telemetry(root),
+        telemetry: telemetry::telemetry(root, &mut limits),
         logs: telemetry::logs(root),
         own: host::own_metrics(root),
+        limits,
     };
     let rules = rules::Config {
         files: rule_files::read(root, folder),
@@ -293,6 +299,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         time_zone,
         logging,
         http,
+        memory_limit,
         storage,
         flash_endurance,
         query,

@@ -7,31 +7,77 @@ use super::folder::Folder;
 use super::upstream;
 use crate::clock::Trust;
 use crate::yaml::{Fields, Item};
-use crate::{alarms, query, storage};
+use crate::{alarms, collect, headroom, query, storage};
 
 /// Where samples, lines and state lie unless the settings or the command line say otherwise.
 const DATA_FOLDER: &str = "/var/lib/andon";
+
+const METRICS_KEYS: &[&str] = &[
+    "retention",
+    "wal_sync",
+    "series_limit",
+    "series_per_target_limit",
+    "series_per_sender_limit",
+    "label_limit",
+    "label_name_length_limit",
+    "label_value_length_limit",
+    "ahead_limit",
+];
 
 /// What `storage` says for the stores and for the rooms that keep their own files in the data folder.
 pub(super) struct Stores {
     pub(super) storage: storage::Config,
     pub(super) alarms: alarms::Config,
     pub(super) outbox: PathBuf,
+    /// What others may have in the metric store.
+    pub(super) limits: collect::Limits,
     /// Bytes that the maker of the flash promises can be written.
     pub(super) flash_endurance: Option<u64>,
 }
 
-/// Reads `storage`; `data_flag` wins over `storage.path`.
-pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Path>) -> Stores {
+/// What a series takes in memory, all in; from it follows how many there may be.
+const SERIES_BYTES: u64 = 1200;
+
+/// Reads `memory`: how many bytes the process may take.
+pub(super) fn memory_limit(root: &Fields<'_>) -> u64 {
+    let item = root.fields("memory", &["limit"]).and_then(|f| f.get("limit"));
+    let limit = item.and_then(|item| match item.byte_size()? {
+        bytes if bytes >= 64 << 20 => Some(bytes),
+        _ => item.mistake("must be at least 64MB"),
+    });
+    limit.unwrap_or_else(headroom::limit_default)
+}
+
+/// Reads `storage.metrics`.
+fn metrics(fields: &Fields<'_>, tsdb: &mut storage::tsdb::Config, limits: &mut collect::Limits) {
+    tsdb.retention = fields.positive_duration("retention").unwrap_or(tsdb.retention);
+    tsdb.wal_sync = fields.get("wal_sync").and_then(|i| wal_sync(&i)).unwrap_or(tsdb.wal_sync);
+    tsdb.series_max = fields.count("series_limit", 1, 100_000_000).unwrap_or(tsdb.series_max);
+    tsdb.ahead_max = fields.duration("ahead_limit").unwrap_or(tsdb.ahead_max);
+    let half = tsdb.series_max.div_ceil(2);
+    limits.series_per_target_max = fields.count("series_per_target_limit", 1, 100_000_000).unwrap_or(half);
+    limits.series_per_sender_max = fields.count("series_per_sender_limit", 1, 100_000_000).unwrap_or(half);
+    limits.labels_max = fields.count("label_limit", 4, 256).unwrap_or(limits.labels_max);
+    let bytes = |key, default| fields.count(key, 16, 65_536).unwrap_or(default);
+    limits.label_name_bytes_max = bytes("label_name_length_limit", limits.label_name_bytes_max);
+    limits.label_value_bytes_max = bytes("label_value_length_limit", limits.label_value_bytes_max);
+}
+
+/// Reads `storage`; `data_flag` wins over `storage.path`. How many series there may be follows from the memory
+/// limit, if nothing is said.
+pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Path>, memory_limit: u64) -> Stores {
     const KEYS: &[&str] =
         &["path", "size_limit", "reserve", "flash_endurance", "metrics", "logs", "alarms", "tsdb", "exemplars"];
     let fields = root.fields("storage", KEYS);
     let mut tsdb = storage::tsdb::Config {
         retention: storage::tsdb::RETENTION_DEFAULT,
         wal_sync: storage::tsdb::WalSync::Interval(Duration::from_secs(1)),
-        series_max: storage::tsdb::SERIES_MAX_DEFAULT,
+        series_max: usize::try_from(memory_limit / SERIES_BYTES).unwrap_or(usize::MAX),
         ahead_max: storage::tsdb::AHEAD_MAX_DEFAULT,
     };
+    let half = tsdb.series_max.div_ceil(2);
+    let mut limits =
+        collect::Limits { series_per_target_max: half, series_per_sender_max: half, ..collect::Limits::default() };
     let mut logs = storage::logs::Config::usual();
     let mut path = PathBuf::from(DATA_FOLDER);
     let (mut size_limit, mut flash_endurance) = (None, None);
@@ -50,11 +96,8 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
         size_limit = fields.byte_size("size_limit");
         flash_endurance = fields.byte_size("flash_endurance").filter(|bytes| *bytes > 0);
         reserve_bytes = fields.byte_size("reserve").unwrap_or(reserve_bytes);
-        if let Some(metrics) = fields.fields("metrics", &["retention", "wal_sync", "series_limit", "ahead_limit"]) {
-            tsdb.retention = metrics.positive_duration("retention").unwrap_or(tsdb.retention);
-            tsdb.wal_sync = metrics.get("wal_sync").and_then(|i| wal_sync(&i)).unwrap_or(tsdb.wal_sync);
-            tsdb.series_max = metrics.count("series_limit", 1, 100_000_000).unwrap_or(tsdb.series_max);
-            tsdb.ahead_max = metrics.duration("ahead_limit").unwrap_or(tsdb.ahead_max);
+        if let Some(fields) = fields.fields("metrics", METRICS_KEYS) {
+            metrics(&fields, &mut tsdb, &mut limits);
         }
         if let Some(lines) = fields.fields("logs", &["retention", "line_size_limit", "stream_limit"]) {
             logs.retention = lines.positive_duration("retention").unwrap_or(logs.retention);
@@ -83,6 +126,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             resolve_timeout: Duration::from_secs(300),
         },
         outbox: path.join("notify"),
+        limits,
         flash_endurance,
         storage: storage::Config {
             folder: path,

@@ -1,21 +1,31 @@
 //! `telemetry` and `logs`: what becomes of device messages.
 
+use super::relabel;
 use crate::collect;
 use crate::model::MetricKind;
 use crate::yaml::{Fields, Item};
 
-/// Reads `telemetry`.
-pub(super) fn telemetry(root: &Fields<'_>) -> collect::TelemetryConfig {
-    const KEYS: &[&str] =
-        &["rules", "telemetry_defaults", "factory_defaults", "series_per_device_limit", "devices_limit", "job"];
+/// Reads `telemetry`; how many series a device may have goes into `limits`.
+pub(super) fn telemetry(root: &Fields<'_>, limits: &mut collect::Limits) -> collect::TelemetryConfig {
+    const KEYS: &[&str] = &[
+        "rules",
+        "telemetry_defaults",
+        "factory_defaults",
+        "metric_relabel_configs",
+        "series_per_device_limit",
+        "devices_limit",
+        "job",
+    ];
     let fields = root.fields("telemetry", KEYS);
     let fields = fields.as_ref();
+    let series_max = fields.and_then(|f| f.count("series_per_device_limit", 1, 1_000_000));
+    limits.series_per_device_max = series_max.unwrap_or(limits.series_per_device_max);
     let bool = |key| fields.and_then(|f| f.bool(key)).unwrap_or(true);
     collect::TelemetryConfig {
         rules: fields.map(|f| f.items("rules").iter().filter_map(mapping_rule).collect()).unwrap_or_default(),
         telemetry_defaults: bool("telemetry_defaults"),
         factory_defaults: bool("factory_defaults"),
-        series_per_device_max: fields.and_then(|f| f.count("series_per_device_limit", 1, 1_000_000)).unwrap_or(500),
+        metric_relabel: fields.map(|f| relabel::read(f, "metric_relabel_configs")).unwrap_or_default(),
         devices_max: fields.and_then(|f| f.count("devices_limit", 1, 1_000_000)).unwrap_or(2000),
         job: fields.and_then(|f| f.string("job")).unwrap_or_else(|| "devices".to_owned()),
     }

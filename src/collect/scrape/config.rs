@@ -34,7 +34,7 @@ pub struct Job {
     pub label_value_length_limit: usize,
     /// `body_size_limit`, unpacked bytes; 0 is [`Job::BODY_BYTES_MAX`].
     pub body_size_limit: u64,
-    /// `target_limit` after relabelling; 0 is none. Over it the job scrapes nothing.
+    /// `target_limit` after relabelling; 0 is none. Over it each scrape of the job fails.
     pub target_limit: usize,
     /// `static_configs`.
     pub static_groups: Vec<TargetGroup>,

@@ -68,7 +68,7 @@ impl Fetcher {
             let mut bytes = buffers.take_bytes();
             while let Some(chunk) = response.chunk().await.map_err(|e| describe(&e))? {
                 if (bytes.len() + chunk.len()) as u64 > body_bytes_max {
-                    return Err(format!("body size limit of {body_bytes_max} bytes exceeded"));
+                    return Err("body size limit exceeded".to_owned());
                 }
                 bytes.extend_from_slice(&chunk);
             }

@@ -1,13 +1,15 @@
 //! A scrape body into one batch.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::cache::{Known, LineCache};
 use super::fetch::Body;
 use super::{Job, Target};
+use crate::collect::intake::Intake;
 use crate::collect::known::Key;
 use crate::model::{LABEL_NAME, Labels, Metadata, MetricKind, Timestamp, relabel};
-use crate::storage::tsdb::{Batch, Db};
+use crate::storage::tsdb::Batch;
 use crate::wire::exposition::{Entry, Parser, SampleLine};
 
 /// How far ahead of our clock a target's own time may lie; beyond, the sample is refused alone.
@@ -31,8 +33,8 @@ pub(super) struct Scraped<'a> {
     pub(super) added: usize,
     /// Samples refused because their time lies too far ahead.
     pub(super) too_new: u64,
-    /// Samples of series that the store did not want to begin.
-    pub(super) over_series_limit: u64,
+    /// Samples of new series that did not come in, by reason.
+    pub(super) refused: BTreeMap<&'static str, u64>,
     /// What the body says about metric names.
     pub(super) descriptions: Vec<Description<'a>>,
 }
@@ -44,6 +46,23 @@ pub(super) struct Description<'a> {
     kind: MetricKind,
     help: Cow<'a, str>,
     unit: &'a str,
+}
+
+/// Why a body gives nothing, and what had been counted by then.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    /// In words.
+    pub(super) problem: String,
+    /// Samples in the body.
+    pub(super) samples: usize,
+    /// Samples after relabelling.
+    pub(super) kept: usize,
+}
+
+impl From<String> for Failed {
+    fn from(problem: String) -> Self {
+        Failed { problem, ..Failed::default() }
+    }
 }
 
 impl Description<'_> {
@@ -78,44 +97,59 @@ struct Fresh {
     is_ours: bool,
 }
 
-/// Reads a body whole before anything is kept: a body with a mistake, or over a limit, gives nothing. The samples
-/// go into `batch`, which is empty.
+/// Reads a body whole before anything is kept: a body with a mistake, or over a limit of the job, gives nothing.
+/// Over a limit on series only new ones are left out. The samples go into `batch`, which is empty.
 ///
 /// # Errors
-/// In words, with the line.
+/// In words; those of limits are Prometheus's.
 pub(super) fn ingest<'a>(
     job: &Job,
     target: &Target,
-    db: &Db,
+    intake: &Intake,
     cache: &mut LineCache,
     body: &'a Body,
     batch: Batch,
     at: Timestamp,
-) -> Result<Scraped<'a>, String> {
+) -> Result<Scraped<'a>, Failed> {
     let mut scraped = Scraped { batch, ..Scraped::default() };
     let mut fresh = Vec::new();
-    for entry in Parser::new(&body.bytes, body.format).map_err(|e| e.to_string())? {
-        match entry.map_err(|e| e.to_string())? {
-            Entry::Help(name, text) => describe(&mut scraped, name).help = text,
-            Entry::Type(name, kind) => describe(&mut scraped, name).kind = kind,
-            Entry::Unit(name, unit) => describe(&mut scraped, name).unit = unit,
-            Entry::Sample(line) => sample(job, target, cache, &line, at, &mut scraped, &mut fresh)?,
-        }
-        if job.sample_limit > 0 && scraped.kept > job.sample_limit {
-            return Err(format!("sample_limit of {} exceeded", job.sample_limit));
-        }
-    }
+    let read = read(job, target, cache, body, at, &mut scraped, &mut fresh);
     scraped.added = fresh.len();
+    let is_over = job.sample_limit > 0 && scraped.kept > job.sample_limit;
+    if let Err(problem) = read.and(if is_over { Err("sample limit exceeded".to_owned()) } else { Ok(()) }) {
+        return Err(Failed { problem, samples: scraped.samples, kept: scraped.kept });
+    }
+    let guest = intake.guest(target.supplier(job));
     for new in fresh {
-        match db.series_ref(&new.labels) {
-            Some(series) => {
+        match intake.admit(&guest, &new.labels, 1) {
+            Ok(series) => {
                 cache.keep(new.key, Known::Series(series), new.is_ours);
                 scraped.batch_of(new.is_ours).push_ref(series, new.at, new.value);
             }
-            None => scraped.over_series_limit += 1,
+            Err(turned) => *scraped.refused.entry(turned.as_str()).or_default() += 1,
         }
     }
     Ok(scraped)
+}
+
+fn read<'a>(
+    job: &Job,
+    target: &Target,
+    cache: &mut LineCache,
+    body: &'a Body,
+    at: Timestamp,
+    scraped: &mut Scraped<'a>,
+    fresh: &mut Vec<Fresh>,
+) -> Result<(), String> {
+    for entry in Parser::new(&body.bytes, body.format).map_err(|e| e.to_string())? {
+        match entry.map_err(|e| e.to_string())? {
+            Entry::Help(name, text) => describe(scraped, name).help = text,
+            Entry::Type(name, kind) => describe(scraped, name).kind = kind,
+            Entry::Unit(name, unit) => describe(scraped, name).unit = unit,
+            Entry::Sample(line) => sample(job, target, cache, &line, at, scraped, fresh)?,
+        }
+    }
+    Ok(())
 }
 
 /// Returns what has been said about a name so far; what is said about one name stands together.
@@ -162,7 +196,7 @@ fn sample(
             match series_labels(job, target, &labels) {
                 None => cache.keep(key, Known::Dropped, false),
                 Some(labels) => {
-                    check_limits(job, &labels, line)?;
+                    check_limits(job, &labels)?;
                     scraped.kept += 1;
                     fresh.push(Fresh { key, labels, at: time, value: line.value, is_ours });
                 }
@@ -201,17 +235,24 @@ fn series_labels(job: &Job, target: &Target, exposed: &Labels) -> Option<Labels>
     labels.get(LABEL_NAME).is_some().then_some(labels)
 }
 
-fn check_limits(job: &Job, labels: &Labels, line: &SampleLine<'_>) -> Result<(), String> {
-    let fail = |what: &str, limit: usize| Err(format!("line {}: {what} of {limit} exceeded", line.line));
-    if job.label_limit > 0 && labels.len() > job.label_limit {
-        return fail("label_limit", job.label_limit);
+/// Source: Prometheus 3, `scrape.verifyLabelLimits`, its words included.
+fn check_limits(job: &Job, labels: &Labels) -> Result<(), String> {
+    let short = |text: &str| text.chars().take(50).collect::<String>();
+    let (metric, count) = (short(labels.metric_name()), labels.len());
+    if job.label_limit > 0 && count > job.label_limit {
+        let limit = job.label_limit;
+        return Err(format!("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})"));
     }
     for (name, value) in labels.iter() {
-        if job.label_name_length_limit > 0 && name.len() > job.label_name_length_limit {
-            return fail("label_name_length_limit", job.label_name_length_limit);
+        let (limit, length) = (job.label_name_length_limit, name.len());
+        if limit > 0 && length > limit {
+            let place = format!("metric: {metric}, label name: {}", short(name));
+            return Err(format!("label_name_length_limit exceeded ({place}, length: {length}, limit: {limit})"));
         }
-        if job.label_value_length_limit > 0 && value.len() > job.label_value_length_limit {
-            return fail("label_value_length_limit", job.label_value_length_limit);
+        let (limit, length) = (job.label_value_length_limit, value.len());
+        if limit > 0 && length > limit {
+            let place = format!("metric: {metric}, label name: {}, value: {:?}", short(name), short(value));
+            return Err(format!("label_value_length_limit exceeded ({place}, length: {length}, limit: {limit})"));
         }
     }
     Ok(())

@@ -32,9 +32,10 @@ pub use config::{FileGroups, Job, TargetGroup};
 use self::buffers::Buffers;
 use self::fetch::Fetcher;
 use self::files::Files;
-use self::scrape_loop::{Handle, ScrapeLoop};
+use self::scrape_loop::{Forced, Handle, ScrapeLoop};
 use self::target::{Key, Made, Target};
 use super::instruments::Instruments;
+use super::intake::Intake;
 use super::snapshot::{JobSnapshot, TargetSnapshot};
 use crate::clock::Clock;
 use crate::model::Labels;
@@ -53,6 +54,7 @@ struct Sinks {
     db: Db,
     clock: Clock,
     instruments: Instruments,
+    intake: Intake,
     buffers: Buffers,
 }
 
@@ -74,11 +76,12 @@ struct Shown {
 
 impl Scraper {
     /// Starts scraping.
-    pub(super) fn start(jobs: Vec<Job>, db: Db, clock: Clock, tasks: &Tasks, instruments: Instruments) -> Self {
+    pub(super) fn start(jobs: Vec<Job>, sinks: &super::source::Sinks, intake: Intake) -> Self {
+        let super::source::Sinks { db, clock, tasks, instruments } = sinks.clone();
         let scraper = Scraper { jobs: watch::Sender::new(jobs), shown: Arc::default() };
         let manager = Manager {
             jobs: BTreeMap::new(),
-            sinks: Sinks { db, clock, instruments, buffers: Buffers::default() },
+            sinks: Sinks { db, clock, instruments, intake, buffers: Buffers::default() },
             tasks: tasks.clone(),
             stop: tasks.token(Phase::Intake),
             shown: scraper.shown.clone(),
@@ -119,6 +122,7 @@ struct Manager {
 struct JobState {
     job: Arc<Job>,
     fetcher: Result<Fetcher, String>,
+    forced: Forced,
     files: Files,
     running: BTreeMap<Key, Handle>,
     dropped: Vec<Labels>,
@@ -207,6 +211,7 @@ impl Manager {
                 state.job.clone(),
                 target,
                 state.fetcher.clone(),
+                state.forced.clone(),
                 self.sinks.clone(),
                 self.stop.child_token(),
             );
@@ -242,6 +247,7 @@ impl JobState {
         JobState {
             job: Arc::new(job.clone()),
             fetcher: Fetcher::new(&job.http),
+            forced: Forced::default(),
             files: Files::default(),
             running: BTreeMap::new(),
             dropped: Vec::new(),
@@ -266,10 +272,11 @@ impl JobState {
                 }
             }
         }
-        if self.job.target_limit > 0 && wanted.len() > self.job.target_limit {
-            self.problems.push(format!("target_limit of {} exceeded: nothing is scraped", self.job.target_limit));
-            wanted.clear();
-        }
+        let (limit, count) = (self.job.target_limit, wanted.len());
+        let forced = (limit > 0 && count > limit)
+            .then(|| format!("target_limit exceeded (number of targets: {count}, limit: {limit})"));
+        self.problems.extend(forced.clone());
+        *self.forced.write().unwrap_or_else(PoisonError::into_inner) = forced;
         wanted
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::cache::LineCache;
 use super::fetch::{Body, Fetcher};
-use super::ingest::{Description, Scraped, ingest};
+use super::ingest::{Description, Failed, Scraped, ingest};
 use super::{Job, Sinks, Target};
 use crate::clock::Stamp;
 use crate::collect::instruments::Way;
@@ -29,6 +29,9 @@ const REPORT_NAMES: [&str; 5] = [
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
 ];
+
+/// Why no target of a job is scraped, if so: each scrape fails with it.
+pub(super) type Forced = Arc<RwLock<Option<String>>>;
 
 /// What the manager keeps of a running target.
 #[derive(Debug)]
@@ -58,6 +61,7 @@ pub(super) struct ScrapeLoop {
     job: Arc<Job>,
     target: Target,
     fetcher: Result<Fetcher, String>,
+    forced: Forced,
     sinks: Sinks,
     cache: LineCache,
     metadata: HashMap<String, Metadata>,
@@ -73,6 +77,7 @@ impl ScrapeLoop {
         job: Arc<Job>,
         target: Target,
         fetcher: Result<Fetcher, String>,
+        forced: Forced,
         sinks: Sinks,
         stop: CancellationToken,
     ) -> (Self, Handle) {
@@ -97,7 +102,20 @@ impl ScrapeLoop {
         });
         let cache = LineCache::new(rand::random());
         let metadata = HashMap::new();
-        (ScrapeLoop { job, target, fetcher, sinks, cache, metadata, report_labels, status, stop, is_removed }, handle)
+        let task = ScrapeLoop {
+            job,
+            target,
+            fetcher,
+            forced,
+            sinks,
+            cache,
+            metadata,
+            report_labels,
+            status,
+            stop,
+            is_removed,
+        };
+        (task, handle)
     }
 
     /// Scrapes until stopped.
@@ -116,23 +134,25 @@ impl ScrapeLoop {
     pub(super) async fn scrape(&mut self, stamp: Stamp) {
         let started = self.sinks.clock.elapsed();
         let body_max = if self.job.body_size_limit == 0 { Job::BODY_BYTES_MAX } else { self.job.body_size_limit };
-        let fetched = match &self.fetcher {
-            Err(problem) => Err(problem.clone()),
-            Ok(fetcher) => tokio::select! {
+        let forced = self.forced.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let fetched = match (forced, &self.fetcher) {
+            (Some(problem), _) => Err(problem),
+            (None, Err(problem)) => Err(problem.clone()),
+            (None, Ok(fetcher)) => tokio::select! {
                 () = self.stop.cancelled() => return,
                 fetched = fetcher.get(&self.target.url, self.target.timeout, body_max, &self.sinks.buffers) => fetched,
             },
         };
         let duration = self.sinks.clock.elapsed().saturating_sub(started);
         // Inline, not on the blocking pool: a scrape must not wait behind a page's query.
-        let result = fetched.and_then(|body| {
+        let result = fetched.map_err(Failed::from).and_then(|body| {
             let kept = self.keep(&body, stamp, duration);
             self.sinks.buffers.give_bytes(body.bytes);
             kept
         });
-        if let Err(problem) = &result {
-            debug!(url = %self.target.url, problem, "scrape failed");
-            self.fail(stamp, duration);
+        if let Err(failed) = &result {
+            debug!(url = %self.target.url, problem = failed.problem, "scrape failed");
+            self.fail(stamp, duration, failed);
         }
         self.sinks.instruments.scrapes.with(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,11 +160,11 @@ impl ScrapeLoop {
         status.last_scrape = Some(stamp.at);
         status.last_duration = duration;
         status.samples = *result.as_ref().unwrap_or(&0);
-        status.last_error = result.err().unwrap_or_default();
+        status.last_error = result.err().map(|failed| failed.problem).unwrap_or_default();
     }
 
     /// Appends a body's samples, the ends of what vanished, and the report, in one batch.
-    fn keep(&mut self, body: &Body, stamp: Stamp, duration: std::time::Duration) -> Result<usize, String> {
+    fn keep(&mut self, body: &Body, stamp: Stamp, duration: std::time::Duration) -> Result<usize, Failed> {
         let at = stamp.at;
         let mut scraped = self.ingest(body, at)?;
         let added = scraped.added;
@@ -160,7 +180,9 @@ impl ScrapeLoop {
         }
         self.sinks.instruments.appended(Way::Scrape, &outcome);
         self.sinks.instruments.refused(Way::Scrape, "too_new", scraped.too_new);
-        self.sinks.instruments.refused(Way::Scrape, "over_series_limit", scraped.over_series_limit);
+        for (reason, samples) in &scraped.refused {
+            self.sinks.instruments.refused(Way::Scrape, reason, *samples);
+        }
         self.keep_metadata(&scraped.descriptions);
         self.sinks.buffers.give_batch(scraped.batch);
         Ok(scraped.samples)
@@ -176,10 +198,10 @@ impl ScrapeLoop {
         Ok(outcome)
     }
 
-    fn ingest<'a>(&mut self, body: &'a Body, at: Timestamp) -> Result<Scraped<'a>, String> {
+    fn ingest<'a>(&mut self, body: &'a Body, at: Timestamp) -> Result<Scraped<'a>, Failed> {
         self.cache.begin();
         let batch = self.sinks.buffers.take_batch();
-        ingest(&self.job, &self.target, &self.sinks.db, &mut self.cache, body, batch, at)
+        ingest(&self.job, &self.target, &self.sinks.intake, &mut self.cache, body, batch, at)
     }
 
     fn finish(&mut self, scraped: &mut Scraped<'_>, added: usize, at: Timestamp, duration: std::time::Duration) {
@@ -189,11 +211,12 @@ impl ScrapeLoop {
     }
 
     /// Reports a failed scrape and ends all series.
-    fn fail(&mut self, Stamp { at, moved_ms }: Stamp, duration: std::time::Duration) {
+    fn fail(&mut self, Stamp { at, moved_ms }: Stamp, duration: std::time::Duration, failed: &Failed) {
         let mut batch = Batch::stamped(moved_ms);
         self.cache.begin();
         self.cache.end(at, &mut batch);
-        self.report(&mut batch, [0.0, duration.as_secs_f64(), 0.0, 0.0, 0.0], at);
+        let values = [0.0, duration.as_secs_f64(), count(failed.samples), count(failed.kept), 0.0];
+        self.report(&mut batch, values, at);
         self.append(&batch);
     }
 

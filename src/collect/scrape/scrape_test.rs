@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::collect::config::Limits;
 use crate::collect::snapshot::Health;
 use crate::instrument::Registry;
 use crate::model::{
@@ -133,13 +134,15 @@ impl Bench {
         let clock = Clock::hand_set(Timestamp::from_millis(NOW_MS));
         let sinks = Sinks {
             db: db.clone(),
+            intake: Intake::new(db.clone(), clock.clone(), Limits::default(), &Registry::default()),
             clock,
             instruments: Instruments::new(&Registry::default()),
             buffers: Buffers::default(),
         };
         let Made::Target(target) = target::make(&job, &server.address, &Labels::empty()) else { panic!("no target") };
         let fetcher = Fetcher::new(&job.http);
-        let (task, handle) = ScrapeLoop::new(Arc::new(job), *target, fetcher, sinks, CancellationToken::new());
+        let (task, handle) =
+            ScrapeLoop::new(Arc::new(job), *target, fetcher, Forced::default(), sinks, CancellationToken::new());
         Bench { server, db, task, handle, at_ms: NOW_MS, tasks }
     }
 
@@ -229,7 +232,7 @@ async fn a_failed_scrape_ends_all_series_and_keeps_nothing_of_its_body() {
     bench.scrape("a 1").await;
     let got = bench.scrape("a 2\nd 1\nb{ 3").await;
     assert_eq!(got, map(&[("a{instance=\"ADDR\", job=\"node\"}", "stale")]));
-    assert_eq!(bench.report(), ["0", "0", "0", "0"]);
+    assert_eq!(bench.report(), ["0", "2", "2", "0"]);
     assert_eq!(bench.error(), "line 3: a label set is not closed");
     assert_eq!(bench.scrape("a 3").await, map(&[("a{instance=\"ADDR\", job=\"node\"}", "3")]));
 
@@ -253,12 +256,19 @@ async fn a_target_that_is_not_there_says_so() {
         let clock = Clock::hand_set(Timestamp::from_millis(NOW_MS));
         let sinks = Sinks {
             db: bench.db.clone(),
+            intake: Intake::new(bench.db.clone(), clock.clone(), Limits::default(), &Registry::default()),
             clock,
             instruments: Instruments::new(&Registry::default()),
             buffers: Buffers::default(),
         };
-        let (task, handle) =
-            ScrapeLoop::new(Arc::new(job.clone()), *target, Fetcher::new(&job.http), sinks, CancellationToken::new());
+        let (task, handle) = ScrapeLoop::new(
+            Arc::new(job.clone()),
+            *target,
+            Fetcher::new(&job.http),
+            Forced::default(),
+            sinks,
+            CancellationToken::new(),
+        );
         bench.handle = handle;
         task
     };
@@ -305,19 +315,22 @@ async fn limits_fail_the_scrape_by_name() {
         bench.error()
     };
     assert_eq!(at(|j| j.sample_limit = 2, "a 1\nb 1").await, "");
-    assert_eq!(at(|j| j.sample_limit = 2, "a 1\nb 1\nc 1").await, "sample_limit of 2 exceeded");
+    assert_eq!(at(|j| j.sample_limit = 2, "a 1\nb 1\nc 1").await, "sample limit exceeded");
     assert_eq!(at(|j| j.label_limit = 4, "a{x=\"1\"} 1").await, "");
-    assert_eq!(at(|j| j.label_limit = 3, "a{x=\"1\"} 1").await, "line 1: label_limit of 3 exceeded");
+    assert_eq!(
+        at(|j| j.label_limit = 3, "a{x=\"1\"} 1").await,
+        "label_limit exceeded (metric: a, number of labels: 4, limit: 3)"
+    );
     assert_eq!(
         at(|j| j.label_name_length_limit = 8, "a{long_name=\"1\"} 1").await,
-        "line 1: label_name_length_limit of 8 exceeded"
+        "label_name_length_limit exceeded (metric: a, label name: long_name, length: 9, limit: 8)"
     );
     assert_eq!(
         at(|j| j.label_value_length_limit = 30, "a{x=\"1234567890123456789012345678901\"} 1").await,
-        "line 1: label_value_length_limit of 30 exceeded"
+        "label_value_length_limit exceeded (metric: a, label name: x, value: \"1234567890123456789012345678901\", length: 31, limit: 30)"
     );
     assert_eq!(at(|j| j.body_size_limit = 3, "a 1").await, "");
-    assert_eq!(at(|j| j.body_size_limit = 3, "a 12").await, "body size limit of 3 bytes exceeded");
+    assert_eq!(at(|j| j.body_size_limit = 3, "a 12").await, "body size limit exceeded");
 }
 
 #[tokio::test]
@@ -346,7 +359,7 @@ async fn packed_bodies_are_unpacked_and_bounded() {
     let mut bench = Bench::new(|job| job.body_size_limit = 100_000).await;
     bench.server.answer("200 OK\r\nContent-Encoding: gzip\r\n", packed);
     bench.again().await;
-    assert_eq!(bench.error(), "body size limit of 100000 bytes exceeded");
+    assert_eq!(bench.error(), "body size limit exceeded");
 }
 
 #[tokio::test]
@@ -430,12 +443,18 @@ async fn jobs_come_and_go_with_a_reload() {
     let server = Server::start(&tasks).await;
     let db = Db::in_memory();
     let (first, second) = (server.address.as_str(), "127.0.0.1:1");
-    let instruments = Instruments::new(&Registry::default());
+    let sinks = crate::collect::source::Sinks {
+        db: db.clone(),
+        clock: Clock::system(),
+        tasks: tasks.clone(),
+        instruments: Instruments::new(&Registry::default()),
+    };
+    let intake = Intake::new(db.clone(), Clock::system(), Limits::default(), &Registry::default());
     let mut one = job(&[first]);
     one.interval = Duration::from_millis(50);
     one.timeout = Duration::from_millis(50);
     server.answer("200 OK\r\n", "a 1");
-    let scraper = Scraper::start(vec![one.clone()], db.clone(), Clock::system(), &tasks, instruments);
+    let scraper = Scraper::start(vec![one.clone()], &sinks, intake);
     eventually(|| scraper.snapshot().iter().any(|j| j.targets.iter().any(|t| t.health == Health::Up))).await;
 
     one.static_groups[0].targets = vec![first.to_owned(), second.to_owned()];

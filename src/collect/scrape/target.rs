@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Job;
+use crate::collect::Supplier;
 use crate::model::{Labels, LabelsBuilder, format_duration, parse_duration, relabel};
 
 /// One thing to scrape.
@@ -29,6 +30,11 @@ impl Target {
     /// Returns what makes the target this one.
     pub(super) fn key(&self) -> Key {
         (self.url.to_string(), self.labels.clone(), self.interval, self.timeout)
+    }
+
+    /// Returns who the target is to people.
+    pub(super) fn supplier(&self, job: &Job) -> Supplier {
+        Supplier::Target(job.name.clone(), self.labels.get("instance").unwrap_or_default().to_owned())
     }
 
     /// Returns a number that spreads targets over the interval.

@@ -1,12 +1,12 @@
 //! What is known of each device: what it published, what it says of itself, how many series it has.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::collect::families::Families;
 use crate::collect::snapshot::DeviceSnapshot;
-use crate::model::{DevicePresence, Labels, MetricFamily, Timestamp};
+use crate::model::{DevicePresence, MetricFamily, Timestamp};
 
 /// A member of a device's own report (`devices.{device}.stats`) and what it becomes: member, metric, factor,
 /// help. The words are those of the Rust SDK and, where they differ, of the C++ SDK.
@@ -39,14 +39,12 @@ const SUBJECTS_MAX: usize = 64;
 pub(in crate::collect) struct Devices {
     by_id: BTreeMap<String, Device>,
     devices_max: usize,
-    series_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Device {
     /// Messages that reached this box, by subject.
     messages: BTreeMap<String, u64>,
-    series: HashSet<u64>,
     refused: u64,
     last_message: Option<Timestamp>,
     /// What the device said of itself, by metric and subject (empty: all).
@@ -54,13 +52,13 @@ struct Device {
 }
 
 impl Devices {
-    pub(in crate::collect) fn new(devices_max: usize, series_max: usize) -> Self {
-        Devices { by_id: BTreeMap::new(), devices_max, series_max }
+    pub(in crate::collect) fn new(devices_max: usize) -> Self {
+        Devices { by_id: BTreeMap::new(), devices_max }
     }
 
-    /// Takes other limits; what is known stays.
-    pub(super) fn limit(&mut self, devices_max: usize, series_max: usize) {
-        (self.devices_max, self.series_max) = (devices_max, series_max);
+    /// Takes another limit; what is known stays.
+    pub(super) fn limit(&mut self, devices_max: usize) {
+        self.devices_max = devices_max;
     }
 
     /// Notes a message.
@@ -93,18 +91,16 @@ impl Devices {
         }
     }
 
-    /// Tells whether a device may have this series: it has it, or has room for it.
-    pub(super) fn admits(&mut self, device_id: &str, labels: &Labels) -> bool {
-        let series_max = self.series_max;
-        let Some(device) = self.device(device_id) else { return false };
-        let hash = labels.stable_hash();
-        let is_admitted = device.series.contains(&hash) || device.series.len() < series_max;
-        if is_admitted {
-            device.series.insert(hash);
-        } else {
+    /// Tells whether a device is known, or has room to be.
+    pub(super) fn admits(&mut self, device_id: &str) -> bool {
+        self.device(device_id).is_some()
+    }
+
+    /// Notes that a sample of a device was refused.
+    pub(super) fn refused(&mut self, device_id: &str) {
+        if let Some(device) = self.device(device_id) {
             device.refused += 1;
         }
-        is_admitted
     }
 
     /// Returns the device, or nothing if it is new and there are too many. Messages of nobody in particular
@@ -119,14 +115,14 @@ impl Devices {
         self.by_id.get_mut(device_id)
     }
 
-    /// Returns the devices for pages.
-    pub(in crate::collect) fn snapshot(&self) -> Vec<DeviceSnapshot> {
+    /// Returns the devices for pages; `series` tells how many series one has.
+    pub(in crate::collect) fn snapshot(&self, series: impl Fn(&str) -> usize) -> Vec<DeviceSnapshot> {
         let devices = self.by_id.iter().filter(|(id, _)| !id.is_empty());
         devices
             .map(|(id, device)| DeviceSnapshot {
                 device_id: id.clone(),
                 messages: device.messages.values().sum(),
-                series: device.series.len(),
+                series: series(id),
                 refused: device.refused,
                 last_message: device.last_message,
             })

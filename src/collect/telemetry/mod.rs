@@ -29,12 +29,16 @@ pub use self::rule::{JsonPath, MappingRule, RuleError, SampleRule, SubjectTempla
 use self::mapping::Mapped;
 use super::device_logs::DeviceLogs;
 use super::instruments::{Instruments, Way};
+use super::intake::Intake;
+use super::refusals::Supplier;
 use super::source::Reading;
 use super::{LogsConfig, TelemetryConfig, TelemetrySnapshot};
 use crate::bus::{Bus, Scope, SubjectPattern, Subscription};
-use crate::model::{DeviceMessage, DevicePresence, LogEntry, Metadata, Origin, Timestamp};
+use crate::model::{
+    DeviceMessage, DevicePresence, Labels, LogEntry, Metadata, Origin, RelabelRule, Timestamp, relabel,
+};
 use crate::storage::logs::LogStore;
-use crate::storage::tsdb::{Batch, Db};
+use crate::storage::tsdb::{Batch, Db, SeriesRef};
 
 /// Most messages that make one batch.
 const BATCH_MESSAGES_MAX: usize = 256;
@@ -48,6 +52,7 @@ const TELEMETRY_PATTERN: &str = "telemetry.>";
 /// What the task works with.
 pub(super) struct Sinks {
     pub(super) db: Db,
+    pub(super) intake: Intake,
     pub(super) logs: LogStore,
     pub(super) clock: crate::clock::Clock,
     pub(super) instruments: Instruments,
@@ -75,6 +80,7 @@ pub(super) struct Settings {
 pub(super) struct Telemetry {
     settings: watch::Sender<Settings>,
     shared: Arc<Mutex<Shared>>,
+    db: Db,
 }
 
 impl Telemetry {
@@ -86,15 +92,15 @@ impl Telemetry {
         bus: Bus,
         stop: CancellationToken,
     ) -> (Telemetry, impl Future<Output = ()> + Send + 'static) {
-        let limits = &settings.telemetry;
         let shared = Arc::new(Mutex::new(Shared {
-            devices: Devices::new(limits.devices_max, limits.series_per_device_max),
+            devices: Devices::new(settings.telemetry.devices_max),
             messages: 0,
             unmapped: 0,
             samples: 0,
             log_lines: 0,
         }));
-        let telemetry = Telemetry { settings: watch::Sender::new(settings.clone()), shared: shared.clone() };
+        let db = sinks.db.clone();
+        let telemetry = Telemetry { settings: watch::Sender::new(settings.clone()), shared: shared.clone(), db };
         let worker = Worker {
             rules: Rules::new(&settings),
             settings: telemetry.settings.subscribe(),
@@ -118,7 +124,7 @@ impl Telemetry {
             unmapped: shared.unmapped,
             samples: shared.samples,
             log_lines: shared.log_lines,
-            devices: shared.devices.snapshot(),
+            devices: shared.devices.snapshot(|id| self.db.series_on(&Supplier::Device(id.to_owned()).to_string())),
         }
     }
 
@@ -157,6 +163,7 @@ struct Rules {
     mapped: Vec<MappingRule>,
     has_telemetry: bool,
     job: String,
+    metric_relabel: Vec<RelabelRule>,
     logs: DeviceLogs,
 }
 
@@ -184,6 +191,7 @@ impl Rules {
             mapped,
             has_telemetry: settings.telemetry.telemetry_defaults,
             job: settings.telemetry.job.clone(),
+            metric_relabel: settings.telemetry.metric_relabel.clone(),
             logs: DeviceLogs::new(&settings.logs),
         }
     }
@@ -215,6 +223,15 @@ impl Rules {
                 labels.set("job", &self.job);
                 sample.labels = labels.build();
             }
+        }
+        if !self.metric_relabel.is_empty() {
+            samples.retain_mut(|sample| match relabel(&sample.labels, &self.metric_relabel) {
+                Some(labels) if !labels.metric_name().is_empty() => {
+                    sample.labels = labels;
+                    true
+                }
+                Some(_) | None => false,
+            });
         }
         Taken { samples, line: None, stats: None, result: if is_known { "mapped" } else { "unmapped" } }
     }
@@ -252,7 +269,7 @@ impl Worker {
                         break;
                     }
                     let settings = self.settings.borrow_and_update().clone();
-                    lock(&self.shared).devices.limit(settings.telemetry.devices_max, settings.telemetry.series_per_device_max);
+                    lock(&self.shared).devices.limit(settings.telemetry.devices_max);
                     self.rules = Rules::new(&settings);
                     (others, lost) = (self.subscribe(&bus), 0);
                     continue;
@@ -309,7 +326,7 @@ impl Worker {
     fn keep(&mut self, messages: &mut [DeviceMessage]) {
         let moved_ms = self.sinks.clock.moved_ms();
         messages.iter_mut().for_each(|message| message.correct(moved_ms));
-        let (mut ours, mut theirs) = (Batch::stamped(moved_ms), Batch::default());
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut lines = Vec::new();
         let mut metadata = Vec::new();
         {
@@ -326,34 +343,62 @@ impl Worker {
                 lines.extend(taken.line);
                 for sample in taken.samples {
                     let device = Some(message.device_id.as_str()).filter(|id| !id.is_empty());
-                    let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("");
-                    if shared.devices.admits(device, &sample.labels) {
-                        let batch = if sample.at == message.received_at { &mut ours } else { &mut theirs };
-                        batch.push(&sample.labels, sample.at, sample.value);
-                        metadata.push((sample.labels.metric_name().to_owned(), sample.metadata));
-                    } else {
-                        self.sinks.instruments.refused(Way::Telemetry, "device_limit", 1);
+                    let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("").to_owned();
+                    match self.admit(&mut shared.devices, device, &sample.labels) {
+                        Ok(series) => {
+                            metadata.push((sample.labels.metric_name().to_owned(), sample.metadata.clone()));
+                            let batch = if sample.at == message.received_at { &mut ours } else { &mut theirs };
+                            batch.push((series, sample));
+                        }
+                        Err(reason) => self.sinks.instruments.refused(Way::Telemetry, reason, 1),
                     }
                 }
             }
             shared.samples += (ours.len() + theirs.len()) as u64;
             shared.log_lines += lines.len() as u64;
         }
-        self.append(&ours);
-        self.append(&theirs);
+        self.append(&ours, Batch::stamped(moved_ms));
+        self.append(&theirs, Batch::default());
         self.describe(metadata);
         self.append_lines(lines);
     }
 
-    fn append(&self, batch: &Batch) {
-        if batch.is_empty() {
+    /// Finds a device's series or begins it; else the reason.
+    fn admit(&self, devices: &mut Devices, device: String, labels: &Labels) -> Result<SeriesRef, &'static str> {
+        if !devices.admits(&device) {
+            return Err("device_limit");
+        }
+        let guest = self.sinks.intake.guest(Supplier::Device(device.clone()));
+        self.sinks.intake.admit(&guest, labels, 1).map_err(|turned| {
+            devices.refused(&device);
+            turned.as_str()
+        })
+    }
+
+    /// Appends samples by way of a batch that is empty.
+    fn append(&self, samples: &[(SeriesRef, Mapped)], mut batch: Batch) {
+        if samples.is_empty() {
             return;
         }
-        match self.sinks.db.append(batch) {
+        samples.iter().for_each(|(series, sample)| batch.push_ref(*series, sample.at, sample.value));
+        let mut appended = self.sinks.db.append(&batch);
+        if let Ok(outcome) = &mut appended
+            && outcome.unknown_ref > 0
+        {
+            // They ended in this moment, as nothing had come for them yet: by their labels they begin again.
+            batch.samples.clear();
+            let ended = outcome.unknown.iter().filter_map(|i| samples.get(*i));
+            ended.for_each(|(_, sample)| batch.push(&sample.labels, sample.at, sample.value));
+            outcome.unknown_ref = 0;
+            if let Ok(again) = self.sinks.db.append(&batch) {
+                outcome.add(again);
+            }
+        }
+        match appended {
             Ok(outcome) => self.sinks.instruments.appended(Way::Telemetry, &outcome),
             Err(problem) => {
-                warn!(%problem, samples = batch.len(), "device messages not kept");
-                self.sinks.instruments.refused(Way::Telemetry, "read_only", batch.len() as u64);
+                warn!(%problem, samples = samples.len(), "device messages not kept");
+                self.sinks.instruments.refused(Way::Telemetry, "read_only", samples.len() as u64);
             }
         }
     }

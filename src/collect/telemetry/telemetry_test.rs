@@ -25,8 +25,8 @@ fn settings(rules: Vec<MappingRule>) -> Settings {
             rules,
             telemetry_defaults: true,
             factory_defaults: true,
-            series_per_device_max: 3,
             devices_max: 10,
+            metric_relabel: Vec::new(),
             job: String::new(),
         },
         logs: LogsConfig { subjects: subjects.iter().map(|s| s.parse().unwrap()).collect(), scrub_secrets: true },
@@ -236,21 +236,40 @@ fn times_that_cannot_be_believed_are_not() {
 }
 
 #[test]
-fn a_device_has_a_limit_of_series() {
-    let mut devices = Devices::new(2, 2);
-    let series = |x: &str| crate::model::Labels::from_pairs([("x", x)]);
-    assert!(devices.admits("a", &series("1")) && devices.admits("a", &series("2")));
-    assert!(!devices.admits("a", &series("3")), "a third");
-    assert!(devices.admits("a", &series("1")), "a known one");
-    assert!(devices.admits("b", &series("3")));
-    assert!(!devices.admits("c", &series("1")), "a third device");
-    let snapshot = devices.snapshot();
-    assert_eq!((snapshot[0].series, snapshot[0].refused), (2, 1));
+fn devices_are_bounded() {
+    let mut devices = Devices::new(2);
+    assert!(devices.admits("a") && devices.admits("b"));
+    assert!(!devices.admits("c"), "a third device");
+    assert!(devices.admits("a"), "a known one");
+    devices.refused("a");
+    devices.refused("c");
+    let snapshot = devices.snapshot(|id| id.len());
+    assert_eq!((snapshot[0].series, snapshot[0].refused, snapshot.len()), (1, 1, 2));
+}
+
+#[test]
+fn what_relabelling_drops_is_not_taken() {
+    let mut settings = settings(Vec::new());
+    settings.telemetry.metric_relabel = vec![RelabelRule {
+        source_labels: vec!["__name__".to_owned(), "unit".to_owned()],
+        separator: ";".to_owned(),
+        regex: crate::model::AnchoredRegex::new("telemetry_temp;.+").unwrap(),
+        modulus: 0,
+        target_label: String::new(),
+        replacement: String::new(),
+        action: crate::model::RelabelAction::Drop,
+    }];
+    let rules = Rules::new(&settings);
+    let taken = |payload: &str| {
+        let instruments = Instruments::new(&Registry::default());
+        rules.take(&message("telemetry.press1.temp", payload), &instruments).samples.len()
+    };
+    assert_eq!((taken(r#"{"value": 1, "unit": "x"}"#), taken("1")), (0, 1));
 }
 
 #[test]
 fn devices_have_series_of_their_own() {
-    let mut devices = Devices::new(10, 10);
+    let mut devices = Devices::new(10);
     devices.heard("press1", "telemetry.press1.temp", Timestamp::from_millis(NOW_MS));
     devices.heard("press1", "telemetry.press1.temp", Timestamp::from_millis(NOW_MS + 500));
     let stats = r#"{"reconnectAttempts":3,"received":{"a.b":9},"currentBufferSize":4,"latencySeconds":0.0125}"#;

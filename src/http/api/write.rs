@@ -2,13 +2,14 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use crate::collect::{WriteError, WriteVersion};
+use crate::collect::{WriteError, WriteOutcome, WriteVersion};
 use crate::http::AppState;
+use crate::http::server::Peer;
 use crate::storage::tsdb;
 use crate::task::BlockingPool;
 use crate::wire;
@@ -20,32 +21,57 @@ const WRITES_MAX: usize = 2;
 /// What a sender is asked to wait while the store takes nothing.
 const RETRY_AFTER_S: &str = "5";
 
+/// What a sender is asked to wait before it sends new series again.
+const RETRY_NEW_SERIES_AFTER_S: &str = "60";
+
+/// Tells one Andon from another that only new series were refused: to send the same again would hold up what
+/// comes behind.
+const REFUSED: HeaderName = HeaderName::from_static("andon-refused");
+
 /// Returns the path of this file.
 pub(super) fn routes() -> Router<AppState> {
     let pool = BlockingPool::new(WRITES_MAX);
     Router::new().route(
         "/api/v1/write",
-        post(move |state: State<AppState>, headers: HeaderMap, body: Bytes| write(pool, state, headers, body)),
+        post(move |state: State<AppState>, peer: Extension<Peer>, headers: HeaderMap, body: Bytes| {
+            write(pool, state, peer, headers, body)
+        }),
     )
 }
 
-async fn write(pool: BlockingPool, State(app): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+async fn write(
+    pool: BlockingPool,
+    State(app): State<AppState>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let version = match version(&headers) {
         Ok(version) => version,
         Err(message) => return with_counts(0, (StatusCode::UNSUPPORTED_MEDIA_TYPE, message)),
     };
     let remote_write = app.collector.remote_write();
-    match pool.run(move || remote_write.write(&body, version)).await {
-        Ok(Ok(outcome)) => match outcome.first_offender {
-            None => with_counts(outcome.accepted, StatusCode::NO_CONTENT),
-            Some(offender) => {
-                let (refused, samples) = (outcome.refused, outcome.samples);
-                let message = format!("{refused} of {samples} samples refused, the others are kept: {offender}\n");
-                with_counts(outcome.accepted, (StatusCode::BAD_REQUEST, message))
-            }
-        },
+    match pool.run(move || remote_write.write(&body, version, peer.ip())).await {
+        Ok(Ok(outcome)) => with_counts(outcome.accepted, answer(outcome)),
         Ok(Err(error)) => with_counts(0, refuse(&error)),
         Err(panicked) => with_counts(0, (StatusCode::INTERNAL_SERVER_ERROR, format!("{panicked}\n"))),
+    }
+}
+
+/// Says what became of a request that was sound. 400, do not send again, goes before 429: what is bad by itself
+/// would be refused for ever.
+fn answer(outcome: WriteOutcome) -> Response {
+    let WriteOutcome { samples, refused, first_offender, over_limit, .. } = outcome;
+    let is_bad = first_offender.is_some();
+    let why: Vec<String> = [first_offender, over_limit.clone()].into_iter().flatten().collect();
+    let message = format!("{refused} of {samples} samples refused, the others are kept: {}\n", why.join("; "));
+    match over_limit {
+        _ if why.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Some(_) if !is_bad => {
+            let headers = [(header::RETRY_AFTER, RETRY_NEW_SERIES_AFTER_S), (REFUSED, "new-series")];
+            (StatusCode::TOO_MANY_REQUESTS, headers, message).into_response()
+        }
+        _ => (StatusCode::BAD_REQUEST, message).into_response(),
     }
 }
 

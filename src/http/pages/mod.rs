@@ -20,6 +20,7 @@ mod logs;
 mod number;
 mod overview;
 mod panel;
+mod room;
 mod rules;
 mod silences;
 mod storage;

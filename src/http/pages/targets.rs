@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::layout::Frame;
 use super::number::{ago, span};
 use super::page;
+use super::room::{Room, room};
 use super::visit::Visit;
 use crate::collect::{Health, JobSnapshot, Snapshot};
 use crate::http::AppState;
@@ -50,16 +51,18 @@ struct Targets {
     unmapped: u64,
     telemetry_samples: u64,
     telemetry_lines: u64,
-    refusing: Vec<String>,
+    room: Room,
 }
 
 /// Answers `GET /targets`.
 pub(super) async fn targets(State(state): State<AppState>, visit: Visit) -> Response {
     let frame = Frame::new(&state, &visit, "/targets", "Targets", REFRESH_S);
-    page(&view(frame, &state.collector.snapshot(), visit.now))
+    let snapshot = state.collector.snapshot();
+    let room = room(&state, &snapshot.refused, visit.now);
+    page(&view(frame, &snapshot, room, visit.now))
 }
 
-fn view(frame: Frame, snapshot: &Snapshot, now: Timestamp) -> Targets {
+fn view(frame: Frame, snapshot: &Snapshot, room: Room, now: Timestamp) -> Targets {
     let sources = snapshot.sources.iter().map(|s| Row {
         name: format!("{} {}", s.job, s.instance),
         labels: s.origin.clone(),
@@ -68,7 +71,6 @@ fn view(frame: Frame, snapshot: &Snapshot, now: Timestamp) -> Targets {
         every: span(s.interval),
         ..row(s.health, &s.last_error, s.last_read, now)
     });
-    let refusing = snapshot.telemetry.devices.iter().filter(|d| d.refused > 0);
     Targets {
         jobs: snapshot.jobs.iter().map(|j| job(j, now)).collect(),
         sources: sources.collect(),
@@ -76,7 +78,7 @@ fn view(frame: Frame, snapshot: &Snapshot, now: Timestamp) -> Targets {
         unmapped: snapshot.telemetry.unmapped,
         telemetry_samples: snapshot.telemetry.samples,
         telemetry_lines: snapshot.telemetry.log_lines,
-        refusing: refusing.map(|d| format!("{}: {} samples refused", d.device_id, d.refused)).collect(),
+        room,
         frame,
     }
 }

@@ -153,7 +153,8 @@ impl Engine {
     ) -> Result<QueryResult> {
         let timeout = options.timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
         let deadline = Deadline::after(timeout, options.cancelled.clone());
-        let budget = SampleBudget::new(self.limits.samples_max);
+        let headroom = self.db.headroom();
+        let budget = SampleBudget::new(self.limits.samples_max.min(headroom.query_samples_max()));
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms };

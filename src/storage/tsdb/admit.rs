@@ -144,6 +144,12 @@ impl Db {
         all.into_iter().take(top).map(|(name, series)| (name.to_owned(), series)).collect()
     }
 
+    /// Returns how many series the head holds.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.0.read().head.series_count()
+    }
+
     /// Returns how many series the head may hold.
     #[must_use]
     pub fn series_max(&self) -> usize {

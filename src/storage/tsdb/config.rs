@@ -8,9 +8,6 @@ pub const RETENTION_DEFAULT: Duration = Duration::from_secs(15 * 24 * 3600);
 /// How far ahead of the clock a sample may be when nothing is said.
 pub const AHEAD_MAX_DEFAULT: Duration = Duration::from_secs(600);
 
-/// How many series the head may hold when nothing is said.
-pub const SERIES_MAX_DEFAULT: usize = 1_000_000;
-
 /// A sample that comes this long after its time, or after newer data, is late, see `Db::late_since`.
 pub const LATE_AFTER: Duration = Duration::from_secs(5);
 

@@ -70,7 +70,7 @@ mod wal;
 
 pub use admit::{Account, Refusal};
 pub use batch::{AppendOutcome, Batch, SeriesRef};
-pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, SERIES_MAX_DEFAULT, WalSync};
+pub use config::{AHEAD_MAX_DEFAULT, Config, LATE_AFTER, RETENTION_DEFAULT, WalSync};
 pub use db::Db;
 pub use error::{Error, Result};
 pub(crate) use files::MERGE_SUFFIX;
