@@ -7,7 +7,6 @@ mod check;
 mod clock;
 mod demo;
 mod device;
-mod heap;
 mod inspect;
 mod query;
 mod restore;
@@ -54,9 +53,6 @@ enum Command {
 /// Carries out a command and returns the exit code of the process.
 #[must_use]
 pub fn main(arguments: Arguments) -> ExitCode {
-    if matches!(arguments.command, Command::Run(_) | Command::Demo(_)) {
-        heap::settle();
-    }
     let outcome = match arguments.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
