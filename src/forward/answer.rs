@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     Invalid,
     /// 413: too large.
     TooLarge,
+    /// 429 of another Andon that says so: it has the rest, but takes no new series of ours.
+    NewSeries,
 }
 
 impl Refusal {
@@ -38,6 +40,7 @@ impl Refusal {
         match self {
             Refusal::Invalid => "invalid",
             Refusal::TooLarge => "too_large",
+            Refusal::NewSeries => "new_series",
         }
     }
 }
@@ -71,13 +74,15 @@ impl Reason {
     }
 }
 
-/// Sorts an answer by its status. `retry_after` is the header's text.
-pub(super) fn sort(status: u16, retry_after: Option<&str>, now: Timestamp) -> Answer {
+/// Sorts an answer by its status. `retry_after` is the header's text, `refused` that of `andon-refused`.
+pub(super) fn sort(status: u16, retry_after: Option<&str>, refused: Option<&str>, now: Timestamp) -> Answer {
     let later = |reason| Answer::Later { reason, wait: retry_after.and_then(|text| wait(text, now)) };
     match status {
         200..300 => Answer::Taken,
         400 | 409 | 422 => Answer::Refused(Refusal::Invalid),
         413 => Answer::Refused(Refusal::TooLarge),
+        // Coming again would not help, and everything behind it would wait.
+        429 if refused == Some("new-series") => Answer::Refused(Refusal::NewSeries),
         429 => later(Reason::Throttled),
         500..600 => later(Reason::Server),
         _ => later(Reason::Rejected),
@@ -127,8 +132,9 @@ mod tests {
             (503, Some("Sun, 06 Nov 1994 08:49:37 GMT"), later(Reason::Server, Some(7))),
             (503, Some("soon"), later(Reason::Server, None)),
         ] {
-            assert_eq!(sort(status, retry_after, now), expected, "{status} {retry_after:?}");
+            assert_eq!(sort(status, retry_after, None, now), expected, "{status} {retry_after:?}");
         }
+        assert_eq!(sort(429, Some("30"), Some("new-series"), now), Answer::Refused(Refusal::NewSeries));
     }
 
     #[test]

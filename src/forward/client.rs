@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 
 use super::answer::{self, Answer, Reason};
 use super::config::Destination;
@@ -54,8 +54,9 @@ impl Client {
             Err(error) => return later(Reason::Network, in_words(&error)),
         };
         let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let answer = answer::sort(status.as_u16(), retry_after.as_deref(), now);
+        let header = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let refused = header(HeaderName::from_static("andon-refused"));
+        let answer = answer::sort(status.as_u16(), header(RETRY_AFTER), refused, now);
         if answer == Answer::Taken {
             return (answer, String::new());
         }
