@@ -111,6 +111,7 @@ impl Intake {
                 let limit = headroom.limit_bytes().map_or(0, mib);
                 format!("memory is short: {} of {limit} MiB are in use", mib(headroom.used_bytes()))
             }
+            Refusal::Disk => "the disk has room for little more than what is kept already".to_owned(),
         };
         let worst = self.ledger().of(&guest.supplier).map(|refused| refused.worst()).filter(|worst| !worst.is_empty());
         match worst {
