@@ -55,18 +55,6 @@ fn a_data_folder_has_one_owner() {
 }
 
 #[test]
-fn a_running_box_keeps_one_heap_and_its_process() {
-    let dir = tempfile::tempdir().unwrap();
-    // The same process as was started: it has started itself once more, with settings for the C library.
-    let program = Program::start(dir.path(), "{}");
-    let environment = std::fs::read(format!("/proc/{}/environ", program.pid())).unwrap();
-    let names: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
-    assert_eq!(names.iter().filter(|name| **name == b"MALLOC_ARENA_MAX=1").count(), 1);
-    let (status, _) = program.stop();
-    assert!(status.success(), "{status}");
-}
-
-#[test]
 fn an_open_listener_without_accounts_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let said = say(&["run", "--data", dir.path().to_str().unwrap(), "--listen", "0.0.0.0:0"]);

@@ -39,6 +39,7 @@ const RELOADS_MAX: usize = 4;
 pub struct App {
     address: SocketAddr,
     tasks: Tasks,
+    signals: Signals,
     reloader: Reloader,
     reloads: mpsc::Receiver<ReloadRequest>,
     /// Kept to the last: dropping it syncs and unlocks the data folder.
@@ -49,8 +50,10 @@ impl App {
     /// Starts a box. Returns when it is ready.
     ///
     /// # Errors
-    /// When the port or the data folder cannot be had.
+    /// When signals, the port or the data folder cannot be had.
     pub async fn start(config: Config, source: config::Source, lines: Option<OwnLines>) -> anyhow::Result<App> {
+        // From the first moment, so that a box that is told to stop while it starts stops in order.
+        let signals = Signals::new().context("cannot take over signals")?;
         let tasks = Tasks::new(pool_permits());
         let clock = lines.as_ref().map_or_else(Clock::system, |lines| lines.clock.clone());
         let tools = Tools { tasks: tasks.clone(), clock, registry: Registry::default() };
@@ -76,7 +79,7 @@ impl App {
         systemd::watchdog(&tasks);
         systemd::ready(&format!("pages at http://{address}"));
         info!(%address, "ready");
-        Ok(App { address, tasks, reloader, reloads, storage })
+        Ok(App { address, tasks, signals, reloader, reloads, storage })
     }
 
     /// Returns where the box listens, with the port that was taken.
@@ -92,16 +95,12 @@ impl App {
     }
 
     /// Lives until a signal, or a task that owns state has panicked. Returns whether all is well.
-    ///
-    /// # Errors
-    /// When signals are not to be had.
-    pub async fn live(&mut self) -> anyhow::Result<bool> {
-        let mut signals = Signals::new().context("cannot take over signals")?;
+    pub async fn live(&mut self) -> bool {
         let broken = self.tasks.broken();
         loop {
             tokio::select! {
-                asked = signals.next() => match asked {
-                    Asked::Stop => return Ok(true),
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => return true,
                     Asked::Reload => {
                         // Already told in the log.
                         let _ = self.reloader.reload();
@@ -112,7 +111,7 @@ impl App {
                 }
                 () = broken.cancelled() => {
                     error!("a task that owns state has panicked; stopping");
-                    return Ok(false);
+                    return false;
                 }
             }
         }
@@ -143,7 +142,7 @@ pub fn run(source: config::Source) -> anyhow::Result<ExitCode> {
     }
     runtime()?.block_on(async move {
         let mut app = App::start(loaded, source, Some(logging.lines)).await?;
-        let is_well = app.live().await?;
+        let is_well = app.live().await;
         let ended = app.stop().await;
         Ok(if is_well && ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })

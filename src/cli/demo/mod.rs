@@ -86,7 +86,7 @@ pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         say(&greeting(app.local_addr(), &folder, &devices, args.nats.as_deref(), args.duration));
         let running = devices.start(app.local_addr());
         let is_well = tokio::select! {
-            is_well = app.live() => is_well?,
+            is_well = app.live() => is_well,
             () = time_over(args.duration) => true,
         };
         say("\nStopping.\n");

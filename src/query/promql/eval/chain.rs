@@ -134,9 +134,9 @@ impl<'a> Evaluation<'a> {
 }
 
 /// Returns the steps with numbers that come first, and the others.
-fn numbers_first(steps: &[Step]) -> (Vec<&WithNumber>, &[Step]) {
-    let number = |step| match step {
-        &Step::Number(ref with) => Some(with),
+fn numbers_first<'a>(steps: &'a [Step]) -> (Vec<&'a WithNumber>, &'a [Step]) {
+    let number = |step: &'a Step| match step {
+        Step::Number(with) => Some(with),
         Step::Join(_) | Step::Set(..) => None,
     };
     let numbers: Vec<&WithNumber> = steps.iter().map_while(number).collect();

@@ -218,6 +218,7 @@ impl Head {
                 self.replay_series(new);
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
             }
+            Logged::Gap => {}
             Logged::Accounts(accounts) => self.replay_accounts(accounts),
             Logged::Late(late) => self.late.restore(&late),
             Logged::Metadata(metadata) => {

@@ -4,13 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{Logged, LoggedChunk, NewSeries};
+use super::record::{KIND_GAP, Logged, LoggedChunk, NewSeries};
 use super::{SEGMENT_BYTES_MAX, Writer, encode, read};
 use crate::storage::disk::{Corruption, Disk, Error, Found, Result, Segments, SegmentsOptions, TEMPORARY_SUFFIX};
 use crate::storage::tsdb::files;
 
 /// A record is written when it holds so many bytes.
 const RECORD_BYTES: usize = 256 << 10;
+
+/// What lies between the last records and their parity: longer than a hole that parity makes good.
+const GAP: [u8; 4608] = [0; 4608];
 
 /// Writes a checkpoint.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl CheckpointWriter {
     /// Makes the checkpoint last and visible; returns its bytes.
     pub(crate) fn finish(mut self) -> Result<u64> {
         self.flush()?;
+        self.segments.append(KIND_GAP, &GAP)?;
         // Ends the segment, so that parity covers all of it: here lies what is in no block.
         let _ = self.segments.rotate();
         let bytes = self.segments.bytes();

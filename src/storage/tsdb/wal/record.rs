@@ -14,6 +14,7 @@
 //! | 3    | late: sequence (8 bytes), newest time (signed varint), count, then minute (signed varint difference) and sequence (varint) each; a count of 0 or 1 joined stretches: first and last minute (signed varints), sequence |
 //! | 4    | metadata: count, then name, kind (1 byte), help and unit each                                     |
 //! | 6    | accounts: count, then each: name, a varint count of runs of references, and for each run the first (varint, difference to the end of the run before) and how many (varint) |
+//! | 7    | gap: nothing; how long it is does not matter                                                     |
 //!
 //! New series are a varint count, then for each its reference (signed varint, difference to the one before),
 //! the number of labels (varint), and name and value of each label. Each of these texts begins with a varint:
@@ -37,6 +38,7 @@ pub(crate) const KIND_CHUNKS: u8 = 2;
 pub(crate) const KIND_LATE: u8 = 3;
 pub(crate) const KIND_METADATA: u8 = 4;
 pub(crate) const KIND_ACCOUNTS: u8 = 6;
+pub(crate) const KIND_GAP: u8 = 7;
 
 const PACKING_NONE: u8 = 0;
 const PACKING_ZSTD: u8 = 1;
@@ -90,6 +92,8 @@ pub(crate) enum Logged {
     Metadata(Vec<(String, Metadata)>),
     /// Who began series that other records name.
     Accounts(Vec<LoggedAccount>),
+    /// Nothing: keeps what stands before it apart from what stands behind it.
+    Gap,
 }
 
 /// Writes the body of a record other than a batch.
@@ -129,6 +133,7 @@ pub(super) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
             }
             KIND_LATE
         }
+        Logged::Gap => KIND_GAP,
         Logged::Metadata(metadata) => {
             out.varint(metadata.len() as u64);
             for (name, about) in metadata {
@@ -245,6 +250,9 @@ impl LogReader {
             let batch = self.batches.read(sequence, payload)?;
             self.left_out += batch.left_out;
             return Ok(Logged::Batch { new: batch.new, samples: batch.samples });
+        }
+        if kind == KIND_GAP {
+            return Ok(Logged::Gap);
         }
         let body = unpack(payload)?;
         let mut r = ByteReader::new(&body);
