@@ -568,7 +568,9 @@ fn a_snapshot_is_a_store_with_all_that_was_acknowledged() {
     let used = disk.space(Path::new("/")).unwrap().free_bytes;
     let info = db.snapshot(into).unwrap();
     assert_eq!((info.blocks, info.samples), (4, 5));
-    assert!(info.written_bytes < info.bytes && used - disk.space(Path::new("/")).unwrap().free_bytes < 2 * info.bytes);
+    // Beside the blocks there is a checkpoint, mostly its gap and parity.
+    let taken = used - disk.space(Path::new("/")).unwrap().free_bytes;
+    assert!(info.written_bytes < info.bytes && taken < 2 * info.bytes + 10_000, "{taken} {info:?}");
     assert!(matches!(db.snapshot(into), Err(Error::Exists { .. })));
     append(&db, &labels("up", "a"), &[(START_MS + 1, 9.0)]);
     assert_eq!(db.stats().blocks, 2);

@@ -101,10 +101,9 @@ impl Wal {
         };
         let (segments, mut found) = read(&disk, folder, options, visit)?;
         let (marker, newest) = Marker::open(disk, newest.to_owned(), &mut found.damages);
-        let there = segments.numbers().map(|(_, newest)| newest);
-        if let Some(reason) = newest.and_then(|newest| missing(newest, there, first)) {
-            found.damages.push(Corruption { file: folder.to_owned(), offset: 0, bytes: 0, reason });
-        }
+        let reasons = newest.map(|newest| missing(newest, segments.numbers(), first)).unwrap_or_default();
+        let told = |reason| Corruption { file: folder.to_owned(), offset: 0, bytes: 0, reason };
+        found.damages.extend(reasons.into_iter().map(told));
         if let Some(newest) = newest {
             // The number is not given again: the next segment is not the one that is missed.
             segments.skip_to(newest.number + 1, 0);
@@ -173,9 +172,12 @@ impl Wal {
     /// noticed, which is not worth refusing anything for.
     fn mark(&self) {
         let number = self.segments.newest_synced();
-        if self.marker.is_behind(number)
-            && let Err(error) = self.marker.write(Newest { number, since: self.lock().since })
-        {
+        if !self.marker.is_behind(number) {
+            return;
+        }
+        let oldest = self.segments.numbers().map_or(number, |(oldest, _)| oldest);
+        let since = self.lock().since;
+        if let Err(error) = self.marker.write(Newest { number, oldest, since }) {
             warn!(%error, "cannot note the newest segment of the WAL; tried again with the next sync");
         }
     }

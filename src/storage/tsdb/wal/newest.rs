@@ -1,17 +1,18 @@
-//! What segment was the newest, so that it is missed when it is gone.
+//! What segment was the newest, and which the oldest then, so that they are missed when they are gone.
 //!
-//! Of segments in the middle the sequences of the others tell. Behind the last one nothing does, so its number
-//! stands in a file beside the log, written when a sync has made the segment last.
+//! Of segments in the middle the sequences of the others tell. Before the first one and behind the last nothing
+//! does, so their numbers stand in a file beside the log, written when a sync has made the last one last.
 //!
 //! # Format
 //!
-//! `newest` in the store's folder. It is replaced whole, once per segment. Version 1, little-endian; there is
+//! `newest` in the store's folder. It is replaced whole, once per segment. Version 2, little-endian; there is
 //! no file before the first sync.
 //!
 //! | field    | bytes | meaning                                                            |
 //! |----------|-------|--------------------------------------------------------------------|
-//! | magic    | 8     | `ANDNEW1\n`                                                        |
+//! | magic    | 8     | `ANDNEW2\n`                                                        |
 //! | number   | 8     | of the newest segment that a sync has made last                    |
+//! | oldest   | 8     | of the oldest segment at that time                                 |
 //! | since    | 8     | time of its first sample, milliseconds; the lowest if not known    |
 //! | checksum | 4     | CRC-32C of all before                                              |
 //!
@@ -24,13 +25,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::model::Timestamp;
 use crate::storage::disk::{ByteReader, ByteWriter, Corruption, Disk, Malformed, Result, crc32c, replace};
 
-const MAGIC: &[u8] = b"ANDNEW1\n";
-const BYTES: usize = MAGIC.len() + 8 + 8 + 4;
+const MAGIC: &[u8] = b"ANDNEW2\n";
+const BYTES: usize = MAGIC.len() + 8 + 8 + 8 + 4;
 
 /// The newest segment there was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Newest {
     pub(super) number: u64,
+    /// The oldest segment when this one was noted.
+    pub(super) oldest: u64,
     /// Time of its first sample.
     pub(super) since: Option<i64>,
 }
@@ -78,9 +81,22 @@ fn read(disk: &dyn Disk, path: &Path, damages: &mut Vec<Corruption>) -> Option<N
     .ok()
 }
 
-/// Says what is missing if `newest` is, but what a checkpoint stands for: segments below `first`.
-pub(super) fn missing(newest: Newest, there: Option<u64>, first: u64) -> Option<String> {
-    let from = there.map_or(0, |number| number + 1).max(first).max(1);
+/// Says what is missing at either end of the segments that are `there`, oldest and newest. What a checkpoint
+/// stands for, segments below `first`, is not missed.
+pub(super) fn missing(noted: Newest, there: Option<(u64, u64)>, first: u64) -> Vec<String> {
+    let before = missing_before(noted, there, first);
+    before.into_iter().chain(missing_behind(noted, there, first)).collect()
+}
+
+fn missing_before(noted: Newest, there: Option<(u64, u64)>, first: u64) -> Option<String> {
+    let (oldest, _) = there?;
+    let from = noted.oldest.max(first);
+    let is_missed = from < oldest && from <= noted.number;
+    is_missed.then(|| format!("segments {from} to {} are missing, with the oldest samples", oldest - 1))
+}
+
+fn missing_behind(newest: Newest, there: Option<(u64, u64)>, first: u64) -> Option<String> {
+    let from = there.map_or(newest.oldest, |(_, newest)| newest + 1).max(first).max(1);
     if newest.number < from {
         return None;
     }
@@ -93,6 +109,7 @@ fn encode(newest: Newest) -> Vec<u8> {
     let mut out = ByteWriter::default();
     out.raw(MAGIC);
     out.u64(newest.number);
+    out.u64(newest.oldest);
     out.u64(newest.since.unwrap_or(i64::MIN).cast_unsigned());
     out.u32(crc32c(out.as_slice()));
     out.into_bytes()
@@ -101,12 +118,12 @@ fn encode(newest: Newest) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> std::result::Result<Newest, Malformed> {
     let mut r = ByteReader::new(bytes);
     let magic = r.raw(MAGIC.len())?;
-    let (number, since, checksum) = (r.u64()?, r.u64()?.cast_signed(), r.u32()?);
+    let (number, oldest, since, checksum) = (r.u64()?, r.u64()?, r.u64()?.cast_signed(), r.u32()?);
     if magic != MAGIC || crc32c(bytes.get(..BYTES - 4).unwrap_or_default()) != checksum {
         return Err(r.malformed("does not check out"));
     }
     r.end()?;
-    Ok(Newest { number, since: Some(since).filter(|since| *since != i64::MIN) })
+    Ok(Newest { number, oldest, since: Some(since).filter(|since| *since != i64::MIN) })
 }
 
 #[cfg(test)]
@@ -116,14 +133,14 @@ mod tests {
     const NOON_MS: i64 = 1_787_313_600_000;
 
     #[test]
-    fn the_file_of_version_1() {
-        let dump = include_str!("../../../../tests/formats/tsdb_wal_newest_1.hex");
+    fn the_file_of_version_2() {
+        let dump = include_str!("../../../../tests/formats/tsdb_wal_newest_2.hex");
         let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
         let dump: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
-        let newest = Newest { number: 300, since: Some(NOON_MS) };
+        let newest = Newest { number: 300, oldest: 298, since: Some(NOON_MS) };
         assert_eq!(encode(newest), dump);
         assert_eq!(decode(&dump).unwrap(), newest);
-        let unknown = Newest { number: 1, since: None };
+        let unknown = Newest { number: 1, oldest: 1, since: None };
         assert_eq!(decode(&encode(unknown)).unwrap(), unknown);
         for at in 0..dump.len() {
             assert!(decode(&dump[..at]).is_err(), "{at}");
@@ -135,11 +152,19 @@ mod tests {
 
     #[test]
     fn only_what_no_checkpoint_stands_for_is_missed() {
-        let newest = Newest { number: 7, since: None };
-        let told = |there, first| missing(newest, there, first).map(|told| told[..13].to_owned());
-        assert_eq!(told(None, 0).unwrap(), "segments 1 to");
-        assert_eq!(told(None, 3).unwrap(), "segments 3 to");
-        assert_eq!(told(Some(5), 3).unwrap(), "segments 6 to");
-        assert_eq!((told(Some(7), 3), told(Some(9), 3), told(None, 8)), (None, None, None));
+        let noted = Newest { number: 7, oldest: 2, since: None };
+        let told = |there, first| -> Vec<String> {
+            missing(noted, there, first).iter().map(|told| told[..15].to_owned()).collect()
+        };
+        assert_eq!(told(None, 0), ["segments 2 to 7"]);
+        assert_eq!(told(None, 3), ["segments 3 to 7"]);
+        assert_eq!(told(Some((3, 5)), 3), ["segments 6 to 7"]);
+        assert_eq!(told(Some((2, 5)), 0), ["segments 6 to 7"]);
+        assert_eq!(told(Some((4, 9)), 3), ["segments 3 to 3"]);
+        assert_eq!(told(Some((4, 5)), 0), ["segments 2 to 3", "segments 6 to 7"]);
+        // All that was noted has gone into a checkpoint; what came since need not begin where it did.
+        for (there, first) in [(Some((2, 7)), 0), (Some((3, 9)), 3), (None, 8), (Some((9, 9)), 8)] {
+            assert_eq!(told(there, first), [""; 0], "{there:?} {first}");
+        }
     }
 }
