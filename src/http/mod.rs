@@ -8,6 +8,7 @@
 
 mod api;
 mod assets;
+mod audit;
 mod config;
 mod error;
 mod guard;

@@ -38,8 +38,8 @@ fn takes_arguments(name: &str) -> bool {
 
 fn of_pairs(labels: &Labels, name: &str, arguments: &[Value]) -> Option<Answer> {
     Some(match name {
-        "SortedPairs" => Ok(sorted(labels)),
-        "Names" | "Values" => return of_pairs_list(&sorted(labels), name),
+        "SortedPairs" => Ok(Value::List(Arc::new(sorted(labels)))),
+        "Names" | "Values" => return of_list(&sorted(labels), name),
         "Remove" => match arguments {
             [Value::List(names)] => {
                 let names: Vec<String> = names.iter().map(Value::to_text).collect();
@@ -52,23 +52,14 @@ fn of_pairs(labels: &Labels, name: &str, arguments: &[Value]) -> Option<Answer> 
 }
 
 /// Returns the pairs by name, but `alertname` first.
-fn sorted(labels: &Labels) -> Value {
+fn sorted(labels: &Labels) -> Vec<Value> {
     let mut pairs: Vec<(&str, &str)> = labels.iter().collect();
     pairs.sort_by_key(|(name, _)| (*name != "alertname", *name));
     let pair = |(name, value)| Value::record(vec![("Name", Value::text(name)), ("Value", Value::text(value))]);
-    Value::List(Arc::new(pairs.into_iter().map(pair).collect()))
-}
-
-fn of_pairs_list(pairs: &Value, name: &str) -> Option<Answer> {
-    let Value::List(list) = pairs else { return None };
-    of_list(list, name)
+    pairs.into_iter().map(pair).collect()
 }
 
 fn of_list(list: &[Value], name: &str) -> Option<Answer> {
-    let status = |item: &Value| match item {
-        Value::Record(fields) => fields.iter().find(|(n, _)| *n == "Status").map(|(_, v)| v.to_text()),
-        _ => None,
-    };
     let field = |item: &Value, name: &str| match item {
         Value::Record(fields) => fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()),
         _ => None,
@@ -76,7 +67,8 @@ fn of_list(list: &[Value], name: &str) -> Option<Answer> {
     let list: Vec<Value> = match name {
         "Firing" | "Resolved" => {
             let wanted = name.to_lowercase();
-            list.iter().filter(|item| status(item).as_ref() == Some(&wanted)).cloned().collect()
+            let is_wanted = |item: &&Value| field(item, "Status").is_some_and(|status| status.to_text() == wanted);
+            list.iter().filter(is_wanted).cloned().collect()
         }
         "Names" => list.iter().filter_map(|item| field(item, "Name")).collect(),
         "Values" => list.iter().filter_map(|item| field(item, "Value")).collect(),

@@ -26,19 +26,7 @@ const KINDS: [(&str, Reader, bool); 9] = [
     ("pushover_configs", pagers::pushover, true),
 ];
 
-/// Kinds that Alertmanager has and Andon does not.
-const OTHER_KINDS: [&str; 9] = [
-    "email_configs",
-    "incidentio_configs",
-    "jira_configs",
-    "mattermost_configs",
-    "rocketchat_configs",
-    "sns_configs",
-    "victorops_configs",
-    "webex_configs",
-    "wechat_configs",
-];
-
+/// What Alertmanager has; kinds that are not among [`KINDS`] are refused.
 const RECEIVER_KEYS: &[&str] = &[
     "name",
     "webhook_configs",
@@ -213,8 +201,9 @@ pub(super) fn read(section: &Fields<'_>, shared: &Shared<'_>) -> Vec<Receiver> {
     let mut receivers = Vec::new();
     for item in section.items("receivers") {
         let Some(fields) = item.fields(RECEIVER_KEYS) else { continue };
-        for key in OTHER_KINDS {
-            upstream::refuse(&fields, &[(key, "this version has webhook_configs and those of chats and pagers")]);
+        let is_other = |key: &&&str| **key != "name" && KINDS.iter().all(|(kind, ..)| kind != *key);
+        for key in RECEIVER_KEYS.iter().filter(is_other) {
+            upstream::refuse(&fields, &[(*key, "this version has webhook_configs and those of chats and pagers")]);
         }
         let mut ways = Vec::new();
         for (key, reader, resolves) in KINDS {

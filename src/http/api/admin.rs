@@ -8,14 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use rand::RngExt;
 use serde::Serialize;
-use tracing::warn;
 
 use super::format::{ApiError, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
+use crate::http::audit::{self, ANONYMOUS};
 use crate::model::{Matcher, Timestamp};
 use crate::query::promql::parse_selector;
-use crate::storage::state::AuditEntry;
 use crate::storage::tsdb::{self, Db};
 use crate::task::BlockingPool;
 
@@ -115,17 +114,6 @@ async fn on<T: Send + 'static>(
     })
 }
 
-/// Notes what was done; it has happened already.
 async fn audit(app: &AppState, action: &str, detail: serde_json::Value) {
-    let entry = AuditEntry {
-        actor: "anonymous".to_owned(),
-        origin: "http".to_owned(),
-        action: action.to_owned(),
-        object: "metrics".to_owned(),
-        detail,
-    };
-    let store = app.state.clone();
-    if let Ok(Err(error)) = app.tasks.pool().run(move || store.audit().append(&entry)).await {
-        warn!(%error, "cannot write the audit log");
-    }
+    audit::audit(app, ANONYMOUS, action, "metrics".to_owned(), detail).await;
 }

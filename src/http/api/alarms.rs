@@ -163,11 +163,21 @@ fn fingerprint(text: &str) -> Result<u64, ApiError> {
 }
 
 fn refused(error: Error) -> ApiError {
-    let (status, kind) = match error {
-        Error::NotFound(_) | Error::NoSilence(_) => (StatusCode::NOT_FOUND, "not_found"),
-        Error::Text { .. } | Error::Silence(_) => (StatusCode::BAD_REQUEST, "bad_data"),
-        Error::Storage(_) => (StatusCode::INSUFFICIENT_STORAGE, "internal"),
-        Error::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    let kind = match error {
+        Error::NotFound(_) | Error::NoSilence(_) => "not_found",
+        Error::Text { .. } | Error::Silence(_) => "bad_data",
+        Error::Storage(_) => "internal",
+        Error::Stopped => "unavailable",
     };
-    ApiError { status, kind, message: error.to_string() }
+    ApiError { status: status_of(&error), kind, message: error.to_string() }
+}
+
+/// Returns the status that a refusal of the alarms room has, here, in Alertmanager's API and on pages.
+pub(in crate::http) fn status_of(error: &Error) -> StatusCode {
+    match error {
+        Error::NotFound(_) | Error::NoSilence(_) => StatusCode::NOT_FOUND,
+        Error::Text { .. } | Error::Silence(_) => StatusCode::BAD_REQUEST,
+        Error::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
+        Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }

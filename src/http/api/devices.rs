@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::gateway::{DeviceView, Error, NewDevice};
 use crate::http::AppState;
-use crate::storage::state::AuditEntry;
+use crate::http::audit::{self, ANONYMOUS};
 
 /// Returns the paths of the registry.
 pub(super) fn routes() -> Router<AppState> {
@@ -129,19 +129,8 @@ async fn remove(State(state): State<AppState>, Path(id): Path<String>) -> Respon
     }
 }
 
-/// Notes who changed what; the change has happened already.
 async fn audit(state: &AppState, action: &str, id: &str) {
-    let entry = AuditEntry {
-        actor: "anonymous".to_owned(),
-        origin: "http".to_owned(),
-        action: action.to_owned(),
-        object: format!("device/{id}"),
-        detail: serde_json::json!({}),
-    };
-    let store = state.state.clone();
-    if let Ok(Err(error)) = state.tasks.pool().run(move || store.audit().append(&entry)).await {
-        warn!(%error, "cannot write the audit log");
-    }
+    audit::audit(state, ANONYMOUS, action, format!("device/{id}"), serde_json::json!({})).await;
 }
 
 fn success(status: StatusCode, data: &impl Serialize) -> Response {

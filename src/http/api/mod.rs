@@ -25,6 +25,7 @@ mod write;
 
 use axum::Router;
 
+pub(super) use self::alarms::status_of as refusal_status;
 pub(super) use self::clock::confirmed as confirm_time;
 use super::AppState;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::alarms::Row;
@@ -15,6 +14,7 @@ use super::visit::{Visit, encode};
 use super::{message, page};
 use crate::alarms::{Error, NewSilence};
 use crate::http::AppState;
+use crate::http::api::refusal_status;
 use crate::model::{AlarmState, Matcher, Silence, SilenceState, Timestamp, parse_duration, parse_matchers};
 
 /// How often the page is fetched again, in seconds.
@@ -157,18 +157,12 @@ pub(super) async fn expire(State(state): State<AppState>, visit: Visit, Path(id)
     answer(&state, &visit, result)
 }
 
-/// Notes what was done and goes back to the page, or says what was wrong.
+/// Goes back to the page, or says what was wrong.
 fn answer(state: &AppState, visit: &Visit, result: Result<Silence, Error>) -> Response {
     let error = match result {
         Ok(_) => return Redirect::to("/silences").into_response(),
         Err(error) => error,
     };
-    let status = match error {
-        Error::NoSilence(_) | Error::NotFound(_) => StatusCode::NOT_FOUND,
-        Error::Text { .. } | Error::Silence(_) => StatusCode::BAD_REQUEST,
-        Error::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
-        Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-    };
     let frame = Frame::new(state, visit, "/alarms", "Silences", 0);
-    message(frame, status, &format!("Nothing was changed: {error}."))
+    message(frame, refusal_status(&error), &format!("Nothing was changed: {error}."))
 }

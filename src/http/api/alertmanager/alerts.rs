@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
@@ -245,24 +245,10 @@ fn read(posted: PostedAlert, now: Timestamp, timeout: std::time::Duration) -> Re
 
 /// Returns the expression that a Prometheus puts into the address of an alert; empty if there is none.
 fn expression(address: &str) -> String {
-    let Some((_, query)) = address.split_once('?') else { return String::new() };
-    let found = query.split('&').find_map(|pair| pair.strip_prefix("g0.expr="));
-    let bytes = found.unwrap_or("").as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while let Some(byte) = bytes.get(i) {
-        let digits = bytes.get(i + 1..i + 3).and_then(|d| std::str::from_utf8(d).ok());
-        match (byte, digits.and_then(|d| u8::from_str_radix(d, 16).ok())) {
-            (b'%', Some(code)) => {
-                decoded.push(code);
-                i += 2;
-            }
-            (b'+', _) => decoded.push(b' '),
-            (byte, _) => decoded.push(*byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    let query = address.split_once('?').map_or("", |(_, query)| query);
+    let Ok(uri) = format!("/?{query}").parse::<Uri>() else { return String::new() };
+    let pairs: Vec<(String, String)> = Query::try_from_uri(&uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    pairs.into_iter().find(|(name, _)| name == "g0.expr").map(|(_, expression)| expression).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 
+use super::alarms::status_of;
 use super::parameters::Parameters;
 use crate::alarms;
 use crate::http::AppState;
@@ -42,14 +43,7 @@ impl From<super::format::ApiError> for Refusal {
 
 impl From<alarms::Error> for Refusal {
     fn from(error: alarms::Error) -> Self {
-        use alarms::Error;
-        let status = match error {
-            Error::NotFound(_) | Error::NoSilence(_) => StatusCode::NOT_FOUND,
-            Error::Text { .. } | Error::Silence(_) => StatusCode::BAD_REQUEST,
-            Error::Storage(_) => StatusCode::INSUFFICIENT_STORAGE,
-            Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Refusal(status, error.to_string())
+        Refusal(status_of(&error), error.to_string())
     }
 }
 

@@ -9,14 +9,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 use super::{Refusal, filter};
 use crate::alarms::NewSilence;
-use crate::http::AppState;
 use crate::http::api::parameters::Parameters;
+use crate::http::{AppState, audit};
 use crate::model::{Labels, MatchOp, Matcher, Silence, SilenceState, Timestamp};
-use crate::storage::state::AuditEntry;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -162,18 +160,8 @@ async fn expire(State(app): State<AppState>, Path(id): Path<String>) -> Result<S
     Ok(StatusCode::OK)
 }
 
-/// Notes who changed what; the change has happened already.
 async fn audit(app: &AppState, action: &str, silence: &Silence) {
     let matchers: Vec<String> = silence.matchers.iter().map(Matcher::to_string).collect();
-    let entry = AuditEntry {
-        actor: silence.created_by.clone(),
-        origin: "http".to_owned(),
-        action: action.to_owned(),
-        object: format!("silence/{}", silence.id),
-        detail: serde_json::json!({ "matchers": matchers, "endsAt": silence.ends_at.to_rfc3339() }),
-    };
-    let store = app.state.clone();
-    if let Ok(Err(error)) = app.tasks.pool().run(move || store.audit().append(&entry)).await {
-        warn!(%error, "cannot write the audit log");
-    }
+    let detail = serde_json::json!({ "matchers": matchers, "endsAt": silence.ends_at.to_rfc3339() });
+    audit::audit(app, &silence.created_by, action, format!("silence/{}", silence.id), detail).await;
 }
