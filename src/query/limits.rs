@@ -68,13 +68,14 @@ pub struct SampleBudget {
     max: usize,
     read: Cell<usize>,
     held: Cell<usize>,
+    peak: Cell<usize>,
 }
 
 impl SampleBudget {
     /// Returns a budget of `max` samples.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        SampleBudget { max, read: Cell::new(0), held: Cell::new(0) }
+        SampleBudget { max, read: Cell::new(0), held: Cell::new(0), peak: Cell::new(0) }
     }
 
     /// Returns how many samples may still be read.
@@ -108,7 +109,14 @@ impl SampleBudget {
     /// [`Stop::Samples`] if they are too many.
     pub fn hold(&self, samples: usize) -> Result<(), Stop> {
         self.held.set(self.held.get().saturating_add(samples));
+        self.peak.set(self.peak.get().max(self.held.get()));
         if self.held.get() > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+    }
+
+    /// Returns the most that was held at one time.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        self.peak.get()
     }
 
     /// Counts samples that are no longer held.

@@ -102,7 +102,7 @@ fn options(parameters: &Parameters) -> Result<Options, ApiError> {
     Ok(Options {
         lookback: parameters.duration("lookback_delta")?.filter(|d| !d.is_zero()),
         timeout: parameters.duration("timeout")?,
-        cancelled: None,
+        ..Options::default()
     })
 }
 

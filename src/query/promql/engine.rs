@@ -8,9 +8,10 @@ use super::columns::{Grid, is_present};
 use super::eval::Evaluation;
 use super::plan::{Planner, selector_matchers};
 use super::syntax::{Expr, json, parse, pretty};
+use super::trace::{Counts, Tracer};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
-use super::{Error, InstantSeries, RangeSeries, Result, Value};
+use super::{Error, InstantSeries, RangeSeries, Result, Stats, Trace, Value};
 use crate::model::{Matcher, Sample, Timestamp};
 use crate::query::limits::{Deadline, SampleBudget};
 use crate::storage::tsdb::Db;
@@ -50,6 +51,11 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Set to true to stop the query.
     pub cancelled: Option<Arc<AtomicBool>>,
+    /// Whether samples are to be counted at each step ([`Stats::queryable_at`]).
+    pub counts_steps: bool,
+    /// Whether it is to be told what each part of the expression takes ([`QueryResult::trace`]). Costs two looks at the
+    /// clock for each row that a part hands on.
+    pub is_traced: bool,
 }
 
 /// An answer with remarks and figures.
@@ -63,6 +69,10 @@ pub struct QueryResult {
     pub infos: Vec<String>,
     /// Samples read from the store.
     pub samples: usize,
+    /// What it took.
+    pub stats: Stats,
+    /// What its parts took, if it was asked for; an answer that is worked out of numbers only has none.
+    pub trace: Option<Trace>,
 }
 
 /// Answers PromQL over a store; cheap to clone. Calls are synchronous and heavy: run them on the pool.
@@ -157,9 +167,13 @@ impl Engine {
         let budget = SampleBudget::new(self.limits.samples_max.min(headroom.query_samples_max()));
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
-        let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms };
+        let is_traced = options.is_traced;
+        let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms, is_traced };
         let plan = planner.plan(&parse(expression)?)?;
         deadline.check()?;
+        let preparing = deadline.elapsed();
+        let counts = Counts::new(if options.counts_steps { grid.count } else { 0 });
+        let tracer = is_traced.then(Tracer::default);
         let querier = self.db.querier();
         let evaluation = Evaluation {
             querier: &querier,
@@ -168,10 +182,16 @@ impl Engine {
             lookback_ms: millis(options.lookback.unwrap_or(self.limits.lookback)),
             is_instant: grid.count == 1,
             remarks: &remarks,
+            counts: &counts,
+            tracer: tracer.as_ref(),
         };
         let value = answer(&evaluation, plan)?;
         let (warnings, infos) = remarks.into_parts(expression);
-        Ok(QueryResult { value, warnings, infos, samples: budget.read() })
+        let (queryable, queryable_at) = counts.into_parts(&grid);
+        let evaluating = deadline.elapsed().saturating_sub(preparing);
+        let stats = Stats { queryable, queryable_at, peak: budget.peak(), preparing, evaluating };
+        let trace = tracer.and_then(|tracer| tracer.into_trace(expression));
+        Ok(QueryResult { value, warnings, infos, samples: budget.read(), stats, trace })
     }
 }
 
@@ -216,7 +236,8 @@ pub fn check(expression: &str) -> Result<()> {
 fn checked(expression: &str) -> Result<Expr> {
     let tree = parse(expression)?;
     // `step()` and `range()` are not known yet; whatever they are, the rest is checked.
-    let planner = Planner { text: expression, start: 0, end: 3_600_000, step_ms: 60_000, default_step_ms: 60_000 };
+    let (end, step_ms, default_step_ms) = (3_600_000, 60_000, 60_000);
+    let planner = Planner { text: expression, start: 0, end, step_ms, default_step_ms, is_traced: false };
     planner.plan(&tree)?;
     Ok(tree)
 }

@@ -202,7 +202,6 @@ fn a_long_chain_of_vectors_is_worked_out() {
     assert_eq!(value(&format!("x{}", " + 1".repeat(8000))), [8099.0; 10]);
     assert_eq!(value(&format!("x{}", " or x".repeat(1000))), [99.0; 10]);
     assert_eq!(value(&format!("x{}", " - x + 2 + time() - 99 or x".repeat(500))).len(), 10);
-    assert!(matches!(at(&engine, &format!("time(){}", " + time()".repeat(1000))), Err(Error::Limit(_))));
     let scalars = format!("x{}", " + time()".repeat(1000));
     let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(10_000_000));
     let range = engine.range(&scalars, start, end, Duration::from_secs(1), &Options::default());
@@ -240,4 +239,88 @@ fn remarks_say_where() {
     let bucket =
         "PromQL warning: bucket label \"le\" is missing or has a malformed value of \"\" for metric name \"x\"";
     assert_eq!(warnings("histogram_quantile(0.5, x)"), [format!("{bucket} (1:25)")]);
+}
+
+#[test]
+fn a_long_chain_of_numbers_is_worked_out() {
+    let engine = engine(1_000_000);
+    let value = |query: &str| match at(&engine, query).unwrap().value {
+        Value::Scalar(sample) => sample.value,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(value(&format!("time(){}", " + time()".repeat(4000))), 99.0 * 4001.0);
+    assert_eq!(value(&format!("1{} - time()", " + time() - 1".repeat(2000))), 2000.0 * 98.0 + 1.0 - 99.0);
+    // Brackets nest, however long the chains within them are.
+    let nested = |n: usize| format!("{}time(){}", "(".repeat(n), format!("{})", " + time()".repeat(50)).repeat(n));
+    assert_eq!(value(&nested(60)), 99.0 * 3001.0);
+    assert!(matches!(at(&engine, &nested(65)), Err(Error::Limit(_))));
+}
+
+#[test]
+fn a_trace_tells_what_each_part_takes() {
+    let engine = engine(1_000_000);
+    let lookback = Some(Duration::from_secs(1));
+    let options = Options { is_traced: true, lookback, ..Options::default() };
+    let untraced = Options { lookback, ..Options::default() };
+    let at = |engine: &Engine, query: &str| engine.instant(query, Timestamp::from_millis(99_000), &untraced);
+    let asked = |query: &str| engine.instant(query, Timestamp::from_millis(99_000), &options).unwrap();
+    fn told(trace: &Trace) -> String {
+        let parts: Vec<String> = trace.parts.iter().map(told).collect();
+        format!("{}: {} of {} [{}]", trace.text, trace.series, trace.samples, parts.join("; "))
+    }
+    let check = |query: &str, expected: &str| {
+        let result = asked(query);
+        let trace = result.trace.unwrap();
+        assert_eq!(told(&trace), expected, "{query}");
+        assert_eq!(result.value, at(&engine, query).unwrap().value, "{query}");
+        assert!(trace.parts.iter().map(|p| p.took).sum::<Duration>() <= trace.took, "{query}");
+        assert!(at(&engine, query).unwrap().trace.is_none());
+    };
+    check("x", "x: 10 of 10 []");
+    check(
+        "sum by (i) (rate(x[9s]))",
+        "sum by (i) (rate(x[9s])): 10 of 90 [rate(x[9s]): 10 of 90 [x[9s]: 10 of 90 []]]",
+    );
+    check(
+        "(x > 5) + on (i) x{i=~\"[12]\"} * 2",
+        "(x > 5) + on (i) x{i=~\"[12]\"} * 2: 2 of 12 [x > 5: 10 of 10 [x: 10 of 10 []]; \
+         x{i=~\"[12]\"} * 2: 2 of 2 [x{i=~\"[12]\"}: 2 of 2 []]]",
+    );
+    check(
+        "x - 1 > 1000 or vector(scalar(x))",
+        "x - 1 > 1000 or vector(scalar(x)): 1 of 20 [x - 1 > 1000: 0 of 10 [x - 1: 10 of 10 [x: 10 of 10 []]]; \
+         vector(scalar(x)): 1 of 10 [scalar(x): 0 of 10 [x: 10 of 10 []]]]",
+    );
+    check(
+        "max_over_time(timestamp(x)[20s:10s])",
+        "max_over_time(timestamp(x)[20s:10s]): 10 of 110 [timestamp(x)[20s:10s]: 10 of 110 [timestamp(x): 10 of 110 []]]",
+    );
+    assert_eq!(asked("1 + 1").trace, None);
+    // What goes deeper than a trace is answered all the same.
+    for query in [format!("x{}", " + 1".repeat(8000)), format!("{}x{}", "abs(".repeat(100), ")".repeat(100))] {
+        assert_eq!(asked(&query).value, at(&engine, &query).unwrap().value);
+    }
+    let nested = format!("{}x{}", "(".repeat(40), format!("{})", " + x".repeat(30)).repeat(40));
+    assert_eq!(asked(&nested).value, at(&engine, &nested).unwrap().value);
+}
+
+#[test]
+fn samples_are_counted_as_steps_look_at_them() {
+    let engine = engine(1_000_000);
+    let options = Options { counts_steps: true, ..Options::default() };
+    let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(20_000));
+    let check = |query: &str, expected: [u64; 3]| {
+        let stats = engine.range(query, start, end, Duration::from_secs(10), &options).unwrap().stats;
+        let at: Vec<u64> = stats.queryable_at.iter().map(|(_, count)| *count).collect();
+        assert_eq!((at, stats.queryable), (expected.to_vec(), expected.iter().sum()), "{query}");
+    };
+    check("x", [10, 10, 10]);
+    check("sum(x{i=\"1\"} offset 10s)", [0, 1, 1]);
+    check("rate(x[5s])", [10, 50, 50]);
+    check("rate(x[1m])", [10, 110, 210]);
+    check("max_over_time(x{i=\"1\"}[20s:10s])", [1, 2, 2]);
+    check("sum_over_time(sum(rate(x[5s]))[20s:10s])", [0, 1, 2]);
+    assert_eq!(at(&engine, "x[5s]").unwrap().stats.queryable, 50);
+    assert_eq!(at(&engine, "x").unwrap().stats.queryable_at, []);
+    assert!(at(&engine, "sort(x)").unwrap().stats.peak >= 10);
 }

@@ -18,6 +18,7 @@ mod lookback;
 mod numeric;
 mod plan;
 mod syntax;
+mod trace;
 mod tree;
 mod value;
 mod warnings;
@@ -27,4 +28,5 @@ pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_sele
 pub(crate) use syntax::{aggregation_names, function_names};
 
 pub use error::{Error, Result};
+pub use trace::{Stats, Trace};
 pub use value::{InstantSeries, RangeSeries, Value, format_value};

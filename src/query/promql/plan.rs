@@ -1,7 +1,6 @@
 //! The syntax tree to the typed plan: functions looked up once, regexes compiled, types checked, constants
 //! folded, what is not supported refused by name.
 
-use super::eval::apply;
 use super::functions::{self, Input, PerWindow, Shape, ValueFunction, Whole};
 use super::lookback::Shift;
 use super::syntax;
@@ -17,6 +16,12 @@ use crate::model::{AnchoredRegex, LABEL_NAME, Labels, MatchOp, Matcher};
 
 /// Upper bound of operations within operations, however they are written: the evaluator calls itself for each.
 const DEPTH_MAX: usize = 128;
+
+/// What stands deeper is not traced by itself: a trace makes calls nest deeper.
+const TRACED_DEPTH_MAX: usize = 64;
+
+/// The operations of a longer chain are not traced one by one.
+const TRACED_CHAIN_MAX: usize = 32;
 
 /// Upper bound of a duration, in seconds: 292 years, as upstream's 64-bit nanoseconds.
 const SECONDS_MAX: f64 = 9_223_372_036.0;
@@ -40,6 +45,8 @@ pub(super) struct Planner<'t> {
     pub(super) step_ms: i64,
     /// Step of subqueries that do not name one, milliseconds.
     pub(super) default_step_ms: i64,
+    /// Whether somebody wants to know what the parts take.
+    pub(super) is_traced: bool,
 }
 
 impl Planner<'_> {
@@ -48,12 +55,26 @@ impl Planner<'_> {
         self.node(tree, 0)
     }
 
-    /// Returns the plan of a node. It only passes on to the method of the node's kind, so that its frame stays small:
-    /// the stack holds one for each level.
+    /// Returns the plan of a node.
     fn node(&self, tree: &Expr, depth: usize) -> Result<Plan> {
-        if depth > DEPTH_MAX {
+        self.check_depth(depth)?;
+        let is_part = !matches!(tree.node, Node::Paren(_) | Node::Unary { is_minus: false, .. });
+        let plan = self.bare(tree, depth)?;
+        Ok(if self.is_traced && is_part && depth <= TRACED_DEPTH_MAX { plan.traced(tree.span) } else { plan })
+    }
+
+    fn check_depth(&self, depth: usize) -> Result<()> {
+        // A trace refuses nothing that is answered without one.
+        let max = if self.is_traced { DEPTH_MAX + TRACED_DEPTH_MAX + TRACED_CHAIN_MAX } else { DEPTH_MAX };
+        if depth > max {
             return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
         }
+        Ok(())
+    }
+
+    /// Returns the plan of a node, which nobody traces. It only passes on to the method of the node's kind, so that its
+    /// frame stays small: the stack holds one for each level.
+    fn bare(&self, tree: &Expr, depth: usize) -> Result<Plan> {
         match &tree.node {
             Node::Number(number) | Node::Duration(number) => Ok(Plan::Scalar(Scalar::Number(*number))),
             Node::Text(text) => Ok(Plan::Text(text.clone())),
@@ -172,19 +193,23 @@ impl Planner<'_> {
         while let Some(Node::Binary(before)) = chain.last().map(|b| &b.left.node) {
             chain.push(before);
         }
-        let mut levels = depth;
-        let mut left: Option<Plan> = None;
-        for binary in chain.into_iter().rev() {
-            let before = left.map_or_else(|| self.node(&binary.left, depth), Ok)?;
-            let planned = self.binary(binary, before, depth)?;
-            let is_flat = matches!(planned, Plan::Scalar(Scalar::Number(_)) | Plan::Vector(Vector::Chain(..)));
+        let is_traced = self.is_traced && chain.len() <= TRACED_CHAIN_MAX && depth <= TRACED_DEPTH_MAX;
+        let mut levels = if is_traced { depth + chain.len() } else { depth };
+        let mut left = chain
+            .last()
+            .map_or_else(|| Err(refused("operation without operands")), |first| self.node(&first.left, levels))?;
+        for (at, binary) in chain.iter().enumerate().rev() {
+            left = self.binary(binary, left, depth)?;
+            let is_flat =
+                matches!(left, Plan::Scalar(Scalar::Number(_) | Scalar::Chain(..)) | Plan::Vector(Vector::Chain(..)));
             levels += usize::from(!is_flat);
-            if levels > DEPTH_MAX {
-                return Err(Error::Limit(format!("query nests deeper than {DEPTH_MAX} operations")));
+            self.check_depth(levels)?;
+            // The last one is traced as a node.
+            if is_traced && at > 0 {
+                left = left.traced(binary.left.span.to(binary.right.span));
             }
-            left = Some(planned);
         }
-        left.ok_or_else(|| refused("operation without operands"))
+        Ok(left)
     }
 
     fn binary(&self, binary: &Binary, left: Plan, depth: usize) -> Result<Plan> {
@@ -209,12 +234,7 @@ impl Planner<'_> {
             }
         };
         Ok(match (left, right) {
-            (Plan::Scalar(Scalar::Number(left)), Plan::Scalar(Scalar::Number(right))) => {
-                Plan::Scalar(Scalar::Number(apply(operator, left, right)))
-            }
-            (Plan::Scalar(left), Plan::Scalar(right)) => {
-                Plan::Scalar(Scalar::Binary(operator, Box::new(left), Box::new(right)))
-            }
+            (Plan::Scalar(left), Plan::Scalar(right)) => Plan::Scalar(left.then(operator, right)),
             (Plan::Vector(vector), Plan::Scalar(scalar)) => {
                 Plan::Vector(vector.then(Step::Number(WithNumber { operator, scalar, is_left: false, is_bool })))
             }
@@ -380,7 +400,7 @@ impl Planner<'_> {
     }
 
     fn timestamp(&self, input: &Expr, depth: usize) -> Result<Vector> {
-        Ok(match self.vector(input, depth)? {
+        Ok(match self.vector(input, depth)?.untraced() {
             // Of a selector it is the samples' own time, else the step's.
             Vector::Select(selector) => Vector::SampleTimes(selector),
             other => Vector::StepTimes(Box::new(other)),
@@ -469,7 +489,7 @@ impl Planner<'_> {
 pub(super) fn selector_matchers(tree: &Expr, text: &str) -> Option<Result<Vec<Matcher>>> {
     match &tree.node {
         Node::Selector(selector) if selector.place == Place::default() && selector.extent == Extent::Plain => {
-            let planner = Planner { text, start: 0, end: 0, step_ms: 0, default_step_ms: 0 };
+            let planner = Planner { text, start: 0, end: 0, step_ms: 0, default_step_ms: 0, is_traced: false };
             Some(planner.matchers(selector))
         }
         Node::Paren(inner) => selector_matchers(inner, text),
@@ -491,6 +511,7 @@ fn first_shift(vector: &Vector) -> Shift {
     match vector {
         Vector::Select(selector) | Vector::SampleTimes(selector) => selector.shift,
         Vector::PerWindow { input, .. } => input.extent().0,
+        Vector::Traced(_, input) => first_shift(input),
         _ => Shift::default(),
     }
 }

@@ -1,8 +1,9 @@
 //! The typed plan of a query: what the evaluator walks. Functions are resolved, regexes compiled, types checked.
 
+use super::eval::apply;
 use super::functions::{PerWindow, ValueFunction};
 use super::lookback::Shift;
-use super::syntax::Extent;
+use super::syntax::{Extent, Span};
 use crate::model::{AnchoredRegex, Labels, Matcher};
 
 /// A whole query, by the type of its answer.
@@ -18,6 +19,18 @@ pub(super) enum Plan {
     Text(String),
 }
 
+impl Plan {
+    /// Returns the plan, such that it is known what it takes. Numbers take nothing.
+    pub(super) fn traced(self, span: Span) -> Plan {
+        match self {
+            Plan::Scalar(Scalar::Number(_)) | Plan::Text(_) => self,
+            Plan::Scalar(scalar) => Plan::Scalar(Scalar::Traced(span, Box::new(scalar))),
+            Plan::Vector(vector) => Plan::Vector(Vector::Traced(span, Box::new(vector))),
+            Plan::Range(range) => Plan::Range(Range::Traced(span, Box::new(range))),
+        }
+    }
+}
+
 /// A node that gives one number a step.
 #[derive(Debug)]
 pub(super) enum Scalar {
@@ -29,12 +42,29 @@ pub(super) enum Scalar {
     Only(Box<Vector>),
     /// The other sign.
     Negate(Box<Scalar>),
-    /// An operation on two; comparisons give 0 or 1.
-    Binary(Operator, Box<Scalar>, Box<Scalar>),
+    /// Operations one after the other, each with a further number; comparisons give 0 or 1. A list, because a chain may
+    /// be longer than calls may nest.
+    Chain(Box<Scalar>, Vec<(Operator, Scalar)>),
     /// The smaller of two.
     Smaller(Box<Scalar>, Box<Scalar>),
     /// The larger of two.
     Larger(Box<Scalar>, Box<Scalar>),
+    /// One of which it is to be known what it takes.
+    Traced(Span, Box<Scalar>),
+}
+
+impl Scalar {
+    /// Returns the number with one more operation on it.
+    pub(super) fn then(self, operator: Operator, right: Scalar) -> Scalar {
+        match (self, right) {
+            (Scalar::Number(left), Scalar::Number(right)) => Scalar::Number(apply(operator, left, right)),
+            (Scalar::Chain(first, mut steps), right) => {
+                steps.push((operator, right));
+                Scalar::Chain(first, steps)
+            }
+            (first, right) => Scalar::Chain(Box::new(first), vec![(operator, right)]),
+        }
+    }
 }
 
 /// A node that gives an instant vector at each step.
@@ -114,9 +144,19 @@ pub(super) enum Vector {
     Chain(Box<Vector>, Vec<Step>),
     /// Labels of info series added.
     Info(Box<Vector>, Info),
+    /// One of which it is to be known what it takes.
+    Traced(Span, Box<Vector>),
 }
 
 impl Vector {
+    /// Returns the vector without anybody wanting to know what it takes.
+    pub(super) fn untraced(self) -> Vector {
+        match self {
+            Vector::Traced(_, vector) => *vector,
+            other => other,
+        }
+    }
+
     /// Returns the vector with one more operation on it.
     pub(super) fn then(self, step: Step) -> Vector {
         match self {
@@ -187,6 +227,8 @@ pub(super) enum Range {
         /// Where it looks.
         shift: Shift,
     },
+    /// One of which it is to be known what it takes.
+    Traced(Span, Box<Range>),
 }
 
 impl Range {
@@ -195,6 +237,7 @@ impl Range {
         match self {
             Range::Select(selector, _) => selector.extent,
             Range::Subquery { .. } => Extent::Plain,
+            Range::Traced(_, input) => input.extent_of_samples(),
         }
     }
 
@@ -203,6 +246,7 @@ impl Range {
         match self {
             Range::Select(selector, range) => (selector.shift, *range),
             Range::Subquery { range, shift, .. } => (*shift, *range),
+            Range::Traced(_, input) => input.extent(),
         }
     }
 }

@@ -14,13 +14,15 @@ mod matching;
 mod ranking;
 mod sets;
 mod source;
+mod traced;
 mod whole;
 
 pub(super) use binary::apply;
 
 use super::columns::{ABSENT, Columns, Grid, is_present};
 use super::functions::ValueFunction;
-use super::tree::{Operator, Scalar, Step, Vector};
+use super::trace::{Counts, Tracer};
+use super::tree::{Operator, Range, Scalar, Selector, Step, Vector};
 use super::warnings::Remarks;
 use super::{Error, Result};
 use crate::model::{LABEL_NAME, Labels, MatchOp};
@@ -45,6 +47,10 @@ pub(super) struct Evaluation<'a> {
     pub(super) is_instant: bool,
     /// What there is to remark.
     pub(super) remarks: &'a Remarks,
+    /// How many samples steps look at.
+    pub(super) counts: &'a Counts,
+    /// What the parts take, if somebody wants to know.
+    pub(super) tracer: Option<&'a Tracer>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -77,7 +83,16 @@ impl<'a> Evaluation<'a> {
                 values.iter_mut().for_each(|v| *v = -*v);
                 Ok(values)
             }
-            Scalar::Binary(operator, a, b) => two(a, b, &|l, r| apply(*operator, l, r)),
+            Scalar::Chain(first, steps) => {
+                let mut left = self.scalar(first, grid)?;
+                for (operator, right) in steps {
+                    self.deadline.check()?;
+                    let right = self.scalar(right, grid)?;
+                    left.iter_mut().zip(right).for_each(|(l, r)| *l = apply(*operator, *l, r));
+                }
+                Ok(left)
+            }
+            Scalar::Traced(span, input) => self.traced_scalar(*span, input, grid),
             Scalar::Smaller(a, b) => two(a, b, &|l, r| if l.is_nan() || r.is_nan() { f64::NAN } else { l.min(r) }),
             Scalar::Larger(a, b) => two(a, b, &|l, r| if l.is_nan() || r.is_nan() { f64::NAN } else { l.max(r) }),
         }
@@ -99,6 +114,7 @@ impl<'a> Evaluation<'a> {
             Vector::LabelReplace { .. } | Vector::LabelJoin { .. } => self.relabelled(plan, grid),
             Vector::Histogram(input, what, place) => self.histogram(input, what, *place, grid),
             Vector::Info(input, info) => self.info(input, info, grid),
+            Vector::Traced(span, input) => self.traced_vector(*span, input, grid),
             Vector::Nothing(_)
             | Vector::Select(_)
             | Vector::SampleTimes(_)
@@ -148,6 +164,7 @@ impl<'a> Evaluation<'a> {
             Vector::Absent(input, labels) => self.absent(input, labels, grid, sink),
             Vector::AbsentOverTime(input, labels) => self.absent_over_time(input, labels, grid, sink),
             Vector::Chain(first, steps) => self.chain_rows(first, steps, grid, sink),
+            Vector::Traced(span, input) => self.traced_rows(*span, input, grid, sink),
             Vector::Aggregate(..)
             | Vector::Rank(..)
             | Vector::Sort(..)
@@ -229,15 +246,10 @@ fn duplicate() -> Error {
 
 /// Tells whether all series of a vector have the same metric name or none, so that they stay apart without it.
 fn has_one_name(plan: &Vector) -> bool {
-    let selects_one = |s: &super::tree::Selector| {
-        s.matchers.iter().any(|m| m.name() == LABEL_NAME && m.op() == MatchOp::Equal && !m.value().is_empty())
-    };
     match plan {
         Vector::Select(s) | Vector::SampleTimes(s) => selects_one(s),
-        Vector::PerWindow { input, .. } => match input {
-            super::tree::Range::Select(s, _) => selects_one(s),
-            super::tree::Range::Subquery { input, .. } => has_one_name(input),
-        },
+        Vector::PerWindow { input, .. } => samples_have_one_name(input),
+        Vector::Traced(_, input) => has_one_name(input),
         Vector::PerValue { .. }
         | Vector::Calendar(..)
         | Vector::Negate(_)
@@ -256,6 +268,18 @@ fn has_one_name(plan: &Vector) -> bool {
         Vector::Sort(input, ..) => has_one_name(input),
         Vector::Rank(..) | Vector::LabelReplace { .. } | Vector::LabelJoin { .. } | Vector::Info(..) => false,
     }
+}
+
+fn samples_have_one_name(plan: &Range) -> bool {
+    match plan {
+        Range::Select(s, _) => selects_one(s),
+        Range::Subquery { input, .. } => has_one_name(input),
+        Range::Traced(_, input) => samples_have_one_name(input),
+    }
+}
+
+fn selects_one(selector: &Selector) -> bool {
+    selector.matchers.iter().any(|m| m.name() == LABEL_NAME && m.op() == MatchOp::Equal && !m.value().is_empty())
 }
 
 /// Returns 1 or 0.

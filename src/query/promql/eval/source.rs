@@ -26,7 +26,7 @@ pub(super) struct Windows<'p> {
 type SamplesSink<'s> = &'s mut dyn FnMut(Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()>;
 
 /// What takes the samples of one series of a range.
-type SeriesSink<'s> = &'s mut dyn FnMut(Labels, &Series<'_>) -> Result<()>;
+pub(super) type SeriesSink<'s> = &'s mut dyn FnMut(Labels, &Series<'_>) -> Result<()>;
 
 impl Evaluation<'_> {
     /// Hands on the values of selected series.
@@ -41,7 +41,11 @@ impl Evaluation<'_> {
             } else {
                 lookback::fill((timestamps, values), grid, selector.shift, self.lookback_ms, cell, &mut row)
             };
-            if any { sink(labels, &mut row) } else { Ok(()) }
+            if any {
+                self.counts.add_row(&row);
+                sink(labels, &mut row)?;
+            }
+            Ok(())
         })
     }
 
@@ -61,6 +65,7 @@ impl Evaluation<'_> {
         self.each_series(windows.input, grid, &mut |labels, series| {
             let any = window::walk(series, grid, shift, (range, margins), &mut row, |i, window: &Window<'_>| {
                 looked_at += window.len();
+                self.counts.add(i, window.len());
                 if looked_at > CHECK_EVERY {
                     looked_at = 0;
                     is_over |= self.deadline.check().is_err();
@@ -120,6 +125,7 @@ impl Evaluation<'_> {
         let mut found = Vec::new();
         self.each_series(range, grid, &mut |labels, series| {
             self.budget.hold(series.values.len())?;
+            self.counts.add(0, series.values.len());
             let pairs = series.timestamps.iter().zip(series.values);
             let points: Vec<Sample> = pairs.map(|(t, v)| Sample::new(Timestamp::from_millis(*t), *v)).collect();
             if !points.is_empty() {
@@ -147,6 +153,7 @@ impl Evaluation<'_> {
                 // Before anything is allocated for them: a year has 3 * 10^10 milliseconds.
                 self.budget.hold(inner.count)?;
                 let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+                self.counts.begin_subquery();
                 self.each_row(input, &inner, &mut |labels, row| {
                     timestamps.clear();
                     values.clear();
@@ -154,11 +161,17 @@ impl Evaluation<'_> {
                         timestamps.push(inner.at(i));
                         values.push(*value);
                     }
-                    sink(labels, &Series { timestamps: &timestamps, values: &values })
+                    // The windows over its samples are outside of it.
+                    self.counts.end_subquery();
+                    let result = sink(labels, &Series { timestamps: &timestamps, values: &values });
+                    self.counts.begin_subquery();
+                    result
                 })?;
+                self.counts.end_subquery();
                 self.budget.release(inner.count);
                 Ok(())
             }
+            Range::Traced(span, input) => self.traced_series(*span, input, grid, sink),
         }
     }
 

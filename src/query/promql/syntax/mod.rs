@@ -25,7 +25,7 @@ pub(crate) use check::check;
 pub(crate) use json::json;
 pub(crate) use lengths::Spans;
 pub(crate) use print::pretty;
-pub(crate) use words::error_at;
+pub(crate) use words::{Span, error_at};
 
 use super::Result;
 
