@@ -12,6 +12,7 @@ mod cli;
 mod collect;
 mod config;
 mod crash;
+mod explore;
 mod formats;
 mod forward;
 mod gateway;

@@ -11,10 +11,11 @@ use axum::routing::get;
 use super::AppState;
 
 /// Name, type and content of each file.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 4] = [
     ("andon.css", "text/css; charset=utf-8", include_str!("../../web/static/andon.css")),
     ("andon.js", "text/javascript; charset=utf-8", include_str!("../../web/static/andon.js")),
     ("andon.svg", "image/svg+xml", include_str!("../../web/static/andon.svg")),
+    ("explore.js", "text/javascript; charset=utf-8", include_str!("../../web/static/explore.js")),
 ];
 
 /// Addresses of the files, as pages write them.
@@ -26,11 +27,13 @@ pub(super) struct Assets {
     pub(super) js: String,
     /// The picture in the browser's tab.
     pub(super) icon: String,
+    /// The script of the page for questions.
+    pub(super) explore_js: String,
 }
 
 /// Addresses of the files in this build.
 pub(super) static ASSETS: LazyLock<Assets> =
-    LazyLock::new(|| Assets { css: address(0), js: address(1), icon: address(2) });
+    LazyLock::new(|| Assets { css: address(0), js: address(1), icon: address(2), explore_js: address(3) });
 
 /// Returns the paths of all files.
 pub(super) fn routes() -> Router<AppState> {

@@ -152,8 +152,7 @@
   }
 
   // Enter asks, Shift+Enter is a new line.
-  const question = $("q");
-  if (question && question.tagName === "TEXTAREA") {
+  for (const question of document.querySelectorAll(".ask textarea")) {
     question.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); question.form.requestSubmit(); }
     });

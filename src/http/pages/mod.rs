@@ -47,7 +47,7 @@ use super::AppState;
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(overview::overview))
-        .route("/explore", get(explore::explore))
+        .merge(explore::routes())
         .route("/devices", get(devices::devices))
         .route("/devices/{id}", get(devices::device))
         .route("/alarms", get(alarms::alarms))

@@ -17,15 +17,19 @@ mod functions;
 mod lookback;
 mod numeric;
 mod plan;
+mod spot;
 mod syntax;
 mod trace;
 mod tree;
 mod value;
+mod vocabulary;
 mod warnings;
 mod window;
 
 pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_selector, syntax_tree};
+pub(crate) use spot::{Place, Selection, Spot, spot};
 pub(crate) use syntax::{aggregation_names, function_names};
+pub(crate) use vocabulary::{WordKind, vocabulary};
 
 pub use error::{Error, Result};
 pub use trace::{Stats, Trace};

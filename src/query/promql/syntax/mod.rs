@@ -19,12 +19,13 @@ mod signatures;
 mod words;
 
 pub(crate) use ast::{
-    Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Selector, Subquery,
+    Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Selector, Subquery, Type,
 };
 pub(crate) use check::check;
 pub(crate) use json::json;
 pub(crate) use lengths::Spans;
 pub(crate) use print::pretty;
+pub(crate) use signatures::{Last, Signature, signatures as function_signatures};
 pub(crate) use words::{Span, error_at};
 
 use super::Result;
