@@ -16,6 +16,7 @@ mod explore;
 mod formats;
 mod forward;
 mod gateway;
+mod grafana;
 mod limits;
 mod logs;
 mod notify;

@@ -72,7 +72,7 @@ impl App {
             own_log::store(lines, &storage.logs, &tools.registry, &tasks);
         }
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
-        let (settings, shown) = watch::channel(reload::shown(&config));
+        let (settings, shown) = watch::channel(reload::shown(&config, tools.clock.now()));
         let state = assemble::join(&config, &storage, tools, address, reload, shown);
         let reloader = Reloader::new(source, config, state.clone(), settings);
         door.open(state);

@@ -5,6 +5,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::http::{AppState, Settings};
+use crate::model::Timestamp;
 
 /// Reads the settings again and hands them round.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl Reloader {
             Err(error) => {
                 let text = error.to_string();
                 error!(error = %text, "settings were not reloaded");
+                self.settings.send_modify(|settings| settings.refused_at = Some(self.state.clock.now()));
                 return Err(text);
             }
         };
@@ -54,7 +56,7 @@ impl Reloader {
         self.state.alarms.reload(fresh.alarms.clone());
         self.state.notifier.reload(fresh.notify.clone());
         self.state.forwarder.reload(fresh.forward.clone());
-        self.settings.send_replace(shown(&fresh));
+        self.settings.send_replace(shown(&fresh, self.state.clock.now()));
         self.current = fresh;
         info!("settings reloaded");
         Ok(())
@@ -62,6 +64,7 @@ impl Reloader {
 }
 
 /// Returns what pages and APIs use of the settings.
-pub(super) fn shown(config: &Config) -> Settings {
-    Settings { text: config.text.clone(), external_labels: config.forward.external_labels.clone() }
+pub(super) fn shown(config: &Config, taken_at: Timestamp) -> Settings {
+    let external_labels = config.forward.external_labels.clone();
+    Settings { text: config.text.clone(), external_labels, taken_at, refused_at: None }
 }

@@ -42,6 +42,15 @@ pub(super) async fn same_origin(request: Request, next: Next) -> Response {
     (StatusCode::FORBIDDEN, "this request was started by a page of another origin\n").into_response()
 }
 
+/// Answers `OPTIONS` of any path of Prometheus's API with nothing, as upstream does. That it says nothing about other
+/// origins is the answer to a browser that asks on behalf of one.
+pub(super) async fn options(request: Request, next: Next) -> Response {
+    if *request.method() == Method::OPTIONS && request.uri().path().starts_with("/api/v1/") {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    next.run(request).await
+}
+
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

@@ -19,6 +19,7 @@ mod ws;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -35,7 +36,9 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
         .merge(assets::routes())
         .merge(pages::routes())
         .merge(ws::routes())
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"))
         .with_state(state)
+        .layer(axum::middleware::from_fn(guard::options))
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())
         .layer(DefaultBodyLimit::max(body_bytes_max))

@@ -76,6 +76,10 @@ pub struct Settings {
     pub text: String,
     /// `global.external_labels`: what tells this box from others, for who fetches samples.
     pub external_labels: Labels,
+    /// When these settings were taken.
+    pub taken_at: Timestamp,
+    /// When newer ones were refused; `None` if the newest are in force.
+    pub refused_at: Option<Timestamp>,
 }
 
 /// What this box is and where it is found.

@@ -13,8 +13,7 @@ use super::format::{ApiError, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
 use crate::http::audit::{self, ANONYMOUS};
-use crate::model::{Matcher, Timestamp};
-use crate::query::promql::parse_selector;
+use crate::model::Timestamp;
 use crate::storage::tsdb::{self, Db};
 use crate::task::BlockingPool;
 
@@ -42,10 +41,7 @@ async fn delete_series(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     allow(&app)?;
-    let selectors: Vec<Vec<Matcher>> = parameters
-        .all("match[]")
-        .map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)))
-        .collect::<Result<_, _>>()?;
+    let selectors = parameters.selectors("match[]")?;
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
@@ -78,9 +74,12 @@ async fn snapshot(
     }
     allow(&app)?;
     let skips_head = match parameters.get("skip_head") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(ApiError::parameter("skip_head", format_args!("{other:?} is not true or false"))),
+        None | Some("false" | "f" | "0") => false,
+        Some("true" | "t" | "1") => true,
+        Some(other) => {
+            let reason = format_args!("unable to parse boolean: {other:?} is not true or false");
+            return Err(ApiError::parameter("skip_head", reason));
+        }
     };
     // As upstream names them: the time, and something that makes it unique.
     let time: String = app.clock.now().to_rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();

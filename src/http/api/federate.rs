@@ -1,6 +1,7 @@
 //! `/federate`: the newest sample of chosen series as text, for another Prometheus to scrape.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,14 +11,19 @@ use axum::routing::get;
 
 use super::format::ApiError;
 use super::parameters::Parameters;
+use super::query::GoneFlag;
 use crate::http::AppState;
 use crate::model::{LABEL_NAME, Labels, Matcher, Sample, Timestamp, is_stale};
-use crate::query::promql::parse_selector;
+use crate::query::limits::Deadline;
+use crate::query::promql;
 use crate::storage::tsdb::{self, Querier};
 use crate::wire::exposition;
 
 /// A sample older than this is not the series' value any more, as in a query.
 const LOOKBACK_MS: i64 = 5 * 60 * 1000;
+
+/// How long one answer may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Samples that one answer may read.
 const SAMPLES_MAX: usize = 10_000_000;
@@ -27,21 +33,31 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/federate", get(federate))
 }
 
-async fn federate(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    let selectors =
-        parameters.all("match[]").map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)));
-    let selectors: Vec<Vec<Matcher>> = selectors.collect::<Result<_, _>>()?;
-    let (db, now) = (state.db.clone(), state.clock.now());
+async fn federate(State(state): State<AppState>, parameters: Parameters) -> Response {
+    match exposed(&state, parameters).await {
+        Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        // Who asks for text is told in text.
+        Err(error) => (error.status, format!("{}\n", error.message)).into_response(),
+    }
+}
+
+async fn exposed(state: &AppState, parameters: Parameters) -> Result<String, ApiError> {
+    let (db, now, gone) = (state.db.clone(), state.clock.now(), GoneFlag::default());
+    let deadline = Deadline::after(TIMEOUT, Some(gone.flag()));
     let external = state.settings.borrow().external_labels.clone();
-    let found = super::query::on_pool(&state, move || newest(&db.querier(), &selectors, &external, now)).await??;
-    let samples = found.iter().map(|(labels, sample)| (labels, *sample));
-    Ok(([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render_untyped(samples)).into_response())
+    super::query::on_pool(state, move || {
+        let selectors = parameters.selectors("match[]")?;
+        let found = newest(&db.querier(), &deadline, &selectors, &external, now)?;
+        Ok(exposition::render_untyped(found.iter().map(|(labels, sample)| (labels, *sample))))
+    })
+    .await?
 }
 
 /// Returns the newest sample of each series that passes one of the selectors, under the labels that tell this box
 /// from others.
 fn newest(
     querier: &Querier,
+    deadline: &Deadline,
     selectors: &[Vec<Matcher>],
     external: &Labels,
     now: Timestamp,
@@ -50,6 +66,7 @@ fn newest(
     let mut found = BTreeMap::new();
     for selector in selectors {
         for series in querier.select(selector, from, now, SAMPLES_MAX)? {
+            deadline.check().map_err(promql::Error::from)?;
             let series = series.map_err(|e: tsdb::Error| ApiError::from(e))?;
             let (Some(time), Some(value)) = (series.timestamps.last(), series.values.last()) else { continue };
             if !is_stale(*value) && series.labels.get(LABEL_NAME).is_some() {

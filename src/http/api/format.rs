@@ -60,7 +60,8 @@ impl From<Error> for ApiError {
             Error::Parse { .. } => return ApiError::parameter("query", message),
             Error::Execution(_) | Error::Limit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             Error::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            Error::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
+            // Upstream's status for a client that closed the connection; a stop of the box is told with it too.
+            Error::Cancelled => (StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "canceled"),
             Error::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         ApiError { status, kind, message }

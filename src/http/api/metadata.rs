@@ -1,6 +1,7 @@
 //! `series`, `labels`, label values and `metadata`: what there is to ask about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -10,10 +11,15 @@ use serde::Serialize;
 
 use super::format::{ApiError, LabelsObject, success_with};
 use super::parameters::Parameters;
+use super::query::GoneFlag;
 use crate::http::AppState;
 use crate::model::{Labels, Matcher, Timestamp};
-use crate::query::promql::parse_selector;
+use crate::query::limits::Deadline;
+use crate::query::promql;
 use crate::storage::tsdb::{self, Querier};
+
+/// How long a question may take, that of many selectors too.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -38,23 +44,25 @@ impl Question {
         let limit = parameters.limit()?;
         let min = parameters.time("start", Timestamp::MIN)?;
         let max = parameters.time("end", Timestamp::MAX)?;
-        if max < min {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        let selectors = parameters
-            .all("match[]")
-            .map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)))
-            .collect::<Result<_, _>>()?;
-        Ok(Question { selectors, min, max, limit })
+        Ok(Question { selectors: parameters.selectors("match[]")?, min, max, limit })
     }
 
-    /// Asks for each selector and joins the answers.
-    fn gather<T: Ord>(&self, ask: impl Fn(&[Matcher]) -> tsdb::Result<Vec<T>>) -> Result<BTreeSet<T>, ApiError> {
+    /// Asks for each selector, while the client is there, and joins the answers. As upstream, a time that ends
+    /// before it starts has nothing.
+    fn gather<T: Ord>(
+        &self,
+        deadline: &Deadline,
+        ask: impl Fn(&[Matcher]) -> tsdb::Result<Vec<T>>,
+    ) -> Result<BTreeSet<T>, ApiError> {
         let mut found = BTreeSet::new();
+        if self.max < self.min {
+            return Ok(found);
+        }
         if self.selectors.is_empty() {
             found.extend(ask(&[])?);
         }
         for selector in &self.selectors {
+            deadline.check().map_err(promql::Error::from)?;
             found.extend(ask(selector)?);
         }
         Ok(found)
@@ -69,31 +77,32 @@ impl Question {
     }
 }
 
-/// Asks the store on the pool.
+/// Asks the store on the pool. The question is read there too: thousands of selectors are work.
 async fn on_pool<T: Send + 'static>(
     state: &AppState,
-    work: impl FnOnce(&Querier) -> Result<T, ApiError> + Send + 'static,
+    work: impl FnOnce(&Querier, &Deadline) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let db = state.db.clone();
-    super::query::on_pool(state, move || work(&db.querier())).await?
+    let (db, gone) = (state.db.clone(), GoneFlag::default());
+    let deadline = Deadline::after(TIMEOUT, Some(gone.flag()));
+    super::query::on_pool(state, move || work(&db.querier(), &deadline)).await?
 }
 
 async fn series(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    let question = Question::read(&parameters)?;
-    if question.selectors.is_empty() {
+    if parameters.all("match[]").next().is_none() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    on_pool(&state, move |querier| {
-        let found: BTreeSet<Labels> = question.gather(|m| querier.series(m, question.min, question.max))?;
+    on_pool(&state, move |querier, deadline| {
+        let question = Question::read(&parameters)?;
+        let found: BTreeSet<Labels> = question.gather(deadline, |m| querier.series(m, question.min, question.max))?;
         Ok(question.answer(&found, LabelsObject))
     })
     .await
 }
 
 async fn labels(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    let question = Question::read(&parameters)?;
-    on_pool(&state, move |querier| {
-        let found = question.gather(|m| querier.label_names(m, question.min, question.max))?;
+    on_pool(&state, move |querier, deadline| {
+        let question = Question::read(&parameters)?;
+        let found = question.gather(deadline, |m| querier.label_names(m, question.min, question.max))?;
         Ok(question.answer(&found, String::as_str))
     })
     .await
@@ -104,10 +113,10 @@ async fn label_values(
     Path(name): Path<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let question = Question::read(&parameters)?;
     let name = unescaped(&name);
-    on_pool(&state, move |querier| {
-        let found = question.gather(|m| querier.label_values(&name, m, question.min, question.max))?;
+    on_pool(&state, move |querier, deadline| {
+        let question = Question::read(&parameters)?;
+        let found = question.gather(deadline, |m| querier.label_values(&name, m, question.min, question.max))?;
         Ok(question.answer(&found, String::as_str))
     })
     .await
@@ -144,7 +153,13 @@ async fn metadata(State(state): State<AppState>, parameters: Parameters) -> Resu
         help: String,
         unit: String,
     }
-    let limit = parameters.limit()?.unwrap_or(usize::MAX);
+    // As upstream here, and not as elsewhere: zero is none, and what is negative is all.
+    let limit = |name: &str| match parameters.get(name).map(str::parse::<i64>) {
+        None => Ok(usize::MAX),
+        Some(Ok(limit)) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        Some(Err(_)) => Err(ApiError::bad_data(format!("{name} must be a number"))),
+    };
+    let (limit, _) = (limit("limit")?, limit("limit_per_metric")?);
     let metric = parameters.get("metric");
     let known = state.db.metadata().into_iter().filter(|(name, _)| metric.is_none_or(|m| m == name)).take(limit);
     let found: BTreeMap<String, [Entry; 1]> =

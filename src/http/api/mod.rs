@@ -14,6 +14,7 @@ mod federate;
 mod format;
 mod logs;
 mod metadata;
+mod notifications;
 mod parameters;
 mod pieces;
 mod query;
@@ -21,6 +22,7 @@ mod read;
 mod rules;
 mod status;
 mod targets;
+mod tsdb;
 mod write;
 
 use axum::Router;
@@ -43,10 +45,12 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(federate::routes())
         .merge(logs::routes())
         .merge(metadata::routes())
+        .merge(notifications::routes())
         .merge(query::routes())
         .merge(read::routes())
         .merge(rules::routes())
         .merge(status::routes())
         .merge(targets::routes())
+        .merge(tsdb::routes())
         .merge(write::routes())
 }

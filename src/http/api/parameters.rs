@@ -4,10 +4,20 @@ use axum::extract::{Form, FromRequest, Query, Request};
 use axum::http::{Method, header};
 
 use super::format::ApiError;
-use crate::model::{Timestamp, parse_duration};
+use crate::model::{Matcher, Timestamp, parse_duration};
+use crate::query::promql::parse_selector;
 
-/// Upper bound of a time that is asked for: upstream's lowest and highest times lie within.
+/// Upper bound of a time that is asked for: what lies beyond, up to [`SECONDS_TOLD`], is as far away.
 const SECONDS_MAX: f64 = 9.2e15;
+
+/// Upstream's lowest and highest times lie within; clients send them for "all".
+const SECONDS_TOLD: f64 = 9.3e15;
+
+/// How older clients write upstream's lowest and highest times, which are no dates for anybody else.
+const FIRST_AND_LAST: [&str; 2] = ["-292273086-05-16T16:47:06Z", "292277025-08-18T07:12:54.999999999Z"];
+
+/// Upper bound of a duration in seconds: upstream counts nanoseconds in 64 bits.
+const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
 /// The parameters of a request in order; names may repeat. Those of the form come first.
 #[derive(Debug, Default)]
@@ -43,27 +53,39 @@ impl Parameters {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Returns a time.
+    /// Returns a time that may be missing.
     pub(in crate::http) fn time(&self, name: &str, missing: Timestamp) -> Result<Timestamp, ApiError> {
         let Some(text) = self.get(name) else { return Ok(missing) };
-        Timestamp::parse(text)
-            .map_err(|_| ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid timestamp")))
+        let wrong = || format!("Invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+        time(text).ok_or_else(|| ApiError::parameter(name, wrong()))
     }
 
-    /// Returns a duration: seconds, or as PromQL writes it.
+    /// Returns a time that must be there.
+    pub(in crate::http) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
+        let text = self.get(name).unwrap_or("");
+        let wrong = || format!("cannot parse {text:?} to a valid timestamp");
+        time(text).ok_or_else(|| ApiError::parameter(name, wrong()))
+    }
+
+    /// Returns a duration: seconds, or as PromQL writes it; zero for one that is negative.
     pub(in crate::http) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let refused = || ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid duration"));
+        let refused =
+            |why: &str| ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid duration{why}"));
         match text.parse::<f64>() {
-            Ok(seconds) if seconds.is_finite() && seconds.abs() <= SECONDS_MAX / 1e6 => {
-                if seconds < 0.0 {
-                    return Err(ApiError::parameter(name, "must not be negative"));
-                }
-                Ok(Some(std::time::Duration::from_secs_f64(seconds)))
+            Ok(seconds) if seconds.abs() <= DURATION_SECONDS_MAX => {
+                Ok(Some(std::time::Duration::from_secs_f64(seconds.max(0.0))))
             }
-            Ok(_) => Err(refused()),
-            Err(_) => parse_duration(text).map(Some).map_err(|_| refused()),
+            Ok(seconds) if seconds.is_nan() => Err(refused("")),
+            Ok(_) => Err(refused(". It overflows int64")),
+            Err(_) => parse_duration(text).map(Some).map_err(|_| refused("")),
         }
+    }
+
+    /// Returns the selectors under this name.
+    pub(in crate::http) fn selectors(&self, name: &str) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let read = |text: &str| parse_selector(text).map_err(|e| ApiError::parameter(name, e));
+        self.all(name).map(read).collect()
     }
 
     /// Returns `limit`: how many items at most; `None` for all.
@@ -76,6 +98,20 @@ impl Parameters {
             }
             Err(_) => Err(ApiError::parameter("limit", format_args!("{text:?} is not a number"))),
         }
+    }
+}
+
+/// Reads seconds or RFC 3339.
+fn time(text: &str) -> Option<Timestamp> {
+    if let Some(is_last) = FIRST_AND_LAST.iter().position(|known| *known == text) {
+        return Some(if is_last == 1 { Timestamp::MAX } else { Timestamp::MIN });
+    }
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.abs() <= SECONDS_TOLD => {
+            Some(Timestamp::from_seconds(seconds.clamp(-SECONDS_MAX, SECONDS_MAX)))
+        }
+        Ok(_) => None,
+        Err(_) => Timestamp::parse(text).ok(),
     }
 }
 
@@ -94,8 +130,30 @@ mod tests {
         assert_eq!(ms("0.5"), Ok(Some(500)));
         assert_eq!(ms("1m30s"), Ok(Some(90_000)));
         assert_eq!(ms(""), Ok(None));
-        for bad in ["-1", "NaN", "Inf", "1e300", "5x"] {
+        assert_eq!(ms("-1"), Ok(Some(0)));
+        for bad in ["NaN", "Inf", "1e300", "5x"] {
             assert_eq!(ms(bad).unwrap_err().kind, "bad_data", "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_time_of_upstream_are_taken_as_their_clients_write_them() {
+        let at = |text: &str| one("start", text).time("start", Timestamp::MIN).map(Timestamp::as_millis);
+        assert_eq!(at("1435781451.781"), Ok(1_435_781_451_781));
+        assert_eq!(at("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
+        for (text, is_past) in [
+            ("-9223309901257974", true),
+            ("-9223372036854775.808", true),
+            ("9223309901257974", false),
+            ("-292273086-05-16T16:47:06Z", true),
+            ("292277025-08-18T07:12:54.999999999Z", false),
+        ] {
+            assert_eq!(at(text).unwrap() < 0, is_past, "{text}");
+            assert!(at(text).unwrap().abs() > 9_000_000_000_000_000_000, "{text}");
+        }
+        for bad in ["x", "NaN", "Inf", "1e17"] {
+            let error = at(bad).unwrap_err().message;
+            assert!(error.ends_with(&format!("'start': cannot parse {bad:?} to a valid timestamp")), "{error}");
         }
     }
 

@@ -10,13 +10,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::format::{ApiError, Extras, answer, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
 use crate::model::Timestamp;
-use crate::query::promql::{self, Engine, Options, QueryResult, Value};
+use crate::query::promql::{self, Engine, Options, QueryResult, Stats, Value};
 
 /// Steps of a range query after its first; asked before the query is parsed, as upstream does.
 const STEPS_MAX: u128 = 11_000;
@@ -39,41 +40,44 @@ async fn instant(State(state): State<AppState>, parameters: Parameters) -> Resul
     let at = parameters.time("time", state.clock.now())?;
     let options = options(&parameters)?;
     let query = query(&parameters)?;
-    let started = state.clock.elapsed();
-    let result = run(&state, options, move |engine, options| engine.instant(&query, at, options)).await?;
-    Ok(respond(result, limit, parameters.get("stats").is_some(), state.clock.elapsed().saturating_sub(started)))
+    let asked = run(&state, options, move |engine, options| engine.instant(&query, at, options)).await?;
+    Ok(respond(asked, limit, parameters.get("stats").is_some()))
 }
 
 async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
-    let (start, end) = (required_time(&parameters, "start")?, required_time(&parameters, "end")?);
+    let (start, end) = (parameters.required_time("start")?, parameters.required_time("end")?);
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
     let step = parameters.duration("step")?;
     let step = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
-    if step.as_millis() == 0 {
-        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(ApiError::parameter("step", reason));
+    let too_small = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+    if step.is_zero() {
+        return Err(ApiError::parameter("step", too_small));
     }
-    if end.since(start).as_millis() / step.as_millis() > STEPS_MAX {
+    if end.since(start).as_nanos() / step.as_nanos() > STEPS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
+    if step.as_millis() == 0 {
+        return Err(ApiError::parameter("step", too_small));
+    }
     let options = options(&parameters)?;
     let query = query(&parameters)?;
-    let started = state.clock.elapsed();
-    let result = run(&state, options, move |engine, options| engine.range(&query, start, end, step, options)).await?;
-    Ok(respond(result, limit, parameters.get("stats").is_some(), state.clock.elapsed().saturating_sub(started)))
+    let asked = run(&state, options, move |engine, options| engine.range(&query, start, end, step, options)).await?;
+    Ok(respond(asked, limit, parameters.get("stats").is_some()))
 }
 
-async fn format(parameters: Parameters) -> Result<Response, ApiError> {
-    Ok(success(promql::format(&query(&parameters)?)?))
+async fn format(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let query = query(&parameters)?;
+    Ok(success(on_pool(&state, move || promql::format(&query)).await??))
 }
 
-async fn syntax(parameters: Parameters) -> Result<Response, ApiError> {
-    let tree = RawValue::from_string(promql::syntax_tree(&query(&parameters)?)?);
+async fn syntax(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+    let query = query(&parameters)?;
+    let tree = RawValue::from_string(on_pool(&state, move || promql::syntax_tree(&query)).await??);
     Ok(success(tree.map_err(|e| ApiError::internal(e.to_string()))?))
 }
 
@@ -81,9 +85,10 @@ async fn syntax(parameters: Parameters) -> Result<Response, ApiError> {
 async fn exemplars(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
     let (start, end) = (parameters.time("start", Timestamp::MIN)?, parameters.time("end", state.clock.now())?);
     if end < start {
-        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    promql::check(&query(&parameters)?)?;
+    let query = query(&parameters)?;
+    on_pool(&state, move || promql::check(&query)).await??;
     Ok(success([(); 0]))
 }
 
@@ -91,41 +96,49 @@ fn query(parameters: &Parameters) -> Result<String, ApiError> {
     Ok(parameters.get("query").unwrap_or_default().to_owned())
 }
 
-fn required_time(parameters: &Parameters, name: &str) -> Result<Timestamp, ApiError> {
-    if parameters.get(name).is_none() {
-        return Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"));
-    }
-    parameters.time(name, Timestamp::MIN)
-}
-
 fn options(parameters: &Parameters) -> Result<Options, ApiError> {
     Ok(Options {
         lookback: parameters.duration("lookback_delta")?.filter(|d| !d.is_zero()),
         timeout: parameters.duration("timeout")?,
+        counts_steps: parameters.get("stats") == Some("all"),
         ..Options::default()
     })
 }
 
 /// Sets a flag when it is dropped: hyper drops a handler's future when the client goes away.
-struct CancelOnDrop(Arc<AtomicBool>);
+#[derive(Debug, Default)]
+pub(in crate::http) struct GoneFlag(Arc<AtomicBool>);
 
-impl Drop for CancelOnDrop {
+impl GoneFlag {
+    /// Returns the flag, for the work that is to stop.
+    pub(in crate::http) fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+impl Drop for GoneFlag {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// An answer and how long its question waited for a place.
+struct Asked {
+    result: QueryResult,
+    waited: Duration,
 }
 
 async fn run(
     state: &AppState,
     mut options: Options,
     work: impl FnOnce(&Engine, &Options) -> promql::Result<QueryResult> + Send + 'static,
-) -> Result<QueryResult, ApiError> {
-    let guard = CancelOnDrop(Arc::default());
-    options.cancelled = Some(guard.0.clone());
-    let engine = state.engine.clone();
-    let result = on_pool(state, move || work(&engine, &options)).await;
-    drop(guard);
-    Ok(result??)
+) -> Result<Asked, ApiError> {
+    let gone = GoneFlag::default();
+    options.cancelled = Some(gone.flag());
+    let (engine, clock, asked_at) = (state.engine.clone(), state.clock.clone(), state.clock.elapsed());
+    let (waited, result) =
+        on_pool(state, move || (clock.elapsed().saturating_sub(asked_at), work(&engine, &options))).await?;
+    Ok(Asked { result: result?, waited })
 }
 
 /// Runs work on the pool, unless too many wait for it.
@@ -140,7 +153,7 @@ pub(super) async fn on_pool<T: Send + 'static>(
     pool.run(work).await.map_err(|_| ApiError::internal("the query failed inside; the log has more"))
 }
 
-fn respond(mut result: QueryResult, limit: Option<usize>, with_stats: bool, took: Duration) -> Response {
+fn respond(Asked { mut result, waited }: Asked, limit: Option<usize>, with_stats: bool) -> Response {
     if let Some(limit) = limit {
         let is_cut = match &mut result.value {
             Value::Vector(series) if series.len() > limit => {
@@ -157,13 +170,52 @@ fn respond(mut result: QueryResult, limit: Option<usize>, with_stats: bool, took
             result.warnings.push("results truncated due to limit".to_owned());
         }
     }
-    let stats = with_stats.then(|| {
-        let seconds = took.as_secs_f64();
-        serde_json::json!({
-            "timings": { "evalTotalTime": seconds, "execTotalTime": seconds },
-            "samples": { "totalQueryableSamples": result.samples },
-        })
-        .to_string()
-    });
+    let stats = with_stats.then(|| figures(&result.stats, waited));
     answer(result.value, &Extras { warnings: result.warnings, infos: result.infos, stats })
+}
+
+/// Writes what a query took, as upstream does. Results come sorted, so that sorting takes no time of its own.
+fn figures(stats: &Stats, waited: Duration) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Timings {
+        eval_total_time: f64,
+        result_sort_time: f64,
+        query_preparation_time: f64,
+        inner_eval_time: f64,
+        exec_queue_time: f64,
+        exec_total_time: f64,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Samples {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        total_queryable_samples_per_step: Vec<(f64, u64)>,
+        total_queryable_samples: u64,
+        peak_samples: usize,
+    }
+    #[derive(Serialize)]
+    struct Figures {
+        timings: Timings,
+        samples: Samples,
+    }
+    let (preparing, evaluating) = (stats.preparing.as_secs_f64(), stats.evaluating.as_secs_f64());
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of any time in use fit into a float")]
+    let seconds = |at: Timestamp| at.as_millis() as f64 / 1e3;
+    let figures = Figures {
+        timings: Timings {
+            eval_total_time: preparing + evaluating,
+            result_sort_time: 0.0,
+            query_preparation_time: preparing,
+            inner_eval_time: evaluating,
+            exec_queue_time: waited.as_secs_f64(),
+            exec_total_time: waited.as_secs_f64() + preparing + evaluating,
+        },
+        samples: Samples {
+            total_queryable_samples_per_step: stats.queryable_at.iter().map(|(at, n)| (seconds(*at), *n)).collect(),
+            total_queryable_samples: stats.queryable,
+            peak_samples: stats.peak,
+        },
+    };
+    serde_json::to_string(&figures).unwrap_or_else(|_| "{}".to_owned())
 }

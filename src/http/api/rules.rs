@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::alerts::AlertObject;
 use super::format::{ApiError, LabelsObject, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
-use crate::model::{AlertState, Timestamp};
+use crate::model::{AlertState, Matcher, Timestamp};
 use crate::rules::{GroupSnapshot, Mistake, RuleKind, RuleSnapshot};
 
 /// What upstream writes for a time that has not come.
@@ -23,8 +24,12 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Rules<'a> {
     groups: Vec<Group<'a>>,
+    /// What asks for the groups that follow; missing if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_next_token: Option<String>,
     mistakes: Vec<MistakeObject<'a>>,
 }
 
@@ -101,6 +106,15 @@ struct Filter<'a> {
     names: Vec<&'a str>,
     groups: Vec<&'a str>,
     files: Vec<&'a str>,
+    /// A rule's labels, as they stand in the file, must pass one of these sets; none: all pass.
+    selectors: Vec<Vec<Matcher>>,
+}
+
+/// Which part of the groups is asked for.
+struct Part<'a> {
+    groups_max: usize,
+    /// The first one, as the answer before this one named it.
+    from: Option<&'a str>,
 }
 
 impl<'a> Filter<'a> {
@@ -116,7 +130,10 @@ impl<'a> Filter<'a> {
         let with_alerts = match exclude.as_str() {
             "" | "false" | "f" | "0" => true,
             "true" | "t" | "1" => false,
-            other => return Err(ApiError::parameter("exclude_alerts", format_args!("{other:?} is not a boolean"))),
+            other => {
+                let reason = format_args!("error converting exclude_alerts: {other:?} is not a boolean");
+                return Err(ApiError::parameter("exclude_alerts", reason));
+            }
         };
         Ok(Filter {
             with_alerting,
@@ -125,6 +142,7 @@ impl<'a> Filter<'a> {
             names: parameters.all("rule_name[]").collect(),
             groups: parameters.all("rule_group[]").collect(),
             files: parameters.all("file[]").collect(),
+            selectors: parameters.selectors("match[]")?,
         })
     }
 
@@ -138,16 +156,64 @@ impl<'a> Filter<'a> {
             RuleKind::Alerting(_) => self.with_alerting,
             RuleKind::Recording => self.with_recording,
         };
-        by_kind && (self.names.is_empty() || self.names.contains(&rule.name.as_str()))
+        let passes = |set: &Vec<Matcher>| set.iter().all(|m| m.matches(rule.labels.get(m.name()).unwrap_or("")));
+        by_kind
+            && (self.names.is_empty() || self.names.contains(&rule.name.as_str()))
+            && (self.selectors.is_empty() || self.selectors.iter().any(passes))
+    }
+}
+
+impl<'a> Part<'a> {
+    fn read(parameters: &'a Parameters) -> Result<Self, ApiError> {
+        let from = parameters.get("group_next_token");
+        let Some(text) = parameters.get("group_limit") else {
+            let reason = "group_limit needs to be present in order to paginate over the groups";
+            return if from.is_some() {
+                Err(ApiError::parameter("group_next_token", reason))
+            } else {
+                Ok(Part { groups_max: usize::MAX, from })
+            };
+        };
+        let wrong = |reason: &str| ApiError::parameter("group_limit", reason);
+        match text.parse::<i32>() {
+            Ok(limit) => match usize::try_from(limit) {
+                Ok(groups_max) if groups_max > 0 => Ok(Part { groups_max, from }),
+                _ => Err(wrong("group_limit needs to be greater than 0")),
+            },
+            Err(_) => Err(wrong("group_limit needs to be a valid number")),
+        }
+    }
+
+    /// Cuts the part out of all groups; the second is what asks for the next.
+    fn cut(&self, mut groups: Vec<Group<'a>>) -> Result<(Vec<Group<'a>>, Option<String>), ApiError> {
+        if let Some(token) = self.from {
+            let first = groups.iter().position(|group| group.token() == token).ok_or_else(|| {
+                let reason = format_args!("invalid group_next_token '{token}'. were rule groups changed?");
+                ApiError::parameter("group_next_token", reason)
+            })?;
+            groups.drain(..first);
+        }
+        let next = groups.get(self.groups_max).map(Group::token);
+        groups.truncate(self.groups_max);
+        Ok((groups, next))
+    }
+}
+
+impl Group<'_> {
+    /// Returns what names the group to who asks for a part of all.
+    fn token(&self) -> String {
+        let digest = Sha256::digest(format!("{};{}", self.file, self.name));
+        digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 async fn rules(State(app): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    let filter = Filter::read(&parameters)?;
+    let (filter, part) = (Filter::read(&parameters)?, Part::read(&parameters)?);
     let snapshot = app.rules.snapshot();
     let groups = snapshot.groups.iter().filter(|g| filter.takes_group(g)).map(|g| group(g, &filter));
     let mistakes = snapshot.mistakes.iter().map(mistake).collect();
-    Ok(success(Rules { groups: groups.filter(|g| !g.rules.is_empty()).collect(), mistakes }))
+    let (groups, group_next_token) = part.cut(groups.filter(|g| !g.rules.is_empty()).collect())?;
+    Ok(success(Rules { groups, group_next_token, mistakes }))
 }
 
 fn group<'a>(group: &'a GroupSnapshot, filter: &Filter<'_>) -> Group<'a> {

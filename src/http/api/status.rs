@@ -10,18 +10,14 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::format::{ApiError, success};
-use super::parameters::Parameters;
+use super::format::success;
 use crate::http::{AppState, ReloadRequest};
-use crate::model::Timestamp;
+use crate::model::format_duration;
 use crate::wire::exposition;
 
 /// The version of Prometheus whose API and PromQL this is; clients choose their features by it. What follows
 /// the plus sign is Andon's own version.
 const COMPATIBLE_VERSION: &str = concat!("3.5.0+andon.", env!("CARGO_PKG_VERSION"));
-
-/// Names that each list of `status/tsdb` has, unless `limit` says otherwise.
-const LIMIT_DEFAULT: usize = 10;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -34,9 +30,6 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/status/runtimeinfo", get(runtime_info))
         .route("/api/v1/status/flags", get(flags))
         .route("/api/v1/status/config", get(config))
-        .route("/api/v1/status/tsdb", get(tsdb))
-        .route("/api/v1/status/walreplay", get(wal_replay))
-        .route("/api/v1/notifications", get(async || success([(); 0])))
 }
 
 /// Reads the settings again; a mistake changes nothing and is the answer.
@@ -52,17 +45,6 @@ async fn reload(State(app): State<AppState>) -> Response {
         }
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the box is stopping\n").into_response(),
     }
-}
-
-/// Who reaches this path meets a box whose log has been read.
-async fn wal_replay() -> Response {
-    #[derive(Serialize)]
-    struct Replay {
-        min: u64,
-        max: u64,
-        current: u64,
-    }
-    success(Replay { min: 0, max: 0, current: 0 })
 }
 
 async fn metrics(State(app): State<AppState>) -> Response {
@@ -102,15 +84,40 @@ async fn runtime_info(State(app): State<AppState>) -> Response {
         hostname: &'a str,
         #[serde(rename = "CWD")]
         folder: &'a str,
+        reload_config_success: bool,
+        last_config_time: String,
+        corruption_count: usize,
+        goroutine_count: usize,
         #[serde(rename = "GOMAXPROCS")]
         cores: usize,
+        #[serde(rename = "GOMEMLIMIT")]
+        memory_limit_bytes: u64,
+        #[serde(rename = "GOGC")]
+        gc: &'a str,
+        #[serde(rename = "GODEBUG")]
+        debug: &'a str,
+        storage_retention: String,
+    }
+    let settings = app.settings.borrow().clone();
+    let mut retention = format_duration(app.db.retention());
+    if let Some(bytes) = app.info.size_limit {
+        retention = format!("{retention} or {bytes}B");
     }
     success(RuntimeInfo {
         start_time: app.info.started_at.to_rfc3339(),
         server_time: app.clock.now().to_rfc3339(),
         hostname: &app.info.box_name,
         folder: &app.info.data_dir,
+        reload_config_success: settings.refused_at.is_none(),
+        last_config_time: settings.taken_at.to_rfc3339(),
+        corruption_count: app.db.stats().damages.len(),
+        // What does not belong to Go's runtime has its nearest counterpart here; what has none is empty.
+        goroutine_count: app.tasks.running().len(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_limit_bytes: app.db.headroom().limit_bytes().unwrap_or(i64::MAX.unsigned_abs()),
+        gc: "",
+        debug: "",
+        storage_retention: retention,
     })
 }
 
@@ -126,48 +133,4 @@ async fn config(State(app): State<AppState>) -> Response {
     }
     let yaml = app.settings.borrow().text.clone();
     success(Settings { yaml: &yaml })
-}
-
-/// A name and how much there is of it.
-#[derive(Serialize)]
-struct Count {
-    name: String,
-    value: u64,
-}
-
-async fn tsdb(State(app): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct HeadStats {
-        num_series: u64,
-        num_label_pairs: u64,
-        min_time: i64,
-        max_time: i64,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer {
-        head_stats: HeadStats,
-        series_count_by_metric_name: Vec<Count>,
-        label_value_count_by_label_name: Vec<Count>,
-        memory_in_bytes_by_label_name: Vec<Count>,
-        series_count_by_label_value_pair: Vec<Count>,
-    }
-    let limit = parameters.limit()?.unwrap_or(LIMIT_DEFAULT);
-    let db = app.db.clone();
-    let read = app.tasks.pool().run(move || (db.stats(), db.cardinality(limit))).await;
-    let (stats, cardinality) = read.map_err(|panicked| ApiError::internal(panicked.to_string()))?;
-    let counts = |list: Vec<(String, u64)>| list.into_iter().map(|(name, value)| Count { name, value }).collect();
-    Ok(success(Answer {
-        head_stats: HeadStats {
-            num_series: stats.head_series,
-            num_label_pairs: cardinality.label_pairs,
-            min_time: stats.head_min_time.map_or(i64::MAX, Timestamp::as_millis),
-            max_time: stats.head_max_time.map_or(i64::MIN, Timestamp::as_millis),
-        },
-        series_count_by_metric_name: counts(cardinality.series_by_metric),
-        label_value_count_by_label_name: counts(cardinality.values_by_label),
-        memory_in_bytes_by_label_name: counts(cardinality.bytes_by_label),
-        series_count_by_label_value_pair: counts(cardinality.series_by_pair),
-    }))
 }

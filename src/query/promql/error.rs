@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is not PromQL, or types do not fit. Positions are counted from 1; 0:0 means not known.
-    #[error("{line}:{column}: parse error: {message}")]
+    #[error("{}{message}", place(*.line, *.column))]
     Parse {
         /// Line in the expression.
         line: usize,
@@ -34,6 +34,11 @@ pub enum Error {
     /// The store could not be read.
     #[error("cannot read samples: {0}")]
     Storage(crate::storage::tsdb::Error),
+}
+
+/// Writes where a mistake is, if that is known, as upstream does.
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!("{line}:{column}: parse error: ") }
 }
 
 impl From<crate::storage::tsdb::Error> for Error {

@@ -80,4 +80,4 @@ pub use inspect::{BlockAbout, Depth, Inspection, Share, Values, inspect};
 pub use querier::{Querier, SeriesSamples, SeriesSet};
 pub use scrub::ScrubPlace;
 pub use snapshot::SnapshotInfo;
-pub use stats::{Cardinality, Stats};
+pub use stats::{BlockInfo, Cardinality, Stats};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::block::{Block, Page};
 use super::db::{Db, bounds};
-use super::head::{Parts, View};
+use super::head::{Head, Parts, View};
 use super::merge::{BlockSource, Merged, Source};
 use super::provisional::LaneSet;
 use super::select::Selection;
@@ -177,7 +177,9 @@ impl Querier {
         let mut names: BTreeSet<String> = provisional.into_iter().collect();
         let (min, max) = bounds(min, max);
         let state = self.db.0.read();
-        names.extend(state.head.index().names().map(str::to_owned));
+        if reaches(&state.head, min, max) {
+            names.extend(state.head.index().names().map(str::to_owned));
+        }
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         for block in &blocks {
@@ -206,7 +208,9 @@ impl Querier {
         let mut values: BTreeSet<String> = provisional.into_iter().collect();
         let (min, max) = bounds(min, max);
         let state = self.db.0.read();
-        values.extend(state.head.index().values(name, "").map(|(v, _)| v.to_owned()));
+        if reaches(&state.head, min, max) {
+            values.extend(state.head.index().values(name, "").map(|(v, _)| v.to_owned()));
+        }
         let blocks = self.blocks(&state.blocks, min, max);
         drop(state);
         for block in &blocks {
@@ -290,4 +294,9 @@ fn unreadable(block: &Block, offset: u64, error: disk::Error) -> Corruption {
         disk::Error::Corruption(damage) => damage,
         other => Corruption { file: block.folder.clone(), offset, bytes: 0, reason: other.to_string() },
     }
+}
+
+/// Tells whether the head has something between these times.
+fn reaches(head: &Head, min: i64, max: i64) -> bool {
+    head.range().is_some_and(|(first, last)| first <= max && last >= min)
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::block::BlockMeta;
 use super::config::WalSync;
 use super::db::Db;
 use super::head::Head;
-use crate::model::{LABEL_NAME, Timestamp};
+use crate::model::{LABEL_NAME, TimeRange, Timestamp};
 
 /// Figures about the store, for pages and `status/tsdb`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +44,29 @@ pub struct Stats {
     pub is_read_only: bool,
     /// What was found damaged since the start, in words, oldest first; at most 100.
     pub damages: Vec<String>,
+}
+
+/// One block of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// The name of its folder.
+    pub name: String,
+    /// The window it was cut for.
+    pub range: TimeRange,
+    /// Samples in it.
+    pub samples: u64,
+    /// Series in it.
+    pub series: u64,
+    /// Chunks in it.
+    pub chunks: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// 1 for one that was cut from the head, more for one that was merged.
+    pub level: u32,
+    /// Names of the blocks it was merged from.
+    pub sources: Vec<String>,
+    /// Version of its format.
+    pub version: u32,
 }
 
 /// What the series of the head are made of: each list is sorted by count, largest first.
@@ -101,6 +125,25 @@ impl Db {
     pub fn disk_bytes(&self) -> u64 {
         let blocks: u64 = self.0.read().blocks.iter().map(|b| b.meta.bytes).sum();
         blocks + self.0.stored.as_ref().map_or(0, |s| s.wal.bytes()) + self.0.lane_bytes()
+    }
+
+    /// Returns what there is to tell of each block, oldest window first.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<BlockInfo> {
+        let told = |name: String, meta: &BlockMeta| BlockInfo {
+            name,
+            range: meta.range(),
+            samples: meta.samples,
+            series: meta.series,
+            chunks: meta.chunks,
+            bytes: meta.bytes,
+            level: meta.level,
+            sources: meta.merged.clone(),
+            version: meta.version,
+        };
+        let mut all: Vec<BlockInfo> = self.0.read().blocks.iter().map(|b| told(b.name(), &b.meta)).collect();
+        all.sort_by_key(|block| block.range.start);
+        all
     }
 
     /// Returns the names of the blocks' folders.
