@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::block::{Block, BlockWriter, Origin};
-use super::chunk::Window;
 use super::column::Effort;
 use super::db::{Shared, Stored};
 use super::due::{Cut, days_together, window_of};
@@ -20,7 +19,7 @@ use crate::model::{Labels, TimeRange, Timestamp};
 /// So many series are looked at under one lock: well under a millisecond.
 const SLICE: usize = 256;
 
-/// Slots of the head's series by their labels, as a block has them; one label set may stand there twice.
+/// Slots of the head's series by their labels, as a block has them.
 pub(super) type SeriesList = Vec<u32>;
 
 /// What a cut begins with.
@@ -152,8 +151,6 @@ impl Shared {
         let (min, max) = (window.start.as_millis(), window.end.as_millis().saturating_sub(1));
         let mut writer = BlockWriter::begin(stored.disk.clone(), folder, number, Effort::Small)?;
         let mut written = || -> Result<()> {
-            // Two references for one label set stand side by side; a block has each set once.
-            let mut pending: Option<(Labels, Window)> = None;
             let mut decoded = Decoded::default();
             for slice in series.chunks(SLICE) {
                 if self.is_closed.load(Ordering::Relaxed) {
@@ -166,18 +163,10 @@ impl Shared {
                     parts.map(|(slot, parts)| (state.head.labels(slot), parts)).collect()
                 };
                 for (labels, parts) in parts {
-                    let window = parts.read(min, max, &mut decoded);
-                    match &mut pending {
-                        Some((same, whole)) if *same == labels => whole.merge(window),
-                        _ => {
-                            if let Some((labels, window)) = pending.replace((labels, window)) {
-                                writer.add(&labels, &window)?;
-                            }
-                        }
-                    }
+                    writer.add(&labels, &parts.read(min, max, &mut decoded))?;
                 }
             }
-            pending.map_or(Ok(()), |(labels, window)| writer.add(&labels, &window).map_err(Error::from))
+            Ok(())
         };
         if let Err(error) = written() {
             writer.abandon();

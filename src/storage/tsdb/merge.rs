@@ -352,22 +352,20 @@ impl Merged {
         let labels = self.sources.iter_mut().filter_map(Source::peek).min()?.clone();
         let mut pieces = Vec::new();
         for (number, source) in self.sources.iter_mut().enumerate() {
-            // The head may have a label set twice, see head/mod.rs.
-            while source.peek() == Some(&labels) {
-                match source {
-                    Source::Head(head) => {
-                        let window =
-                            head.series.next().map(|(_, parts)| parts.read(self.min, self.max, &mut head.decoded));
-                        pieces.extend(window.and_then(|window| {
-                            let (min, max) = window.range()?;
-                            Some(Piece { min, max, is_masked: false, source: number, held: Held::Window(window) })
-                        }));
-                    }
-                    Source::Block(source) => {
-                        source.pieces(number, &mut pieces);
-                        self.behind.push(number);
-                        break;
-                    }
+            if source.peek() != Some(&labels) {
+                continue;
+            }
+            match source {
+                Source::Head(head) => {
+                    let window = head.series.next().map(|(_, parts)| parts.read(self.min, self.max, &mut head.decoded));
+                    pieces.extend(window.and_then(|window| {
+                        let (min, max) = window.range()?;
+                        Some(Piece { min, max, is_masked: false, source: number, held: Held::Window(window) })
+                    }));
+                }
+                Source::Block(source) => {
+                    source.pieces(number, &mut pieces);
+                    self.behind.push(number);
                 }
             }
         }

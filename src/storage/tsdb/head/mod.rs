@@ -57,7 +57,7 @@ const METADATA_MAX: usize = 50_000;
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     series: Slab,
-    /// Slots by the hash of their labels. Of two series with the same labels, the newer.
+    /// Slots by the hash of their labels.
     by_labels: HashTable<u32>,
     index: Index,
     order: Order,
@@ -97,7 +97,7 @@ impl Head {
     /// Makes a series that is not there, on somebody's account.
     pub(crate) fn begin(&mut self, labels: &Labels, account: &str) -> Option<u32> {
         let slot = self.series.vacant()?;
-        self.insert(slot, labels);
+        let _ = self.insert(slot, labels);
         self.accounts.put(slot, account);
         Some(slot)
     }
@@ -119,22 +119,24 @@ impl Head {
         (u64::from(series.born) == reference.0 >> 32).then_some((slot, series))
     }
 
-    fn insert(&mut self, slot: u32, labels: &Labels) {
+    /// Makes a series; returns the slot of one with the same labels that is found no more.
+    fn insert(&mut self, slot: u32, labels: &Labels) -> Option<u32> {
         let pairs = self.index.add(slot, labels);
         self.series.insert(slot, Series::new(pairs, self.epoch));
         self.order.add(slot);
-        self.enter(slot);
+        self.enter(slot)
     }
 
-    /// Makes a slot the one that is found by its labels.
-    fn enter(&mut self, slot: u32) {
+    /// Makes a slot the one that is found by its labels; returns the one that was.
+    fn enter(&mut self, slot: u32) -> Option<u32> {
         let (series, index) = (&self.series, &self.index);
         let pairs = |slot: u32| series.get(slot).map_or(&[][..], |s| &s.pairs);
         let hash_of = |slot: &u32| hash(index.texts(pairs(*slot)));
         match self.by_labels.entry(hash_of(&slot), |other| pairs(*other) == pairs(slot), hash_of) {
-            hashbrown::hash_table::Entry::Occupied(mut known) => *known.get_mut() = slot,
+            hashbrown::hash_table::Entry::Occupied(mut known) => Some(std::mem::replace(known.get_mut(), slot)),
             hashbrown::hash_table::Entry::Vacant(free) => {
                 free.insert(slot);
+                None
             }
         }
     }
@@ -215,7 +217,8 @@ impl Head {
         match logged {
             Logged::Batch { .. } => unreachable!("bug: the samples of a batch go in with those of others"),
             Logged::Chunks { new, chunks } => {
-                self.replay_series(new);
+                let moved = self.replay_series(new);
+                self.follow(&moved);
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
             }
             Logged::Gap => {}
@@ -229,7 +232,11 @@ impl Head {
         }
     }
 
-    fn replay_series(&mut self, new: Vec<NewSeries>) {
+    /// Makes series that a record names. Returns those that are found in another slot now, with the one before,
+    /// for [`Head::follow`].
+    #[must_use]
+    fn replay_series(&mut self, new: Vec<NewSeries>) -> Vec<(u32, u32)> {
+        let mut moved = Vec::new();
         for (slot, labels) in new {
             if self.get(slot).is_some() {
                 if self.has_labels(slot, &labels) {
@@ -238,12 +245,26 @@ impl Head {
                 // The end of the other series was lost with a record: what it has goes elsewhere.
                 self.move_away(slot);
             }
-            // Two slots for one label set would mean a lost record between; the newer one counts.
-            self.insert(slot, &labels);
+            moved.extend(self.insert(slot, &labels).map(|before| (before, slot)));
             if let Some(series) = self.series.get_mut(slot) {
                 series.is_logged = true;
             }
         }
+        moved
+    }
+
+    /// Moves what series have to the slots where they began anew: they had ended in a cut, but no checkpoint came
+    /// to say so. A series stands in one slot only: in two it would take a second value for a time it has.
+    fn follow(&mut self, moved: &[(u32, u32)]) {
+        let mut gone = Vec::new();
+        for (before, slot) in moved {
+            let (Some(mut series), Some(there)) = (self.take(*before), self.series.get_mut(*slot)) else { continue };
+            gone.push((*before, std::mem::replace(&mut series.pairs, std::mem::take(&mut there.pairs))));
+            series.is_logged = true;
+            *there = series;
+            self.ended.push(*before);
+        }
+        self.index.remove(&gone);
     }
 
     fn replay_accounts(&mut self, accounts: Vec<LoggedAccount>) {
@@ -265,7 +286,7 @@ impl Head {
         self.accounts.put(vacant, &account);
         self.order.add(vacant);
         if was_found {
-            self.enter(vacant);
+            let _ = self.enter(vacant);
         }
     }
 
@@ -405,6 +426,13 @@ impl Head {
     /// logged before it has been removed.
     pub(crate) fn forget_ended(&mut self) {
         self.series.release(self.ended.drain(..));
+    }
+
+    /// Makes all slots free that no record names.
+    fn release_unnamed(&mut self) {
+        self.ended.sort_unstable();
+        let unnamed = (0..self.series.end()).filter(|slot| self.ended.binary_search(slot).is_err());
+        self.series.release(unnamed);
     }
 
     /// Ends a cut that failed.

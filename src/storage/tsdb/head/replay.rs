@@ -53,7 +53,11 @@ impl Replay {
         if self.slots.is_some_and(|(low, high)| new.iter().any(|(slot, _)| (low..=high).contains(slot))) {
             self.flush();
         }
-        self.head.replay_series(new);
+        let moved = self.head.replay_series(new);
+        if !moved.is_empty() {
+            self.flush();
+            self.head.follow(&moved);
+        }
         for sample in samples {
             self.head.late.note(sample.time, sequence);
             self.head.arrivals.note(sample.time);
@@ -88,8 +92,7 @@ impl Replay {
     /// Ends; returns the head, and what was met.
     pub(crate) fn finish(mut self) -> (Head, Replayed) {
         self.flush();
-        // Slots that nothing names are free.
-        self.head.series.release_all();
+        self.head.release_unnamed();
         (self.head, self.replayed)
     }
 
@@ -170,6 +173,8 @@ mod tests {
 
     use super::*;
     use crate::model::Labels;
+    use crate::storage::tsdb::head::Added;
+    use crate::storage::tsdb::postings::Postings;
 
     fn labels(series: u32) -> Labels {
         Labels::from_pairs([("__name__", "up".to_owned()), ("n", series.to_string())])
@@ -208,6 +213,28 @@ mod tests {
         assert_eq!((head.samples, head.value_at(3, 2)), (1, Some(2.0)));
     }
 
+    #[test]
+    fn a_series_that_began_anew_in_another_slot_is_one_series() {
+        let anew = |slot: u32| Logged::Batch { new: vec![(slot, labels(7))], samples: scrape(slot..=slot, 10 + i64::from(slot)) };
+        let mut replay = Replay::default();
+        replay.take(anew(4), 1);
+        replay.take(batch(&[5], scrape(4..6, 20)), 2);
+        replay.take(anew(1), 3);
+        let (mut head, replayed) = replay.finish();
+        assert_eq!((replayed.samples, replayed.orphans), (4, 0));
+        assert_eq!((head.series_count(), head.find(&labels(7))), (2, Some(1)));
+        let values: Vec<_> = [11, 14, 20].map(|time| head.value_at(1, time)).into();
+        assert_eq!(values, [Some(11.0), Some(14.0), Some(20.0)]);
+        let second = LoggedSample { series: 1, time: 14, value: 5.0 };
+        assert_eq!(head.add(second, 4), Some(Added::Conflicting));
+        assert_eq!(head.equal("n", "7"), [1]);
+        // Records still name slot 4; a series that came into it now could get what is not its own.
+        let begun: Vec<_> = (100..106).filter_map(|n| head.slot(&labels(n), 100)).collect();
+        assert_eq!(begun, [0, 2, 3, 6, 7, 8]);
+        head.forget_ended();
+        assert_eq!(head.slot(&labels(106), 100), Some(4));
+    }
+
     proptest! {
         #[test]
         fn what_waits_comes_in_as_if_it_came_one_by_one(
@@ -217,7 +244,7 @@ mod tests {
         ) {
             let new: Vec<u32> = (0..8).map(|slot| slot * spread).collect();
             let (mut one_by_one, mut replay) = (Head::default(), Replay::default());
-            one_by_one.replay_series(new.iter().map(|slot| (*slot, labels(*slot))).collect());
+            let _ = one_by_one.replay_series(new.iter().map(|slot| (*slot, labels(*slot))).collect());
             replay.take(batch(&new, vec![]), 1);
             for (samples, sequence) in batches.into_iter().zip(2..) {
                 let samples: Vec<LoggedSample> = samples

@@ -74,15 +74,13 @@ impl Slab {
         series
     }
 
-    /// Makes slots without a series free to be given out.
+    /// Makes those of these slots free to be given out that have no series.
     pub(crate) fn release(&mut self, slots: impl IntoIterator<Item = u32>) {
-        self.free.extend(slots);
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
-    }
-
-    /// Makes all slots without a series free.
-    pub(crate) fn release_all(&mut self) {
-        self.free = (0..self.end).rev().filter(|slot| self.get(*slot).is_none()).collect();
+        let mut free = std::mem::take(&mut self.free);
+        free.extend(slots.into_iter().filter(|slot| self.get(*slot).is_none()));
+        free.sort_unstable_by(|a, b| b.cmp(a));
+        free.dedup();
+        self.free = free;
     }
 
     /// Returns those of `count` slots from `first` on that have a series.
