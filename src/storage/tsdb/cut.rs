@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::block::{Block, BlockWriter, Origin};
+use super::chunk::Chunk;
 use super::column::Effort;
 use super::db::{Shared, Stored};
 use super::due::{Cut, days_together, window_of};
 use super::head::{Arrived, Decoded, Head, Parts};
-use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old};
+use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old, runs};
 use super::{Error, Result, files};
 use crate::model::{Labels, TimeRange, Timestamp};
 
@@ -28,6 +29,8 @@ struct Begun {
     /// The first WAL segment that holds nothing of what is cut.
     wal_number: u64,
     series: SeriesList,
+    /// The same, rising.
+    slots: Vec<u32>,
     /// What the head held of the windows concerned.
     held: Vec<(i64, Arrived)>,
     /// Days that become one block at once.
@@ -39,30 +42,25 @@ pub(super) type ReadParts = fn(&Head, u32, i64, i64) -> Parts;
 
 impl Shared {
     /// Writes all samples of some times to blocks and drops them from head and WAL. Samples stay readable
-    /// throughout. On failure all stays as it was. Cost: writes what it cuts, and the rest of the head, once.
+    /// throughout. On failure all stays as it was. Cost: writes what it cuts, and what the head held beside it, once.
     pub(super) fn cut(&self, cut: Cut) -> Result<()> {
         let Some(stored) = &self.stored else { return Ok(()) };
         let started = self.clock.elapsed();
-        let range = cut.range();
         let begun = self.begin_cut(stored, cut);
-        let windows = self.detach(&begun, range);
-        match self.write_blocks(stored, &stored.folder, &begun.series, &windows, Head::detached) {
-            Ok(blocks) => {
-                let count = blocks.len();
-                self.publish(blocks);
-                self.forget(&begun);
+        match self.move_to_blocks(stored, &begun, cut.range()) {
+            Ok((blocks, checkpoint)) => {
                 self.instruments.cuts.with(&["ok"]).inc();
                 let took = self.clock.elapsed().saturating_sub(started);
                 self.instruments.cut_seconds.observe_duration(took);
-                info!(blocks = count, ?took, "blocks cut from the head");
+                info!(blocks, ?took, "blocks cut from the head");
+                self.finish_cut(stored, &begun, checkpoint)
             }
             Err(error) => {
                 self.write().head.abandon_cut();
                 self.instruments.cuts.with(&["failed"]).inc();
-                return Err(error);
+                Err(error)
             }
         }
-        self.checkpoint(stored, begun.wal_number)
     }
 
     /// Rotates the WAL and lists what there is.
@@ -79,7 +77,22 @@ impl Shared {
         // A window that is cut in part counts as whole until it is cut whole.
         held.retain(|(start, _)| cut.range().contains(Timestamp::from_millis(*start)));
         let days = days_together(&held, self.clock.now().as_millis());
-        Begun { wal_number, series: self.series_list(), held, days }
+        let series = self.series_list();
+        let mut slots = series.clone();
+        slots.sort_unstable();
+        Begun { wal_number, series, slots, held, days }
+    }
+
+    /// Puts the samples in `range` into blocks; returns how many blocks, and the checkpoint with what the head held
+    /// beside them.
+    fn move_to_blocks(&self, stored: &Stored, begun: &Begun, range: TimeRange) -> Result<(usize, CheckpointWriter)> {
+        let mut checkpoint = CheckpointWriter::begin(stored.disk.clone(), &stored.folder, begun.wal_number)?;
+        let windows = self.detach(begun, range, &mut checkpoint)?;
+        let blocks = self.write_blocks(stored, &stored.folder, &begun.series, &windows, Head::detached)?;
+        let count = blocks.len();
+        self.publish(blocks);
+        self.forget(begun);
+        Ok((count, checkpoint))
     }
 
     /// Lists the series of the head by labels.
@@ -93,11 +106,17 @@ impl Shared {
         while !self.read().head.rank_some() {}
     }
 
-    /// Puts samples in `range` aside; returns the windows that they lie in.
-    fn detach(&self, begun: &Begun, range: TimeRange) -> BTreeSet<(i64, i64)> {
+    /// Puts samples in `range` aside; returns the windows that they lie in. All else goes to the checkpoint here and
+    /// now: what comes from here on stands in segments that stay.
+    fn detach(
+        &self,
+        begun: &Begun,
+        range: TimeRange,
+        checkpoint: &mut CheckpointWriter,
+    ) -> Result<BTreeSet<(i64, i64)>> {
         let (min, max) = (range.start.as_millis(), range.end.as_millis().saturating_sub(1));
         let mut windows = BTreeSet::new();
-        for slice in begun.series.chunks(SLICE) {
+        for slice in begun.slots.chunks(SLICE) {
             let mut state = self.write();
             for slot in slice {
                 let Some((first, last)) = state.head.detach(*slot, min, max) else { continue };
@@ -111,8 +130,18 @@ impl Shared {
                     windows.insert((window.start.as_millis(), window.end.as_millis()));
                 }
             }
+            drop(state);
+            let kept: Vec<_> = {
+                let state = self.read();
+                slice.iter().map(|slot| (*slot, state.head.labels(*slot), state.head.kept(*slot))).collect()
+            };
+            for (series, labels, parts) in kept {
+                let chunks = parts.to_chunks().into_iter();
+                let logged = |c: Chunk| LoggedChunk { series, times: c.times.to_vec(), values: c.values.into_vec() };
+                checkpoint.add((series, labels), chunks.map(logged))?;
+            }
         }
-        windows
+        Ok(windows)
     }
 
     /// Writes a block for each window into `folder`; `read` says what of a series goes in.
@@ -199,31 +228,21 @@ impl Shared {
         state.head.finish_cut();
     }
 
-    /// Writes what is only in the WAL's segments below `number` once more, and removes them.
-    fn checkpoint(&self, stored: &Stored, number: u64) -> Result<()> {
+    /// Ends the checkpoint that stands for the segments from before the cut, and removes these.
+    fn finish_cut(&self, stored: &Stored, begun: &Begun, mut checkpoint: CheckpointWriter) -> Result<()> {
         stored.wal.sync()?;
-        let mut writer = CheckpointWriter::begin(stored.disk.clone(), &stored.folder, number)?;
-        let references: Vec<u32> = self.read().head.iter().map(|(reference, _)| reference).collect();
-        for slice in references.chunks(SLICE) {
-            let live: Vec<_> = {
-                let state = self.read();
-                let live = slice.iter().filter(|slot| state.head.get(**slot).is_some());
-                live.map(|s| (*s, state.head.labels(*s), state.head.parts(*s, i64::MIN, i64::MAX))).collect()
-            };
-            for (reference, labels, parts) in live {
-                let logged = parts.to_chunks().into_iter().map(|c| LoggedChunk {
-                    series: reference,
-                    times: c.times.to_vec(),
-                    values: c.values.into_vec(),
-                });
-                writer.add((reference, labels), logged)?;
-            }
-        }
-        let bytes = self.finish_checkpoint(writer)?;
-        let removed = stored.wal.remove_before(number)?;
+        let ended: Vec<u32> = {
+            let state = self.read();
+            begun.slots.iter().copied().filter(|slot| state.head.get(*slot).is_none()).collect()
+        };
+        // It names them: when it was begun nobody knew.
+        checkpoint.flush()?;
+        checkpoint.add_logged(&Logged::Ended(runs(&ended)))?;
+        let bytes = self.finish_checkpoint(checkpoint)?;
+        let removed = stored.wal.remove_before(begun.wal_number)?;
         self.write().head.forget_ended();
         info!(bytes, segments_removed = removed, "checkpoint written");
-        if let Err(error) = remove_old(&*stored.disk, &stored.folder, number) {
+        if let Err(error) = remove_old(&*stored.disk, &stored.folder, begun.wal_number) {
             warn!(%error, "cannot remove an old checkpoint; tried again at the next start");
         }
         Ok(())
@@ -236,8 +255,6 @@ impl Shared {
             let metadata = state.head.metadata.iter().map(|(n, m)| (n.clone(), m.clone())).collect();
             (state.head.late.to_log(), metadata, state.head.accounts.to_log(None))
         };
-        // Accounts name series that are known by then.
-        writer.flush()?;
         writer.add_logged(&Logged::Late(late))?;
         writer.add_logged(&Logged::Metadata(metadata))?;
         writer.add_logged(&Logged::Accounts(accounts))?;
@@ -249,4 +266,65 @@ impl Shared {
 pub(super) fn finish_block(stored: &Stored, writer: BlockWriter, origin: Origin) -> Result<Option<Arc<Block>>> {
     let Some((_, folder)) = writer.finish(origin)? else { return Ok(None) };
     Ok(Some(Arc::new(Block::open(&stored.disk, &folder)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Batch, Config, Db, WalSync};
+    use super::*;
+    use crate::clock::Clock;
+    use crate::instrument::Registry;
+    use crate::storage::disk::{Disk, FaultyDisk};
+
+    const NOW_MS: i64 = 1_790_000_000_000;
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn open(disk: &FaultyDisk) -> Db {
+        let config = Config {
+            retention: Duration::from_secs(30 * 24 * 3600),
+            wal_sync: WalSync::Never,
+            series_max: 1000,
+            ahead_max: Duration::from_secs(600),
+        };
+        let clock = Clock::hand_set(Timestamp::from_millis(NOW_MS));
+        Db::open_without_threads(config, disk.shared(), Path::new("/tsdb"), clock, &Registry::default()).unwrap()
+    }
+
+    fn append(db: &Db, instance: &str, time: i64) {
+        let mut batch = Batch::default();
+        let labels = Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
+        batch.push(&labels, Timestamp::from_millis(time), 1.0);
+        assert_eq!(db.append(&batch).unwrap().appended, 1);
+    }
+
+    fn samples(db: &Db) -> usize {
+        let set = db.querier().select(&[], Timestamp::MIN, Timestamp::MAX, usize::MAX).unwrap();
+        set.map(|series| series.unwrap().timestamps.len()).sum()
+    }
+
+    #[test]
+    fn a_checkpoint_holds_what_was_kept_and_not_what_came_during_the_cut() {
+        let disk = FaultyDisk::new(1);
+        let db = open(&disk);
+        append(&db, "ends", NOW_MS - 9 * HOUR_MS);
+        append(&db, "stays", NOW_MS - 9 * HOUR_MS);
+        append(&db, "stays", NOW_MS - 2);
+        let stored = db.0.stored.as_ref().unwrap();
+        let over = Cut::Over(TimeRange::new(Timestamp::MIN, Timestamp::from_millis(NOW_MS - HOUR_MS)));
+        let begun = db.0.begin_cut(stored, over);
+        let (blocks, checkpoint) = db.0.move_to_blocks(stored, &begun, over.range()).unwrap();
+        append(&db, "stays", NOW_MS - 1);
+        append(&db, "new", NOW_MS);
+        db.0.finish_cut(stored, &begun, checkpoint).unwrap();
+        assert_eq!((blocks, samples(&db), db.series_count()), (1, 5, 2));
+
+        let db = open(&disk.fork());
+        assert_eq!((samples(&db), db.series_count(), db.stats().damages.len()), (5, 2, 0));
+        let without_log = disk.fork();
+        without_log.remove_folder(Path::new("/tsdb/wal")).unwrap();
+        let db = open(&without_log);
+        assert_eq!((samples(&db), db.series_count()), (3, 1), "the block's two and what was kept");
+    }
 }

@@ -222,6 +222,7 @@ impl Head {
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
             }
             Logged::Gap => {}
+            Logged::Ended(runs) => self.replay_ended(&runs),
             Logged::Accounts(accounts) => self.replay_accounts(accounts),
             Logged::Late(late) => self.late.restore(&late),
             Logged::Metadata(metadata) => {
@@ -265,6 +266,19 @@ impl Head {
             self.ended.push(*before);
         }
         self.index.remove(&gone);
+    }
+
+    fn replay_ended(&mut self, runs: &[(u32, u32)]) {
+        let slots = runs.iter().flat_map(|(first, count)| self.series.among(*first, *count));
+        let slots: Vec<u32> = slots.filter(|slot| self.get(*slot).is_some_and(Series::is_empty)).collect();
+        self.end(slots);
+    }
+
+    /// Takes series out of the head; returns their slots.
+    fn end(&mut self, slots: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let gone = slots.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect::<Vec<_>>();
+        self.index.remove(&gone);
+        gone.into_iter().map(|(slot, _)| slot).collect()
     }
 
     fn replay_accounts(&mut self, accounts: Vec<LoggedAccount>) {
@@ -393,6 +407,11 @@ impl Head {
         self.get(slot).map(|s| s.detached(min, max, &self.shared)).unwrap_or_default()
     }
 
+    /// Returns what of a series is not being written to a block.
+    pub(crate) fn kept(&self, slot: u32) -> Parts {
+        self.get(slot).map(|s| s.kept(&self.shared)).unwrap_or_default()
+    }
+
     /// Puts a series' samples in `[min, max]` aside; see [`Series::detach`].
     pub(crate) fn detach(&mut self, slot: u32, min: i64, max: i64) -> Option<(i64, i64)> {
         self.series.get_mut(slot)?.detach(min, max, &mut self.shared)
@@ -405,15 +424,12 @@ impl Head {
         for slot in slots {
             let Some(series) = self.series.get_mut(slot) else { continue };
             self.samples = self.samples.saturating_sub(series.forget_detached(&self.shared));
-            if series.is_empty()
-                && series.touched < self.epoch
-                && let Some(series) = self.take(slot)
-            {
-                gone.push((slot, series.pairs));
+            if series.is_empty() && series.touched < self.epoch {
+                gone.push(slot);
             }
         }
-        self.index.remove(&gone);
-        self.ended.extend(gone.iter().map(|(slot, _)| *slot));
+        let gone = self.end(gone);
+        self.ended.extend(gone);
     }
 
     /// Ends a cut that worked, after all was forgotten that it took.

@@ -215,7 +215,10 @@ mod tests {
 
     #[test]
     fn a_series_that_began_anew_in_another_slot_is_one_series() {
-        let anew = |slot: u32| Logged::Batch { new: vec![(slot, labels(7))], samples: scrape(slot..=slot, 10 + i64::from(slot)) };
+        let anew = |slot: u32| Logged::Batch {
+            new: vec![(slot, labels(7))],
+            samples: scrape(slot..=slot, 10 + i64::from(slot)),
+        };
         let mut replay = Replay::default();
         replay.take(anew(4), 1);
         replay.take(batch(&[5], scrape(4..6, 20)), 2);

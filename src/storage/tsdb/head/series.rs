@@ -211,6 +211,14 @@ impl Series {
         parts
     }
 
+    /// Returns a copy of all but what is being written to a block.
+    pub(super) fn kept(&self, shared: &Shared) -> Parts {
+        let mut parts = self.parts(i64::MIN, i64::MAX, shared);
+        let [_, cutting] = &mut parts.sealed;
+        *cutting = Sealed::default();
+        parts
+    }
+
     /// Returns the samples that are being written to a block and reach into `[min, max]`.
     pub(super) fn detached(&self, min: i64, max: i64, shared: &Shared) -> Parts {
         self.parts_of(min, max, shared, &[self.cutting()])

@@ -1,9 +1,9 @@
 //! The write-ahead log: each batch as one compressed record before it is in memory, and the checkpoint that
 //! lets old segments go.
 //!
-//! When blocks have been cut, everything older than the cut is in a synced block. What is still only in the
-//! log is written once more, as sealed chunks, to `checkpoint.<number>`: it stands for all segments below
-//! that number, which are then removed. A start reads the newest checkpoint, then the segments from its
+//! When blocks have been cut, most of what was logged before the cut began is in a synced block. What is not is
+//! written once more, as sealed chunks, to `checkpoint.<number>`: it stands for all segments below that number,
+//! which are then removed. A start reads the newest checkpoint, then the segments from its
 //! number on. Samples that are read twice are duplicates and fall away.
 //!
 //! Within a segment values are differences to what the log has of their series already (`values.rs`), as far
@@ -29,7 +29,7 @@ use self::batch::{BatchWriter, Place};
 pub(crate) use self::checkpoint::{CheckpointWriter, read_checkpoint, remove_old};
 use self::newest::{Marker, Newest, missing};
 use self::record::{KIND_BATCH, Packer, encode};
-pub(crate) use self::record::{LogReader, Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries};
+pub(crate) use self::record::{LogReader, Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries, runs};
 use self::values::Group;
 use tracing::warn;
 

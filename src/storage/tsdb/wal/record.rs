@@ -15,6 +15,7 @@
 //! | 4    | metadata: count, then name, kind (1 byte), help and unit each                                     |
 //! | 6    | accounts: count, then each: name, a varint count of runs of references, and for each run the first (varint, difference to the end of the run before) and how many (varint) |
 //! | 7    | gap: nothing; how long it is does not matter                                                     |
+//! | 8    | ended: of the series before these have ended: runs of references, as those of an account        |
 //!
 //! New series are a varint count, then for each its reference (signed varint, difference to the one before),
 //! the number of labels (varint), and name and value of each label. Each of these texts begins with a varint:
@@ -39,6 +40,7 @@ pub(crate) const KIND_LATE: u8 = 3;
 pub(crate) const KIND_METADATA: u8 = 4;
 pub(crate) const KIND_ACCOUNTS: u8 = 6;
 pub(crate) const KIND_GAP: u8 = 7;
+pub(crate) const KIND_ENDED: u8 = 8;
 
 const PACKING_NONE: u8 = 0;
 const PACKING_ZSTD: u8 = 1;
@@ -94,6 +96,8 @@ pub(crate) enum Logged {
     Accounts(Vec<LoggedAccount>),
     /// Nothing: keeps what stands before it apart from what stands behind it.
     Gap,
+    /// Runs of series that were named before and have ended: first reference and how many.
+    Ended(Vec<(u32, u32)>),
 }
 
 /// Writes the body of a record other than a batch.
@@ -148,16 +152,30 @@ pub(super) fn encode(logged: &Logged, out: &mut ByteWriter) -> u8 {
             out.varint(accounts.len() as u64);
             for (name, runs) in accounts {
                 out.text(name);
-                out.varint(runs.len() as u64);
-                let mut end = 0;
-                for (first, count) in runs {
-                    out.varint(u64::from(first.saturating_sub(end)));
-                    out.varint(u64::from(*count));
-                    end = first.saturating_add(*count);
-                }
+                encode_runs(runs, out);
             }
             KIND_ACCOUNTS
         }
+        Logged::Ended(runs) => {
+            encode_runs(runs, out);
+            KIND_ENDED
+        }
+    }
+}
+
+/// Returns references, which rise, as runs: the first and how many.
+pub(crate) fn runs(references: &[u32]) -> Vec<(u32, u32)> {
+    let runs = references.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+    runs.filter_map(|run| Some((*run.first()?, u32::try_from(run.len()).ok()?))).collect()
+}
+
+fn encode_runs(runs: &[(u32, u32)], out: &mut ByteWriter) {
+    out.varint(runs.len() as u64);
+    let mut end = 0;
+    for (first, count) in runs {
+        out.varint(u64::from(first.saturating_sub(end)));
+        out.varint(u64::from(*count));
+        end = first.saturating_add(*count);
     }
 }
 
@@ -261,6 +279,7 @@ impl LogReader {
             KIND_LATE => Logged::Late(decode_late(&mut r)?),
             KIND_METADATA => Logged::Metadata(decode_metadata(&mut r)?),
             KIND_ACCOUNTS => Logged::Accounts(decode_accounts(&mut r)?),
+            KIND_ENDED => Logged::Ended(decode_runs(&mut r)?),
             _ => return Err(r.malformed("unknown kind of record")),
         };
         r.end()?;

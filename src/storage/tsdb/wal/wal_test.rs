@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::LogReader;
 use super::batch::{BatchReader, BatchWriter, Place, ReadBatch};
-use super::record::{Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries, Packer, encode};
+use super::record::{Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries, Packer, encode, runs};
 use super::values::Group;
 use crate::model::{Labels, Metadata, MetricKind, stale_nan};
 use crate::storage::disk::ByteWriter;
@@ -197,6 +197,16 @@ fn a_record_of_version_2() {
 fn accounts_of_version_2() {
     let dump = include_str!("../../../../tests/formats/tsdb_wal_record_accounts_2.hex");
     let logged = Logged::Accounts(vec![("sender 10.0.0.7".to_owned(), vec![(7, 2), (12, 1)])]);
+    let mut body = ByteWriter::default();
+    let kind = encode(&logged, &mut body);
+    check_dump(Packer::new().pack(body.as_slice()), dump);
+    assert_eq!(LogReader::default().read(1, kind, &dumped(dump)).unwrap(), logged);
+}
+
+#[test]
+fn ended_of_version_2() {
+    let dump = include_str!("../../../../tests/formats/tsdb_wal_record_ended_2.hex");
+    let logged = Logged::Ended(runs(&[7, 8, 12]));
     let mut body = ByteWriter::default();
     let kind = encode(&logged, &mut body);
     check_dump(Packer::new().pack(body.as_slice()), dump);
