@@ -5,6 +5,7 @@
 mod alarms;
 mod api;
 mod architecture;
+mod backfill;
 mod backup;
 mod browser;
 mod bus;

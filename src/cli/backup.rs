@@ -6,26 +6,19 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 
+use super::ask::{OR_DATA, address, stream};
+use super::draft::Draft;
 use super::said::bytes;
 use crate::clock::Clock;
 use crate::config;
-use crate::model::{HttpClient, Timestamp};
-use crate::outbound::Outbound;
+use crate::model::Timestamp;
 use crate::storage::backup::{self, About, Source};
-use crate::storage::disk::{self, Disk, DiskFile, Lock, OsDisk, TEMPORARY_SUFFIX};
-
-/// A backup over a slow line may take this long.
-const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-
-/// Most of what a box says when it refuses.
-const REFUSAL_BYTES_MAX: usize = 64 << 10;
+use crate::storage::disk::{self, Lock, OsDisk};
 
 /// Arguments of `andon backup`.
 #[derive(Debug, Args)]
@@ -56,7 +49,7 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
         Some((folder, _lock)) => from_folder(folder, config, out),
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(from_box(&args.url, out))
+            runtime.block_on(stream(Method::POST, &address(&args.url, "/api/v1/backup"), &[], OR_DATA, out))
         }
     };
     if args.out.as_os_str() == "-" {
@@ -66,24 +59,11 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let path = file_name(&args.out, Clock::system().now());
-    let disk = OsDisk::shared();
-    let mut out = Appender::create(&disk, &path)?;
-    let written = write(&mut out).and_then(|()| {
-        out.file.sync()?;
-        // Read back, so that what is said to be a backup is one.
-        Ok(backup::check(&*disk, &out.temporary)?)
-    });
-    let manifest = match written {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            // What led here is the thing to tell.
-            let _ = disk.remove_file(&out.temporary);
-            return Err(error);
-        }
-    };
-    disk.rename(&out.temporary, &path)?;
-    disk.sync_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-    let (files, size) = (manifest.members.len(), bytes(out.bytes));
+    let mut out = Draft::create(&path)?;
+    write(&mut out)?;
+    // Read back, so that what is said to be a backup is one.
+    let (manifest, size) = out.finish(|draft| Ok(backup::check(&OsDisk, draft)?))?;
+    let (files, size) = (manifest.members.len(), bytes(size));
     say(&format!("{}: {files} files of {}, {size}, checked", path.display(), manifest.box_name));
     Ok(ExitCode::SUCCESS)
 }
@@ -127,60 +107,6 @@ fn from_folder(folder: &Path, config: Option<&Path>, out: &mut dyn Write) -> any
     };
     backup::write_archive(&OsDisk, &sources, &About { box_name, made_at: Clock::system().now() }, out)?;
     Ok(())
-}
-
-async fn from_box(url: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Outbound::new(&HttpClient::plain(), TIMEOUT)?;
-    let address = format!("{}/api/v1/backup", url.trim_end_matches('/'));
-    let request = client.request(Method::POST, &address)?.header("accept-encoding", "identity");
-    let mut response = request.send().await.with_context(|| {
-        format!(
-            "no box answers at {url}; is it running? --url names another, --data works on the folder of one that is \
-             not running"
-        )
-    })?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await?.filter(|_| body.len() < REFUSAL_BYTES_MAX) {
-            body.extend_from_slice(&chunk);
-        }
-        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        bail!("{}", answer["error"].as_str().map_or_else(|| format!("{url} answered {status}"), str::to_owned));
-    }
-    while let Some(chunk) = response.chunk().await.context("the box broke off")? {
-        out.write_all(&chunk).context("cannot write the backup")?;
-    }
-    Ok(())
-}
-
-/// A file in the making, written from its beginning to its end.
-struct Appender {
-    temporary: PathBuf,
-    file: Arc<dyn DiskFile>,
-    bytes: u64,
-}
-
-impl Appender {
-    fn create(disk: &Arc<dyn Disk>, path: &Path) -> anyhow::Result<Appender> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(TEMPORARY_SUFFIX);
-        let temporary = PathBuf::from(temporary);
-        let file = disk.create(&temporary)?;
-        Ok(Appender { temporary, file, bytes: 0 })
-    }
-}
-
-impl Write for Appender {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(self.bytes, bytes).map_err(io::Error::other)?;
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "saying what was done is what this command ends with")]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::query::ask;
+use super::ask::{address, ask};
 
 /// Arguments of `andon clock`.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
         None => (Method::GET, "/api/v1/clock"),
         Some(Action::Confirm) => (Method::POST, "/api/v1/clock/confirm"),
     };
-    let url = format!("{}{path}", args.url.trim_end_matches('/'));
+    let url = address(&args.url, path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(method, &url, &[]))?;
     print!("{}", told(&answer["data"]));

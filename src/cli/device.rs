@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::ask::{OR_DATA, json, send};
 use crate::clock::Clock;
 use crate::gateway::{self, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, NewDevice};
 use crate::instrument::Registry;
@@ -21,8 +22,6 @@ use crate::outbound::Outbound;
 use crate::storage::disk::{self, Lock, OsDisk};
 use crate::storage::state::State;
 
-/// Largest answer that is read: twenty thousand devices take a tenth of it.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Arguments of `andon device`.
@@ -147,7 +146,7 @@ impl Api {
     async fn carry_out(&self, action: Action) -> anyhow::Result<String> {
         match action {
             Action::Add { id, device_type, publish, subscribe } => {
-                let mut body = json!({ "id": id, "type": device_type });
+                let mut body = serde_json::json!({ "id": id, "type": device_type });
                 for (name, list) in [("publish", given(publish)), ("subscribe", given(subscribe))] {
                     if let Some(list) = list {
                         body[name] = list.into();
@@ -191,27 +190,8 @@ impl Api {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
-        let mut response = request.send().await.with_context(|| {
-            format!(
-                "no box answers at {}; is it running? --url names another, --data works on the folder of one that \
-                 is not running",
-                self.url
-            )
-        })?;
-        let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
-            }
-        }
-        let answer: Value = serde_json::from_slice(&body)
-            .with_context(|| format!("{} answered {status}, and not in JSON; is it Andon?", self.url))?;
-        match answer["status"].as_str() {
-            Some("success") => Ok(answer["data"].clone()),
-            _ => bail!("{}", answer["error"].as_str().unwrap_or("the box refused without a reason")),
-        }
+        let answer = json(send(request, &self.url, OR_DATA).await?, &self.url).await?;
+        Ok(answer["data"].clone())
     }
 }
 

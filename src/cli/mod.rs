@@ -2,11 +2,15 @@
 //!
 //! Exit codes: 0 for success, 1 for a failure that is told on standard error, 2 for wrong arguments.
 
+mod ask;
+mod backfill;
 mod backup;
 mod check;
 mod clock;
 mod demo;
 mod device;
+mod draft;
+mod export;
 mod inspect;
 mod query;
 mod restore;
@@ -42,6 +46,10 @@ enum Command {
     Clock(clock::ClockArgs),
     /// Ask a running box a question in PromQL.
     Query(query::QueryArgs),
+    /// Give a running box samples of the past, from a file in OpenMetrics text.
+    Backfill(backfill::BackfillArgs),
+    /// Write samples that a box keeps as OpenMetrics text, CSV or lines of JSON.
+    Export(export::ExportArgs),
     /// Write everything a box keeps into one file, while it runs.
     Backup(backup::BackupArgs),
     /// Put a backup back into a data folder.
@@ -61,6 +69,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Test(args) => test_rules::run(&args),
         Command::Clock(args) => clock::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Backfill(args) => backfill::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -3,19 +3,15 @@
 //! `andon query series` and `andon query labels` ask what there is; a metric of that name is asked for behind `--`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
+use super::ask::{address, ask};
 use crate::clock::Clock;
-use crate::model::{HttpClient, Timestamp};
-use crate::outbound::Outbound;
-
-/// Largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
+use crate::model::Timestamp;
 
 /// Steps of a range query that names no step.
 const STEPS: f64 = 60.0;
@@ -112,7 +108,7 @@ pub(super) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
         Some(what) => catalogue(what),
     };
     let (url, format) = scope;
-    let url = format!("{}{path}", url.trim_end_matches('/'));
+    let url = address(url, &path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(Method::GET, &url, &parameters))?;
     match (format, &args.what) {
@@ -165,14 +161,14 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// Returns the path and parameters of the API for what was asked.
-fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, Vec<(&'static str, String)>)> {
-    let query = ("query", args.expression.clone().unwrap_or_default());
-    let Some(start) = &args.start else {
-        let time = args.time.as_deref().map_or(Ok(now), Timestamp::parse)?;
-        return Ok(("/api/v1/query", vec![query, ("time", time.as_seconds().to_string())]));
-    };
-    let end = args.end.as_deref().map_or(Ok(now), Timestamp::parse)?;
+/// Reads the ends of a span; the first may be a duration, which counts back from the second.
+pub(super) fn span(
+    start: Option<&str>,
+    end: Option<&str>,
+    now: Timestamp,
+) -> anyhow::Result<(Option<Timestamp>, Timestamp)> {
+    let end = end.map_or(Ok(now), Timestamp::parse)?;
+    let Some(start) = start else { return Ok((None, end)) };
     let start = match crate::model::parse_duration(start) {
         Ok(ago) => Timestamp::from_millis(end.as_millis() - i64::try_from(ago.as_millis())?),
         Err(_) => Timestamp::parse(start)?,
@@ -180,6 +176,17 @@ fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, V
     if start >= end {
         bail!("the range must begin before it ends");
     }
+    Ok((Some(start), end))
+}
+
+/// Returns the path and parameters of the API for what was asked.
+fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, Vec<(&'static str, String)>)> {
+    let query = ("query", args.expression.clone().unwrap_or_default());
+    let Some(start) = &args.start else {
+        let time = args.time.as_deref().map_or(Ok(now), Timestamp::parse)?;
+        return Ok(("/api/v1/query", vec![query, ("time", time.as_seconds().to_string())]));
+    };
+    let (Some(start), end) = span(Some(start), args.end.as_deref(), now)? else { bail!("the range has no beginning") };
     let step_s = match &args.step {
         Some(step) => crate::model::parse_duration(step)?.as_secs_f64(),
         None => (end.since(start).as_secs_f64() / STEPS).max(1.0).round(),
@@ -187,32 +194,6 @@ fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, V
     let times = [("start", start.as_seconds()), ("end", end.as_seconds()), ("step", step_s)];
     let times = times.map(|(name, seconds)| (name, seconds.to_string()));
     Ok(("/api/v1/query_range", std::iter::once(query).chain(times).collect()))
-}
-
-/// Asks the API; what it refuses is an error in its own words.
-pub(super) async fn ask(method: Method, url: &str, parameters: &[(&str, String)]) -> anyhow::Result<Value> {
-    let client = Outbound::new(&HttpClient::plain(), Duration::from_secs(150))?;
-    let mut address = reqwest::Url::parse(url).with_context(|| format!("not a URL: {url}"))?;
-    address.query_pairs_mut().extend_pairs(parameters);
-    let mut response = client
-        .request(method, address.as_str())?
-        .send()
-        .await
-        .with_context(|| format!("no box answers at {url}; is it running? --url names another"))?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
-            bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
-        }
-    }
-    let answer: Value =
-        serde_json::from_slice(&body).with_context(|| format!("{url} answered {status}, and not in JSON"))?;
-    match answer.get("status").and_then(Value::as_str) {
-        Some("success") => Ok(answer),
-        _ => bail!("{}", answer.get("error").and_then(Value::as_str).unwrap_or("the box refused without a reason")),
-    }
 }
 
 /// One value of an answer.

@@ -9,6 +9,7 @@ mod alerts;
 mod backup;
 mod clock;
 mod devices;
+mod export;
 mod features;
 mod federate;
 mod format;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(backup::routes())
         .merge(clock::routes())
         .merge(devices::routes())
+        .merge(export::routes())
         .merge(features::routes())
         .merge(federate::routes())
         .merge(logs::routes())

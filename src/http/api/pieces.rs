@@ -1,5 +1,6 @@
 //! An answer that a thread writes piece by piece while its reader takes it.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
@@ -7,6 +8,10 @@ use axum::body::{Body, Bytes};
 use futures_util::stream::poll_fn;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tracing::{debug, error};
+
+use crate::http::AppState;
+use crate::task::{BlockingPool, OnPanic};
 
 /// An answer goes out in pieces of this size; so many wait for a slow receiver.
 const PIECE_BYTES: usize = 256 << 10;
@@ -21,6 +26,34 @@ pub(super) struct Pieces {
     sender: mpsc::Sender<std::io::Result<Bytes>>,
     piece: Vec<u8>,
     bytes: u64,
+    is_gone: bool,
+}
+
+/// Lets a thread of the pool write an answer, and returns its body. What goes wrong ends the answer without its end,
+/// which the reader notices.
+pub(super) fn written<E: Display + Send + 'static>(
+    app: &AppState,
+    pool: BlockingPool,
+    what: &'static str,
+    work: impl FnOnce(&mut Pieces) -> Result<(), E> + Send + 'static,
+) -> Body {
+    let (mut out, body) = Pieces::channel();
+    app.tasks.spawn(what, OnPanic::EndTask, async move {
+        let done = pool.run(move || {
+            let done = work(&mut out).map_err(|error| (error.to_string(), out.is_gone));
+            if done.is_err() {
+                out.break_off("the answer broke off");
+            }
+            done
+        });
+        match done.await {
+            Ok(Ok(())) => {}
+            Ok(Err((error, true))) => debug!(what, error, "its reader gave up"),
+            Ok(Err((error, false))) => error!(what, error, "it broke off"),
+            Err(panicked) => error!(what, %panicked, "it broke off"),
+        }
+    });
+    body
 }
 
 impl Pieces {
@@ -28,7 +61,7 @@ impl Pieces {
     pub(super) fn channel() -> (Self, Body) {
         let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
         let body = Body::from_stream(poll_fn(move |context| pieces.poll_recv(context)));
-        (Pieces { sender, piece: Vec::new(), bytes: 0 }, body)
+        (Pieces { sender, piece: Vec::new(), bytes: 0, is_gone: false }, body)
     }
 
     /// Returns how much was written.
@@ -63,6 +96,6 @@ impl Write for Pieces {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-        self.send(Ok(piece.into()))
+        self.send(Ok(piece.into())).inspect_err(|_| self.is_gone = true)
     }
 }

@@ -12,14 +12,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tracing::{debug, error};
 
-use super::pieces::Pieces;
+use super::pieces::{self, Pieces};
 use crate::http::AppState;
 use crate::model::{Labels, MatchOp, Matcher, Timestamp};
 use crate::query::limits::Deadline;
 use crate::storage::tsdb::{self, Db, SeriesSamples};
-use crate::task::{BlockingPool, OnPanic};
+use crate::task::BlockingPool;
 use crate::wire::remote_read::{self, Form, Query};
 use crate::wire::{self, remote_write};
 
@@ -101,22 +100,7 @@ async fn read(
             Ok(([(header::CONTENT_TYPE, WHOLE), (header::CONTENT_ENCODING, "snappy")], packed).into_response())
         }
         Form::Chunks => {
-            let (mut out, body) = Pieces::channel();
-            app.tasks.spawn("remote read", OnPanic::EndTask, async move {
-                let streamed = pool.run(move || {
-                    let streamed = question.stream(&db, &mut out);
-                    if streamed.is_err() {
-                        out.break_off("the answer broke off");
-                    }
-                    streamed
-                });
-                match streamed.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(Failure::Gone(gone))) => debug!(%gone, "a remote read was given up"),
-                    Ok(Err(failure)) => error!(%failure, "a remote read broke off"),
-                    Err(panicked) => error!(%panicked, "a remote read broke off"),
-                }
-            });
+            let body = pieces::written(&app, pool, "remote read", move |out| question.stream(&db, out));
             Ok(([(header::CONTENT_TYPE, STREAMED)], body).into_response())
         }
     }

@@ -35,7 +35,7 @@ pub fn normal_bound(text: &str) -> String {
 }
 
 /// Appends a value as the text format has it: whole numbers without a point, long ones with an exponent.
-pub(super) fn push_value(out: &mut String, value: f64) {
+pub fn push_value(out: &mut String, value: f64) {
     use std::fmt::Write;
     let written = if value.is_nan() {
         write!(out, "NaN")

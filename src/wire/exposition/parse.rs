@@ -65,6 +65,7 @@ pub struct Parser<'a> {
     format: Format,
     line: usize,
     kind: MetricKind,
+    has_ended: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -78,7 +79,25 @@ impl<'a> Parser<'a> {
             let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
             Error::Exposition { line, reason: "not UTF-8".to_owned() }
         })?;
-        Ok(Parser { rest, format, line: 0, kind: MetricKind::Unknown })
+        Ok(Parser { rest, format, line: 0, kind: MetricKind::Unknown, has_ended: false })
+    }
+
+    /// Returns a reader of what follows behind the part that this one has read to its end.
+    ///
+    /// # Errors
+    /// [`Error::Exposition`] if it is not UTF-8.
+    pub fn continued<'b>(&self, body: &'b [u8]) -> Result<Parser<'b>> {
+        let next = Parser::new(body, self.format).map_err(|error| match error {
+            Error::Exposition { line, reason } => Error::Exposition { line: self.line + line, reason },
+            other => other,
+        })?;
+        Ok(Parser { line: self.line, kind: self.kind, ..next })
+    }
+
+    /// Whether `# EOF` was read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     fn fail<T>(&self, reason: impl Into<String>) -> Result<T> {
@@ -175,7 +194,7 @@ impl<'a> Iterator for Parser<'a> {
                 return Some(self.sample(text).map(Entry::Sample));
             };
             if self.format == Format::OpenMetrics && comment.trim_end() == " EOF" {
-                self.rest = "";
+                (self.rest, self.has_ended) = ("", true);
                 return None;
             }
             match self.comment(comment) {

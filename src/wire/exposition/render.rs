@@ -1,10 +1,15 @@
-//! Families to text.
+//! Families and single series to text.
+
+use std::fmt::Write;
 
 use super::float::push_value;
 use crate::model::{LABEL_NAME, Labels, MetricFamily, MetricKind, Sample};
 
 /// What a response with rendered text says it is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a text of OpenMetrics says it is.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Writes families in the text format 0.0.4, in the order given; a family without samples is left out.
 #[must_use]
@@ -47,38 +52,62 @@ pub fn render_untyped<'a>(samples: impl Iterator<Item = (&'a Labels, Sample)>) -
     let mut last_name = None;
     for (labels, sample) in samples {
         let name = labels.metric_name();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        let is_quoted = !name.chars().all(is_plain);
         if last_name.replace(name) != Some(name) {
             out.push_str("# TYPE ");
-            push_name(&mut out, name, is_quoted);
+            push_name(&mut out, name, !is_plain(name));
             out.push_str(" untyped\n");
         }
-        // A name that is not plain stands in quotes within the braces.
-        let pairs = labels.iter().filter(|(label, _)| *label != LABEL_NAME);
-        let mut separator = "{";
-        if is_quoted {
-            out.push('{');
-            push_name(&mut out, name, true);
-            separator = ",";
-        } else {
-            out.push_str(name);
-        }
-        let mut has_braces = is_quoted;
         let no_instance = labels.get("instance").is_none().then_some(("instance", ""));
-        for (label, value) in pairs.chain(no_instance) {
-            out.push_str(separator);
-            push_name(&mut out, label, !label.chars().all(is_plain));
-            out.push_str("=\"");
-            push_escaped(&mut out, value, true);
-            out.push('"');
-            (separator, has_braces) = (",", true);
-        }
-        out.push_str(if has_braces { "} " } else { " " });
+        push_labels(&mut out, name, labels.iter().chain(no_instance));
+        out.push(' ');
         push_value(&mut out, sample.value);
         out.push_str(&format!(" {}\n", sample.timestamp.as_millis()));
     }
     out
+}
+
+/// Appends name and labels of a series.
+pub fn push_series(out: &mut String, labels: &Labels) {
+    push_labels(out, labels.metric_name(), labels.iter());
+}
+
+/// Appends a line of OpenMetrics: a series, which is text already, its value and when that was.
+pub fn push_sample(out: &mut String, series: &str, timestamp_ms: i64, value: f64) {
+    out.extend([series, " "]);
+    push_value(out, value);
+    let (sign, ms) = (if timestamp_ms < 0 { "-" } else { "" }, timestamp_ms.unsigned_abs());
+    let written = match ms % 1000 {
+        0 => writeln!(out, " {sign}{}", ms / 1000),
+        part => writeln!(out, " {sign}{}.{part:03}", ms / 1000),
+    };
+    debug_assert!(written.is_ok(), "bug: a String takes every text");
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+}
+
+/// Appends a name and labels, passing over the one that holds the name. A name that is not plain stands in quotes
+/// within the braces.
+fn push_labels<'a>(out: &mut String, name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) {
+    let is_quoted = !is_plain(name);
+    if is_quoted {
+        out.push('{');
+    }
+    push_name(out, name, is_quoted);
+    let mut separator = if is_quoted { "," } else { "{" };
+    let mut has_braces = is_quoted;
+    for (label, value) in labels.filter(|(label, _)| *label != LABEL_NAME) {
+        out.push_str(separator);
+        push_name(out, label, !is_plain(label));
+        out.push_str("=\"");
+        push_escaped(out, value, true);
+        out.push('"');
+        (separator, has_braces) = (",", true);
+    }
+    if has_braces {
+        out.push('}');
+    }
 }
 
 fn push_name(out: &mut String, name: &str, is_quoted: bool) {

@@ -1,0 +1,93 @@
+//! Questions of commands to a running box.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use crate::model::HttpClient;
+use crate::outbound::Outbound;
+
+/// Largest answer that is read as a whole.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Most of what a box says when it refuses a stream.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// A question may take as long as the box lets it, and a little.
+const TIMEOUT: Duration = Duration::from_secs(150);
+
+/// Everything there is over a slow line may take this long.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// What else may be tried by a command that can do without a running box.
+pub(super) const OR_DATA: &str = ", --data works on the folder of one that is not running";
+
+/// Joins the address of a box and a path.
+pub(super) fn address(url: &str, path: &str) -> String {
+    format!("{}{path}", url.trim_end_matches('/'))
+}
+
+/// Asks the API; what it refuses is an error in its own words.
+pub(super) async fn ask(method: Method, url: &str, parameters: &[(&str, String)]) -> anyhow::Result<Value> {
+    let client = Outbound::new(&HttpClient::plain(), TIMEOUT)?;
+    json(send(client.request(method, &with(url, parameters)?)?, url, "").await?, url).await
+}
+
+/// Takes an answer of any size piece by piece.
+pub(super) async fn stream(
+    method: Method,
+    url: &str,
+    parameters: &[(&str, String)],
+    or: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let client = Outbound::new(&HttpClient::plain(), STREAM_TIMEOUT)?;
+    let mut response = send(client.request(method, &with(url, parameters)?)?, url, or).await?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await?.filter(|_| body.len() < REFUSAL_BYTES_MAX) {
+            body.extend_from_slice(&chunk);
+        }
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        bail!("{}", answer["error"].as_str().map_or_else(|| format!("{url} answered {status}"), str::to_owned));
+    }
+    while let Some(chunk) = response.chunk().await.context("the box broke off")? {
+        out.write_all(&chunk).context("cannot write")?;
+    }
+    Ok(())
+}
+
+fn with(url: &str, parameters: &[(&str, String)]) -> anyhow::Result<String> {
+    let mut address = reqwest::Url::parse(url).with_context(|| format!("not a URL: {url}"))?;
+    if !parameters.is_empty() {
+        address.query_pairs_mut().extend_pairs(parameters);
+    }
+    Ok(address.into())
+}
+
+/// Sends a request; `or` says what else may be tried if nobody answers.
+pub(super) async fn send(request: RequestBuilder, url: &str, or: &str) -> anyhow::Result<Response> {
+    request.send().await.with_context(|| format!("no box answers at {url}; is it running? --url names another{or}"))
+}
+
+/// Reads an answer in JSON; a refusal is an error in the box's own words.
+pub(super) async fn json(mut response: Response, url: &str) -> anyhow::Result<Value> {
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
+        }
+    }
+    let answer: Value = serde_json::from_slice(&body)
+        .with_context(|| format!("{url} answered {status}, and not in JSON; is it Andon?"))?;
+    match answer["status"].as_str() {
+        Some("success") => Ok(answer),
+        _ => bail!("{}", answer["error"].as_str().unwrap_or("the box refused without a reason")),
+    }
+}
