@@ -26,3 +26,4 @@ mod promql;
 mod rules;
 mod storage;
 mod support;
+mod verdicts;

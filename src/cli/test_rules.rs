@@ -49,6 +49,7 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs the tests of one file; what failed is the error.
+#[expect(clippy::print_stderr, reason = "telling is what this command is for")]
 fn test(file: &Path) -> Result<(), Vec<String>> {
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path);
@@ -57,8 +58,15 @@ fn test(file: &Path) -> Result<(), Vec<String>> {
     let tests = unit_test::read(&file.display().to_string(), &read(file)?)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut rules = Vec::new();
-    for path in tests.rule_files.iter().flat_map(|pattern| expand_pattern(&folder.join(pattern))) {
-        rules.push((path.display().to_string(), read(&path)?));
+    for pattern in &tests.rule_files {
+        let mut paths = expand_pattern(&folder.join(pattern));
+        paths.retain(|path| path.exists());
+        if paths.is_empty() {
+            eprintln!("  WARNING: no file matches {pattern}");
+        }
+        for path in paths {
+            rules.push((path.display().to_string(), read(&path)?));
+        }
     }
     let failures = tests.run(&rules);
     if failures.is_empty() { Ok(()) } else { Err(failures) }

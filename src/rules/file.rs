@@ -140,7 +140,8 @@ impl Reader<'_> {
             }
             let labels = labels(&fields, "labels");
             let _ = self.templates(&fields, "labels");
-            let interval = fields.positive_duration("interval");
+            // Zero is the global one, as upstream has it.
+            let interval = fields.duration("interval").filter(|interval| !interval.is_zero());
             let rules = fields.items("rules").iter().filter_map(|rule| self.rule(rule, &labels)).collect();
             groups.push(Group {
                 name,
@@ -177,6 +178,7 @@ impl Reader<'_> {
             (Some(_), Some(_)) => item.mistake("only one of record and alert may be there"),
             (None, None) => item.mistake("one of record and alert must be there"),
             (Some(record), None) => recording(&fields, &record, &name),
+            (None, Some(alert)) if name.is_empty() => alert.mistake("an alerting rule needs a name"),
             (None, Some(_)) => Some(Kind::Alerting(self.alerting(&fields, &merged))),
         };
         let expression = self.expression(&fields);
@@ -222,7 +224,8 @@ impl Reader<'_> {
     }
 
     fn template(&self, item: &Item<'_>) -> Option<Template> {
-        let text = item.string()?;
+        // Nothing behind a name is an empty text, as upstream has it.
+        let text = if item.node().kind == yaml::Kind::Null { String::new() } else { item.string()? };
         match Template::parse(&text, &VARIABLES) {
             Ok(template) => Some(template),
             Err(mistakes) => {
@@ -269,6 +272,7 @@ fn recording(fields: &Fields<'_>, record: &Item<'_>, name: &str) -> Option<Kind>
             let _: Option<()> = item.mistake("only alerting rules can have this");
         }
     }
+    let _ = checked_map(fields, "labels");
     if !is_metric_name(name) {
         return record.mistake(format!("not a metric name: {name:?}"));
     }
@@ -297,6 +301,7 @@ fn labels(fields: &Fields<'_>, key: &'static str) -> Labels {
     let pairs = map.entries().into_iter().filter(|(name, _)| is_label_name(name) && *name != LABEL_NAME);
     Labels::from_pairs(pairs.filter_map(|(name, item)| match &item.node().kind {
         yaml::Kind::Scalar { text, .. } => Some((name.to_owned(), text.clone())),
-        yaml::Kind::Null | yaml::Kind::List(_) | yaml::Kind::Map(_) => None,
+        yaml::Kind::Null => Some((name.to_owned(), String::new())),
+        yaml::Kind::List(_) | yaml::Kind::Map(_) => None,
     }))
 }

@@ -135,7 +135,9 @@ impl Test {
     /// Returns a store that holds the given samples, and what rules need beside it.
     fn environment(&self, default_step: Duration) -> Result<Environment, String> {
         let db = Db::in_memory();
-        for (labels, values) in &self.input {
+        // Of two with the same labels the later one counts, as upstream has it.
+        let input: BTreeMap<_, _> = self.input.iter().map(|(labels, values)| (labels, values)).collect();
+        for (labels, values) in input {
             let mut batch = Batch::default();
             let mut at = Timestamp::from_millis(0);
             for value in values {

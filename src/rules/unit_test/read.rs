@@ -33,10 +33,23 @@ fn file(fields: &Fields<'_>) -> UnitTests {
     UnitTests {
         rule_files: fields.strings("rule_files"),
         evaluation_interval,
-        group_order: fields.strings("group_eval_order"),
+        group_order: group_order(fields),
         is_fuzzy: fields.bool("fuzzy_compare").unwrap_or(false),
         tests: fields.items("tests").iter().filter_map(|item| test(item, evaluation_interval)).collect(),
     }
+}
+
+/// Reads the order of groups; none may stand there twice.
+fn group_order(fields: &Fields<'_>) -> Vec<String> {
+    let mut order = Vec::new();
+    for item in fields.items("group_eval_order") {
+        let Some(name) = item.string() else { continue };
+        if order.contains(&name) {
+            let _: Option<()> = item.mistake("a group of this name stands before; each is named once");
+        }
+        order.push(name);
+    }
+    order
 }
 
 fn test(item: &Item<'_>, evaluation_interval: Duration) -> Option<Test> {
