@@ -5,8 +5,17 @@ use std::process::{Command, Stdio};
 use crate::pages::Plant;
 
 /// Where a script, a chart or a form could go wrong.
-const PAGES: [&str; 7] =
-    ["/", "/explore?q=factory_oee_overall", "/devices/sensor-temp-001", "/alarms", "/logs", "/storage", "/about"];
+const PAGES: [&str; 9] = [
+    "/",
+    "/explore?q=factory_oee_overall",
+    "/cardinality",
+    "/targets/relabel",
+    "/devices/sensor-temp-001",
+    "/alarms",
+    "/logs",
+    "/storage",
+    "/about",
+];
 
 /// What the browser saw on one page.
 struct Seen {

@@ -1,5 +1,7 @@
 //! Questions, what they cost and what helps to ask them, through the front door of a real box.
 
+use andon::model::Labels;
+use andon::storage::tsdb::Batch;
 use serde_json::Value;
 
 use crate::pages::Plant;
@@ -84,5 +86,66 @@ async fn an_answer_is_a_file_for_a_spreadsheet() {
     assert!(rows.iter().all(|row| row.contains("T") && row.split(',').count() == 2));
     assert_eq!(plant.get("/explore/table.csv?q=sum(").await.status, 422);
     assert_eq!(plant.get("/explore/table.csv").await.status, 400);
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parts_of_an_expression_have_their_figures() {
+    let plant = Plant::start().await;
+    let body = plant.get("/explore?q=sum(rate(factory_production_count_total%5B5m%5D))%2B1&range=30m").await.body;
+    let parts = body.split("<table class=\"parts\">").nth(1).and_then(|t| t.split("</table>").next()).unwrap();
+    for text in ["sum(<i>…</i>)", "rate(<i>…</i>)", "factory_production_count_total[5m]"] {
+        assert!(parts.contains(text), "no {text} in {parts}");
+    }
+    assert!(!plant.get("/explore?q=1").await.body.contains("class=\"parts\""));
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_asked_for_is_told_from_what_somebody_wants() {
+    let plant = Plant::start().await;
+    let state = plant.app.state();
+    let mut batch = Batch::default();
+    for name in ["unloved", "perhaps"] {
+        batch.push(&Labels::from_pairs([("__name__", name)]), state.clock.now(), 1.0);
+    }
+    state.db.append(&batch).unwrap();
+    let row = async |name: &str| {
+        let body = plant.get("/cardinality?all=1").await.body;
+        let row = body.split("<tr>").find(|row| row.contains(&format!(">{name}</a>"))).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("{name} is not listed in {body}"))
+    };
+    assert!(row("unloved").await.contains("never"));
+    assert!(row("factory_line_state").await.contains("by rules"), "its rule LineFault");
+    plant.get("/api/v1/query?query=sum(unloved)").await;
+    assert!(!row("unloved").await.contains("never"));
+    let unasked = plant.get("/cardinality?all=1&wanted=no").await.body;
+    let listed = unasked.split("id=\"labels\"").next().unwrap();
+    assert!(!listed.contains(">unloved<") && !listed.contains(">factory_line_state<"));
+    plant.get("/federate?match[]=%7Bjob%3D%22nobody%22%7D").await;
+    assert!(row("perhaps").await.contains("≈"), "it may have been meant");
+    let body = plant.get("/cardinality?metric=factory_line_state").await.body;
+    assert!(body.contains("LineFault") && body.contains("regex: factory_line_state\n"), "{body}");
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relabelling_is_shown_rule_by_rule() {
+    let plant = Plant::start().await;
+    let rules = "-+source_labels:+[a]%0A++target_label:+b%0A-+regex:+a%0A++action:+labeldrop%0A\
+                 -+source_labels:+[b]%0A++regex:+x%0A++action:+drop%0A-+action:+drop";
+    let page = async |labels: &str, rules: &str| {
+        plant.get(&format!("/targets/relabel?rules=own&labels={labels}&own={rules}")).await.body
+    };
+    let body = page("m{a=%22y%22}", rules).await;
+    for text in ["<ins>b=y</ins>", "<del>a=y</del>", "Does not match", "Drops it", "Nothing is left"] {
+        assert!(body.contains(text), "no {text} in {body}");
+    }
+    let body = page("m{a=%22x%22}", rules).await;
+    assert!(body.contains("1 more rule is not reached."), "{body}");
+    let body = page("m{a=", rules).await;
+    assert!(body.contains("<mark>"), "{body}");
+    let body = page("m", "-+regex:+%22(%22%0A++action:+dorp").await;
+    assert!(body.contains("2:11") && body.contains("did you mean"), "{body}");
     plant.app.stop().await;
 }

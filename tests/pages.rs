@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 20] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -27,6 +27,10 @@ const PAGES: [&str; 16] = [
     "/silences?filter=alertname%3DLineFault",
     "/logs",
     "/targets",
+    "/targets/relabel",
+    "/targets/relabel?rules=own&labels=up%7Bjob%3D%22a%22%7D&own=-+action%3A+drop%0A++source_labels%3A+%5Bjob%5D",
+    "/cardinality",
+    "/cardinality?metric=factory_line_state&wanted=no&all=1",
     "/rules",
     "/forwarding",
     "/storage",

@@ -173,6 +173,7 @@ pub(super) fn join(
         flash_endurance: config.flash_endurance,
         settings_files: config.files.clone(),
         has_admin_api: config.http.admin_api,
+        read_rules: crate::config::relabel_rules,
     });
     let log_engine = LogEngine::new(logs.clone(), clock.clone());
     AppState {

@@ -4,8 +4,8 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
-use crate::http::{AppState, Settings};
-use crate::model::Timestamp;
+use crate::http::{AppState, Relabelling, Settings};
+use crate::model::{RelabelRule, Timestamp};
 
 /// Reads the settings again and hands them round.
 #[derive(Debug)]
@@ -65,6 +65,29 @@ impl Reloader {
 
 /// Returns what pages and APIs use of the settings.
 pub(super) fn shown(config: &Config, taken_at: Timestamp) -> Settings {
-    let external_labels = config.forward.external_labels.clone();
-    Settings { text: config.text.clone(), external_labels, taken_at, refused_at: None }
+    Settings {
+        text: config.text.clone(),
+        external_labels: config.forward.external_labels.clone(),
+        taken_at,
+        refused_at: None,
+        relabelling: relabelling(config).into(),
+    }
+}
+
+/// Returns all relabelling rules of the settings with their places, in the order samples meet them.
+fn relabelling(config: &Config) -> Vec<Relabelling> {
+    let of = |place: String, is_of_targets: bool, rules: &[RelabelRule]| {
+        let rules = rules.to_vec();
+        Relabelling { place, is_of_targets, rules }
+    };
+    let jobs = config.collect.scrape.iter().flat_map(|job| {
+        [
+            of(format!("targets of {}", job.name), true, &job.relabel),
+            of(format!("metrics of {}", job.name), false, &job.metric_relabel),
+        ]
+    });
+    let devices = of("metrics of devices".to_owned(), false, &config.collect.telemetry.metric_relabel);
+    let forwarded =
+        config.forward.destinations.iter().map(|to| of(format!("forwarding to {}", to.name), false, &to.write_relabel));
+    jobs.chain([devices]).chain(forwarded).collect()
 }

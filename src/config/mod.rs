@@ -39,6 +39,7 @@ use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
 use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage};
 
 pub(crate) use glob::expand as expand_pattern;
+pub(crate) use relabel::read_text as relabel_rules;
 
 /// Where settings are unless the command line says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/andon/andon.yml";

@@ -1,23 +1,28 @@
 //! Relabelling rules as Prometheus writes them.
 
 use crate::model::{AnchoredRegex, RelabelAction, RelabelRule};
-use crate::yaml::{Fields, Item};
+use crate::yaml::{self, Fields, Item, Mistake, Report};
 
 const KEYS: &[&str] = &["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"];
 
-const ACTIONS: [(&str, RelabelAction); 11] = [
-    ("replace", RelabelAction::Replace),
-    ("keep", RelabelAction::Keep),
-    ("drop", RelabelAction::Drop),
-    ("keepequal", RelabelAction::KeepEqual),
-    ("dropequal", RelabelAction::DropEqual),
-    ("hashmod", RelabelAction::HashMod),
-    ("labelmap", RelabelAction::LabelMap),
-    ("labeldrop", RelabelAction::LabelDrop),
-    ("labelkeep", RelabelAction::LabelKeep),
-    ("lowercase", RelabelAction::Lowercase),
-    ("uppercase", RelabelAction::Uppercase),
-];
+/// Reads a list of rules that stands alone, as somebody would try it out; the answer to mistakes is all of them.
+pub(crate) fn read_text(text: &str) -> Result<Vec<RelabelRule>, String> {
+    const KEY: &str = "rules";
+    let report = Report::new("line");
+    // What stands under a key may be indented or not.
+    let node = yaml::parse(&format!("{KEY}:\n{text}"), &report);
+    let rules = Item::root(&node, &report).fields(&[KEY]).map(|fields| read(&fields, KEY)).unwrap_or_default();
+    let (mistakes, _) = report.into_parts();
+    let told = |mut mistake: Mistake| {
+        // The key's line is not the asker's.
+        mistake.line = mistake.line.saturating_sub(1);
+        mistake.to_string()
+    };
+    match mistakes {
+        None => Ok(rules),
+        Some(mistakes) => Err(mistakes.list.into_iter().map(told).collect::<Vec<_>>().join("\n")),
+    }
+}
 
 /// Reads the list of rules under a key.
 pub(super) fn read(fields: &Fields<'_>, key: &str) -> Vec<RelabelRule> {
@@ -31,9 +36,9 @@ fn rule(item: &Item<'_>) -> Option<RelabelRule> {
         // Upstream takes any case.
         Some(item) => {
             let text = item.string()?.to_lowercase();
-            match ACTIONS.iter().find(|(name, _)| *name == text) {
-                Some((_, action)) => *action,
-                None => return item.one_of(&ACTIONS.map(|(name, _)| name)).and(None),
+            match RelabelAction::ALL.into_iter().find(|action| action.as_str() == text) {
+                Some(action) => action,
+                None => return item.one_of(&RelabelAction::ALL.map(RelabelAction::as_str)).and(None),
             }
         }
     };
@@ -59,7 +64,7 @@ fn rule(item: &Item<'_>) -> Option<RelabelRule> {
 fn check(fields: &Fields<'_>, rule: &RelabelRule) -> Option<()> {
     use RelabelAction::{DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, Lowercase, Replace, Uppercase};
 
-    let word = ACTIONS.iter().find(|(_, a)| *a == rule.action).map_or("", |(name, _)| name);
+    let word = rule.action.as_str();
     let needs_target = matches!(rule.action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual);
     if needs_target && rule.target_label.is_empty() {
         return fields.item().mistake(format!("action {word} needs target_label"));

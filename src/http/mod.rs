@@ -27,7 +27,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 pub use config::{Config, listen_address};
 pub use error::{Error, Result};
 pub use server::{Door, Server};
-pub use state::{AppState, Info, ReloadRequest, Settings};
+pub use state::{AppState, Info, Relabelling, ReloadRequest, Settings};
 
 /// Returns the router with every path of pages, API and devices, and what guards all of them.
 pub fn router(state: AppState, body_bytes_max: usize) -> Router {

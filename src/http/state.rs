@@ -12,7 +12,7 @@ use crate::collect::Collector;
 use crate::forward::Forwarder;
 use crate::gateway::Gateway;
 use crate::instrument::Registry;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, RelabelRule, Timestamp};
 use crate::notify::Notifier;
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
@@ -80,6 +80,19 @@ pub struct Settings {
     pub taken_at: Timestamp,
     /// When newer ones were refused; `None` if the newest are in force.
     pub refused_at: Option<Timestamp>,
+    /// Relabelling rules, for the page that shows them step by step.
+    pub relabelling: Arc<[Relabelling]>,
+}
+
+/// Relabelling rules and where they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relabelling {
+    /// Where, in words: `targets of node`.
+    pub place: String,
+    /// Whether what they change are targets, which lose labels that begin with `__`.
+    pub is_of_targets: bool,
+    /// The rules, in order; may be empty.
+    pub rules: Vec<RelabelRule>,
 }
 
 /// What this box is and where it is found.
@@ -105,6 +118,8 @@ pub struct Info {
     pub settings_files: Vec<PathBuf>,
     /// Whether the admin API deletes series and makes snapshots.
     pub has_admin_api: bool,
+    /// Reads relabelling rules as settings have them; the error lists all mistakes.
+    pub read_rules: fn(&str) -> Result<Vec<RelabelRule>, String>,
 }
 
 /// A wish to read the settings again.

@@ -40,7 +40,7 @@ pub use matcher_text::parse_matchers;
 pub use metric::{FamilySample, Metadata, MetricFamily, MetricKind};
 pub use name::{is_label_name, is_metric_name};
 pub use regex::{AnchoredRegex, search_regex};
-pub use relabel::{RelabelAction, RelabelRule, relabel};
+pub use relabel::{RelabelAction, RelabelRule, RelabelStep, relabel, relabel_steps};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use secret::Secret;
 pub use silence::{Silence, SilenceState};

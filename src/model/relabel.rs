@@ -32,6 +32,41 @@ pub enum RelabelAction {
     Uppercase,
 }
 
+impl RelabelAction {
+    /// All actions.
+    pub const ALL: [RelabelAction; 11] = [
+        RelabelAction::Replace,
+        RelabelAction::Keep,
+        RelabelAction::Drop,
+        RelabelAction::KeepEqual,
+        RelabelAction::DropEqual,
+        RelabelAction::HashMod,
+        RelabelAction::LabelMap,
+        RelabelAction::LabelDrop,
+        RelabelAction::LabelKeep,
+        RelabelAction::Lowercase,
+        RelabelAction::Uppercase,
+    ];
+
+    /// Returns its name in settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RelabelAction::Replace => "replace",
+            RelabelAction::Keep => "keep",
+            RelabelAction::Drop => "drop",
+            RelabelAction::KeepEqual => "keepequal",
+            RelabelAction::DropEqual => "dropequal",
+            RelabelAction::HashMod => "hashmod",
+            RelabelAction::LabelMap => "labelmap",
+            RelabelAction::LabelDrop => "labeldrop",
+            RelabelAction::LabelKeep => "labelkeep",
+            RelabelAction::Lowercase => "lowercase",
+            RelabelAction::Uppercase => "uppercase",
+        }
+    }
+}
+
 /// One relabelling rule, with all defaults applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelabelRule {
@@ -59,6 +94,59 @@ pub fn relabel(labels: &Labels, rules: &[RelabelRule]) -> Option<Labels> {
     }
     let mut builder = labels.builder();
     rules.iter().all(|rule| apply(rule, &mut builder)).then(|| builder.build())
+}
+
+/// What one rule did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelabelStep {
+    /// The values of the source labels, joined; empty if there are none.
+    pub source: String,
+    /// Whether the regular expression matches that.
+    pub is_match: bool,
+    /// The labels after the rule; `None` if it dropped them, and then it is the last step.
+    pub labels: Option<Labels>,
+}
+
+/// Applies rules in order and tells what each did, up to the one that drops the set.
+#[must_use]
+pub fn relabel_steps(labels: &Labels, rules: &[RelabelRule]) -> Vec<RelabelStep> {
+    let mut builder = labels.builder();
+    let mut steps = Vec::new();
+    for rule in rules {
+        let source = source_of(rule, &builder);
+        let is_match = rule.regex.is_match(&source);
+        let is_kept = apply(rule, &mut builder);
+        steps.push(RelabelStep { source, is_match, labels: is_kept.then(|| builder.clone().build()) });
+        if !is_kept {
+            break;
+        }
+    }
+    steps
+}
+
+impl std::fmt::Display for RelabelRule {
+    /// Writes the rule as settings have it, without what is as always.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.source_labels.is_empty() {
+            writeln!(f, "source_labels: [{}]", self.source_labels.join(", "))?;
+        }
+        if self.separator != ";" {
+            writeln!(f, "separator: {:?}", self.separator)?;
+        }
+        if self.regex.pattern() != "(.*)" {
+            writeln!(f, "regex: {}", self.regex.pattern())?;
+        }
+        if self.modulus > 0 {
+            writeln!(f, "modulus: {}", self.modulus)?;
+        }
+        if !self.target_label.is_empty() {
+            writeln!(f, "target_label: {}", self.target_label)?;
+        }
+        if matches!(self.action, RelabelAction::Replace | RelabelAction::LabelMap) && self.replacement != "$1" {
+            writeln!(f, "replacement: {:?}", self.replacement)?;
+        }
+        write!(f, "action: {}", self.action.as_str())
+    }
 }
 
 /// Applies one rule; `false` if it drops the set.

@@ -45,8 +45,10 @@ async fn exposed(state: &AppState, parameters: Parameters) -> Result<String, Api
     let (db, now, gone) = (state.db.clone(), state.clock.now(), GoneFlag::default());
     let deadline = Deadline::after(TIMEOUT, Some(gone.flag()));
     let external = state.settings.borrow().external_labels.clone();
+    let asked = state.engine.asked().clone();
     super::query::on_pool(state, move || {
         let selectors = parameters.selectors("match[]")?;
+        selectors.iter().for_each(|matchers| asked.note_selector(matchers, now));
         let found = newest(&db.querier(), &deadline, &selectors, &external, now)?;
         Ok(exposition::render_untyped(found.iter().map(|(labels, sample)| (labels, *sample))))
     })

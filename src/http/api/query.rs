@@ -135,6 +135,7 @@ async fn run(
 ) -> Result<Asked, ApiError> {
     let gone = GoneFlag::default();
     options.cancelled = Some(gone.flag());
+    options.asked_at = Some(state.clock.now());
     let (engine, clock, asked_at) = (state.engine.clone(), state.clock.clone(), state.clock.elapsed());
     let (waited, result) =
         on_pool(state, move || (clock.elapsed().saturating_sub(asked_at), work(&engine, &options))).await?;

@@ -84,6 +84,8 @@ async fn read(
     remote_write::unpack(&body, &mut unpacked)?;
     let (queries, form) = remote_read::decode(&unpacked)?;
     let question = Question::new(queries, app.settings.borrow().external_labels.clone());
+    let now = app.clock.now();
+    question.queries.iter().for_each(|query| app.engine.asked().note_selector(&query.matchers, now));
     let pool = match form {
         Form::Samples => whole,
         Form::Chunks => streams,

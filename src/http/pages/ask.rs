@@ -57,7 +57,8 @@ pub(super) async fn ask<T: Send + 'static>(
     work: impl FnOnce(&Asker) -> T + Send + 'static,
 ) -> Result<T, Panicked> {
     let gone = Gone(Arc::default());
-    let options = Options { timeout: Some(TIMEOUT), cancelled: Some(gone.0.clone()), ..Options::default() };
+    let options =
+        Options { timeout: Some(TIMEOUT), cancelled: Some(gone.0.clone()), asked_at: Some(now), ..Options::default() };
     let asker = Asker { state: state.clone(), now, options, problems: RefCell::default() };
     state.tasks.pool().run(move || work(&asker)).await
 }

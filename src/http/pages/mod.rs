@@ -8,6 +8,7 @@
 mod about;
 mod alarms;
 mod ask;
+mod cardinality;
 mod chart;
 mod clock;
 mod devices;
@@ -17,9 +18,12 @@ mod layout;
 mod lines;
 mod log_lines;
 mod logs;
+mod metric;
+mod mistake;
 mod number;
 mod overview;
 mod panel;
+mod relabel;
 mod room;
 mod rules;
 mod silences;
@@ -48,6 +52,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(overview::overview))
         .merge(explore::routes())
+        .route("/cardinality", get(cardinality::cardinality))
         .route("/devices", get(devices::devices))
         .route("/devices/{id}", get(devices::device))
         .route("/alarms", get(alarms::alarms))
@@ -56,6 +61,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/silences/{id}/expire", post(silences::expire))
         .route("/logs", get(logs::logs))
         .route("/targets", get(targets::targets))
+        .route("/targets/relabel", get(relabel::relabel))
         .route("/rules", get(rules::rules))
         .route("/forwarding", get(forward::forward))
         .route("/storage", get(storage::storage))

@@ -7,8 +7,9 @@ use axum::response::Response;
 use super::layout::Frame;
 use super::number::{ago, span};
 use super::page;
+use super::relabel::address;
 use super::room::{Room, room};
-use super::visit::Visit;
+use super::visit::{Visit, encode};
 use crate::collect::{Health, JobSnapshot, Snapshot};
 use crate::http::AppState;
 use crate::model::{Labels, Timestamp};
@@ -21,6 +22,8 @@ const REFRESH_S: u32 = 10;
 struct Row {
     name: String,
     labels: String,
+    /// How its labels came to be; empty for a source.
+    relabel: String,
     shape: &'static str,
     class: &'static str,
     state: &'static str,
@@ -38,7 +41,10 @@ struct Job {
     up: usize,
     problems: Vec<String>,
     rows: Vec<Row>,
-    dropped: usize,
+    /// Addresses that relabelling dropped, each with the page that shows why.
+    dropped: Vec<(String, String)>,
+    /// What becomes of its metrics.
+    relabel: String,
 }
 
 #[derive(Debug, Template)]
@@ -90,6 +96,7 @@ fn job(job: &JobSnapshot, now: Timestamp) -> Job {
         .map(|t| Row {
             name: t.url.clone(),
             labels: label_text(&t.labels),
+            relabel: address(&format!("targets of {}", job.name), &t.discovered_labels),
             took: took(t.last_scrape.is_some(), t.last_duration),
             samples: t.samples,
             every: span(t.interval),
@@ -98,11 +105,18 @@ fn job(job: &JobSnapshot, now: Timestamp) -> Job {
         .collect();
     Job {
         name: job.name.clone(),
+        relabel: format!("/targets/relabel?rules={}", encode(&format!("metrics of {}", job.name))),
         up: job.targets.iter().filter(|t| t.health == Health::Up).count(),
         problems: job.problems.clone(),
         rows,
-        dropped: job.dropped.len(),
+        dropped: job.dropped.iter().map(|labels| dropped(job, labels)).collect(),
     }
+}
+
+/// Returns what a dropped target is called, and the page that shows which rule dropped it.
+fn dropped(job: &JobSnapshot, labels: &Labels) -> (String, String) {
+    let name = labels.get("__address__").unwrap_or("").to_owned();
+    (name, address(&format!("targets of {}", job.name), labels))
 }
 
 fn row(health: Health, error: &str, last: Option<Timestamp>, now: Timestamp) -> Row {
@@ -114,6 +128,7 @@ fn row(health: Health, error: &str, last: Option<Timestamp>, now: Timestamp) -> 
     Row {
         name: String::new(),
         labels: String::new(),
+        relabel: String::new(),
         shape,
         class,
         state: if health == Health::Unknown { "not tried yet" } else { health.as_str() },

@@ -11,7 +11,7 @@ use super::syntax::{Expr, json, parse, pretty};
 use super::trace::{Counts, Tracer};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
-use super::{Error, InstantSeries, RangeSeries, Result, Stats, Trace, Value};
+use super::{Asked, Error, InstantSeries, RangeSeries, Result, Stats, Trace, Value};
 use crate::model::{Matcher, Sample, Timestamp};
 use crate::query::limits::{Deadline, SampleBudget};
 use crate::storage::tsdb::Db;
@@ -56,6 +56,8 @@ pub struct Options {
     /// Whether it is to be told what each part of the expression takes ([`QueryResult::trace`]). Costs two looks at the
     /// clock for each row that a part hands on.
     pub is_traced: bool,
+    /// When it is asked, if [`Engine::asked`] is to know; rules, which ask all the time, do not say.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// An answer with remarks and figures.
@@ -80,13 +82,20 @@ pub struct QueryResult {
 pub struct Engine {
     db: Db,
     limits: Arc<Limits>,
+    asked: Asked,
 }
 
 impl Engine {
     /// Returns an engine over a store.
     #[must_use]
     pub fn new(db: Db, limits: Limits) -> Self {
-        Engine { db, limits: Arc::new(limits) }
+        Engine { db, limits: Arc::new(limits), asked: Asked::default() }
+    }
+
+    /// Returns the record of when metrics were asked for last.
+    #[must_use]
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Answers an expression at one time.
@@ -169,7 +178,11 @@ impl Engine {
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;
         let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms, is_traced };
-        let plan = planner.plan(&parse(expression)?)?;
+        let tree = parse(expression)?;
+        let plan = planner.plan(&tree)?;
+        if let Some(at) = options.asked_at {
+            self.asked.note(&tree, at);
+        }
         deadline.check()?;
         let preparing = deadline.elapsed();
         let counts = Counts::new(if options.counts_steps { grid.count } else { 0 });

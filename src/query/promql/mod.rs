@@ -7,6 +7,7 @@
 //! instant query is a range of one step) which reads each selector once from the store, and `engine` (bounds, and the
 //! answer's shape).
 
+mod asked;
 mod columns;
 mod engine;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub(crate) use spot::{Place, Selection, Spot, spot};
 pub(crate) use syntax::{aggregation_names, function_names};
 pub(crate) use vocabulary::{WordKind, vocabulary};
 
+pub(crate) use asked::selected_metrics;
+pub use asked::{Asked, AskedSnapshot, LastAsked};
 pub use error::{Error, Result};
 pub use trace::{Stats, Trace};
 pub use value::{InstantSeries, RangeSeries, Value, format_value};

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::mistake::{Mistake, underline};
 use super::nothing::explain_nothing;
+use super::tree::{Part, parts};
 use crate::http::pages::ask::Asker;
 use crate::http::pages::chart::{Chart, Line, Svg};
+use crate::http::pages::mistake::{Mistake, underline};
 use crate::http::pages::number::{Unit, brief, exact};
 use crate::http::pages::window::Window;
 use crate::model::{LABEL_NAME, Labels, Timestamp};
-use crate::query::promql::{Error, QueryResult, RangeSeries, Value};
+use crate::query::promql::{Error, Options, QueryResult, RangeSeries, Value};
 
 /// Lines drawn.
 const LINES_MAX: usize = 16;
@@ -48,52 +49,67 @@ pub(super) struct Answer {
     /// Names that are meant perhaps.
     pub(super) nearest: Vec<(String, String)>,
     pub(super) figures: String,
+    /// What the parts of the expression took, each before those it is made of.
+    pub(super) parts: Vec<Part>,
+    /// What it took as a whole.
+    pub(super) took: String,
 }
 
 /// Asks and draws.
 pub(super) fn answer(asker: &Asker, expression: &str, window: &Window, step: Duration) -> Answer {
-    let instant = asker.state.engine.instant(expression, window.end, asker.options());
-    let instant = match instant {
+    let instant = match asker.state.engine.instant(expression, window.end, asker.options()) {
         Ok(result) => result,
         Err(error) => return refused(expression, &error),
     };
     let mut answer =
         Answer { remarks: [instant.warnings.clone(), instant.infos.clone()].concat(), ..Answer::default() };
+    match &instant.value {
+        Value::Scalar(sample) => answer.scalar = exact(sample.value),
+        Value::String(_, text) => answer.scalar = text.clone(),
+        Value::Vector(_) | Value::Matrix(_) => {}
+    }
     let courses = match &instant.value {
-        Value::Scalar(sample) => {
-            answer.scalar = exact(sample.value);
-            over_time(asker, expression, window, step)
+        Value::String(..) => return answer,
+        Value::Matrix(series) => {
+            answer.figures = format!("{} samples read", instant.samples);
+            series.clone()
         }
-        Value::Vector(_) => over_time(asker, expression, window, step),
-        Value::String(_, text) => {
-            answer.scalar = text.clone();
-            return answer;
+        Value::Scalar(_) | Value::Vector(_) => {
+            let traced = Options { is_traced: true, ..asker.options().clone() };
+            match over_time(asker, expression, window, step, &traced) {
+                Ok(result) => {
+                    answer.parts = result.trace.as_ref().map(parts).unwrap_or_default();
+                    answer.took = Unit::Seconds.show((result.stats.preparing + result.stats.evaluating).as_secs_f64());
+                    answer.figures = format!("{} samples read", result.samples);
+                    matrix(result.value)
+                }
+                Err(error) => return refused(expression, &error),
+            }
         }
-        Value::Matrix(series) => Ok(series.clone()),
-    };
-    let courses = match courses {
-        Ok(courses) => courses,
-        Err(error) => return refused(expression, &error),
     };
     fill(&mut answer, asker, expression, window, step, &instant, courses);
     answer
 }
 
-/// Returns the courses of an expression over a window, at whole steps since the epoch.
+/// Asks for the course of an expression over a window, at whole steps since the epoch.
 pub(super) fn over_time(
     asker: &Asker,
     expression: &str,
     window: &Window,
     step: Duration,
-) -> Result<Vec<RangeSeries>, Error> {
+    options: &Options,
+) -> Result<QueryResult, Error> {
     let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
     let align = |t: Timestamp| Timestamp::from_millis(t.as_millis().div_euclid(step_ms) * step_ms);
-    let result =
-        asker.state.engine.range(expression, align(window.start) + step, align(window.end), step, asker.options())?;
-    Ok(match result.value {
+    asker.state.engine.range(expression, align(window.start) + step, align(window.end), step, options)
+}
+
+/// Returns the series of an answer over time.
+pub(super) fn matrix(value: Value) -> Vec<RangeSeries> {
+    match value {
         Value::Matrix(series) => series,
         Value::Scalar(_) | Value::String(..) | Value::Vector(_) => Vec::new(),
-    })
+    }
 }
 
 fn fill(
@@ -115,7 +131,7 @@ fn fill(
         Value::Vector(series) => series.iter().find(|s| s.labels == *labels).map(|s| s.sample.value),
         Value::Scalar(_) | Value::String(..) | Value::Matrix(_) => None,
     };
-    answer.figures = format!("{} series, {} samples read", courses.len(), instant.samples);
+    answer.figures = format!("{} series, {}", courses.len(), answer.figures);
     answer.rows_more = courses.len().saturating_sub(ROWS_MAX);
     answer.lines_more = courses.len().saturating_sub(LINES_MAX);
     answer.rows = courses

@@ -242,7 +242,7 @@ fn ranked(found: Vec<(String, String)>, written: &str, insert: impl Fn(String) -
 }
 
 /// Writes a metric's name as a selector.
-pub(super) fn metric(name: &str) -> String {
+pub(in crate::http::pages) fn metric(name: &str) -> String {
     if is_bare(name, ":") { name.to_owned() } else { format!("{{\"{}\"}}", escaped(name, '"')) }
 }
 

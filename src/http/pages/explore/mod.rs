@@ -3,10 +3,10 @@
 
 mod answer;
 mod complete;
-mod mistake;
 mod names;
 mod nothing;
 mod table;
+mod tree;
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 
+pub(super) use self::complete::metric as selector_of;
 pub(super) use self::names::{Known, expression as first_question};
 
 use self::answer::{Answer, answer};

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::over_time;
+use super::answer::{matrix, over_time};
 use super::{Step, expressions};
 use crate::http::AppState;
 use crate::http::pages::ask::ask;
@@ -26,7 +26,10 @@ pub(super) async fn csv(State(state): State<AppState>, visit: Visit) -> Response
     };
     let window = Window::read(&visit.params, Duration::from_secs(3600), visit.now);
     let step = Step::read(&visit.params, &window).used;
-    let found = ask(&state, visit.now, move |asker| over_time(asker, &expression, &window, step)).await;
+    let found = ask(&state, visit.now, move |asker| {
+        over_time(asker, &expression, &window, step, asker.options()).map(|result| matrix(result.value))
+    })
+    .await;
     match found {
         Ok(Ok(series)) if series.len() > COLUMNS_MAX => {
             let told = format!("{} series are more than {COLUMNS_MAX} columns: narrow the question\n", series.len());

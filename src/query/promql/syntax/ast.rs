@@ -209,6 +209,24 @@ impl Type {
     }
 }
 
+/// Returns all selectors of an expression. No recursion: a chain may be longer than calls may nest.
+pub(crate) fn selectors(tree: &Expr) -> Vec<&Selector> {
+    let mut found = Vec::new();
+    let mut open = vec![tree];
+    while let Some(expr) = open.pop() {
+        match &expr.node {
+            Node::Number(_) | Node::Duration(_) | Node::Text(_) => {}
+            Node::Paren(inner) | Node::Unary { inner, .. } => open.push(inner),
+            Node::Selector(selector) | Node::Range(selector, _) => found.push(selector),
+            Node::Subquery(subquery) => open.push(&subquery.input),
+            Node::Binary(binary) => open.extend([&binary.left, &binary.right]),
+            Node::Aggregate(aggregate) => open.extend(aggregate.parameter.iter().chain([&aggregate.input])),
+            Node::Call(call) => open.extend(&call.arguments),
+        }
+    }
+    found
+}
+
 impl Operation {
     /// Returns how it is written.
     pub(crate) fn text(self) -> &'static str {

@@ -20,6 +20,7 @@ mod words;
 
 pub(crate) use ast::{
     Aggregate, At, Binary, Call, Expr, Extent, LabelMatcher, Length, Node, Operation, Place, Selector, Subquery, Type,
+    selectors,
 };
 pub(crate) use check::check;
 pub(crate) use json::json;
