@@ -219,9 +219,135 @@ impl BlockingPool {
     }
 }
 
+/// Cores for work that can be done in parts: so many threads are busy at most, over all who share them. Who works on
+/// one anyway says so with [`Cores::enter`]; helpers are had only while others are idle.
+#[derive(Debug, Clone)]
+pub struct Cores(Arc<Busy>);
+
+#[derive(Debug)]
+struct Busy {
+    total: usize,
+    busy: AtomicUsize,
+}
+
+/// Threads that are counted as busy until dropped.
+#[derive(Debug)]
+pub struct Helpers {
+    cores: Cores,
+    count: usize,
+}
+
+/// A helper's niceness: it stands back for those who take samples in.
+const HELPER_NICENESS: i32 = 5;
+
+impl Cores {
+    /// Returns so many cores, none of them busy.
+    #[must_use]
+    pub fn new(total: usize) -> Self {
+        Cores(Arc::new(Busy { total, busy: AtomicUsize::new(0) }))
+    }
+
+    /// Returns the machine's cores.
+    #[must_use]
+    pub fn of_machine() -> Self {
+        Cores::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
+    /// Counts the caller's thread until the answer is dropped; never refused.
+    #[must_use]
+    pub fn enter(&self) -> Helpers {
+        self.0.busy.fetch_add(1, Ordering::Relaxed);
+        Helpers { cores: self.clone(), count: 1 }
+    }
+
+    /// Returns how many cores have nothing to do.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.0.total.saturating_sub(self.0.busy.load(Ordering::Relaxed))
+    }
+
+    /// Takes idle cores, at most so many.
+    #[must_use]
+    pub fn helpers(&self, at_most: usize) -> Helpers {
+        let mut count = 0;
+        let take = |busy: usize| {
+            count = self.0.total.saturating_sub(busy).min(at_most);
+            (count > 0).then_some(busy + count)
+        };
+        let is_taken = self.0.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        Helpers { cores: self.clone(), count: if is_taken { count } else { 0 } }
+    }
+}
+
+impl Helpers {
+    /// Returns how many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `work` on each part and returns the results in order. The caller's thread and one for each helper take the
+    /// next part whenever they have done one, so that with more parts than threads nobody waits long for a slow helper.
+    ///
+    /// # Panics
+    /// If `work` does.
+    pub fn spread<P: Send, R: Send>(&self, parts: Vec<P>, work: impl Fn(P) -> R + Sync) -> Vec<R> {
+        let threads = self.count.min(parts.len().saturating_sub(1));
+        let queue = Mutex::new(parts.into_iter().enumerate());
+        let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let run = || -> Vec<(usize, R)> { std::iter::from_fn(take).map(|(at, part)| (at, work(part))).collect() };
+        let help = || {
+            // Refused, it is as quick as its caller.
+            let _ = rustix::process::setpriority_process(None, HELPER_NICENESS);
+            run()
+        };
+        let mut results = std::thread::scope(|scope| {
+            let helpers: Vec<_> = (0..threads).map(|_| scope.spawn(help)).collect();
+            let mut results = run();
+            for helper in helpers {
+                results.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            results
+        });
+        results.sort_by_key(|(at, _)| *at);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.cores.0.busy.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_cores_help_than_are_idle() {
+        let cores = Cores::new(3);
+        let own = cores.enter();
+        assert_eq!(cores.helpers(1).count(), 1);
+        let helpers = cores.helpers(9);
+        assert_eq!((helpers.count(), cores.idle(), cores.helpers(9).count()), (2, 0, 0));
+        assert_eq!(helpers.spread((0..100).collect(), |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
+        assert_eq!(helpers.spread(vec![1], |n| n), [1]);
+        drop(helpers);
+        assert_eq!(cores.idle(), 2);
+        drop(own);
+        // Who comes anyway is counted, also beyond what there is.
+        let many: Vec<Helpers> = (0..5).map(|_| cores.enter()).collect();
+        assert_eq!((cores.idle(), cores.helpers(1).count()), (0, 0));
+        drop(many);
+        assert_eq!(cores.idle(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "on purpose")]
+    fn a_panic_of_a_helper_is_the_callers() {
+        Cores::new(2).helpers(1).spread(vec![1, 2], |n| assert!(n == 1, "on purpose"));
+    }
 
     #[tokio::test]
     async fn a_task_is_listed_while_it_runs() {

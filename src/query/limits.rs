@@ -1,8 +1,7 @@
 //! Bounds of one query, shared by both languages: a deadline that a caller may also pull, and a budget of samples.
 
-use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -57,31 +56,63 @@ impl Deadline {
     }
 }
 
+/// How much work is done between two looks at the deadline, in samples: a few milliseconds.
+const WORK_BETWEEN_LOOKS: usize = 1 << 20;
+
+/// Looks at the deadline now and then, for loops that work on what has been read.
+#[derive(Debug)]
+pub struct Pace<'d> {
+    deadline: &'d Deadline,
+    done: usize,
+}
+
+impl<'d> Pace<'d> {
+    /// Returns one that has done nothing yet.
+    #[must_use]
+    pub fn new(deadline: &'d Deadline) -> Self {
+        Pace { deadline, done: 0 }
+    }
+
+    /// Counts work on so many samples; tells now and then whether it may go on.
+    ///
+    /// # Errors
+    /// As [`Deadline::check`].
+    #[inline]
+    pub fn work(&mut self, samples: usize) -> Result<(), Stop> {
+        self.done = self.done.saturating_add(samples);
+        if self.done < WORK_BETWEEN_LOOKS {
+            return Ok(());
+        }
+        self.done = 0;
+        self.deadline.check()
+    }
+}
+
 /// A query may read so many times what it may hold: a sum over a day of many series holds one series at a time. The
 /// deadline bounds the time that takes.
 const READ_FACTOR: usize = 50;
 
 /// Counts the samples of a query: those it holds, for as long as it does, up to a maximum, and those read from the
-/// store, in all, up to `READ_FACTOR` times as many.
+/// store, in all, up to `READ_FACTOR` times as many. All threads that work on the query count together.
 #[derive(Debug)]
 pub struct SampleBudget {
     max: usize,
-    read: Cell<usize>,
-    held: Cell<usize>,
-    peak: Cell<usize>,
+    read: AtomicUsize,
+    held: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl SampleBudget {
     /// Returns a budget of `max` samples.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        SampleBudget { max, read: Cell::new(0), held: Cell::new(0), peak: Cell::new(0) }
+        SampleBudget { max, read: AtomicUsize::new(0), held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
     /// Returns how many samples may still be read.
     #[must_use]
     pub fn left_to_read(&self) -> usize {
-        self.read_max().saturating_sub(self.read.get())
+        self.read_max().saturating_sub(self.read())
     }
 
     fn read_max(&self) -> usize {
@@ -91,7 +122,7 @@ impl SampleBudget {
     /// Returns how many samples were read.
     #[must_use]
     pub fn read(&self) -> usize {
-        self.read.get()
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Counts samples that were read.
@@ -99,8 +130,8 @@ impl SampleBudget {
     /// # Errors
     /// [`Stop::Samples`] if they are too many.
     pub fn add_read(&self, samples: usize) -> Result<(), Stop> {
-        self.read.set(self.read.get().saturating_add(samples));
-        if self.read.get() > self.read_max() { Err(Stop::Samples { max: self.read_max() }) } else { Ok(()) }
+        let read = self.read.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        if read > self.read_max() { Err(Stop::Samples { max: self.read_max() }) } else { Ok(()) }
     }
 
     /// Counts samples that are now held.
@@ -108,20 +139,20 @@ impl SampleBudget {
     /// # Errors
     /// [`Stop::Samples`] if they are too many.
     pub fn hold(&self, samples: usize) -> Result<(), Stop> {
-        self.held.set(self.held.get().saturating_add(samples));
-        self.peak.set(self.peak.get().max(self.held.get()));
-        if self.held.get() > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+        let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        self.peak.fetch_max(held, Ordering::Relaxed);
+        if held > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
     }
 
     /// Returns the most that was held at one time.
     #[must_use]
     pub fn peak(&self) -> usize {
-        self.peak.get()
+        self.peak.load(Ordering::Relaxed)
     }
 
-    /// Counts samples that are no longer held.
+    /// Counts samples that are no longer held: as many as were counted before, or fewer.
     pub fn release(&self, samples: usize) {
-        self.held.set(self.held.get().saturating_sub(samples));
+        self.held.fetch_sub(samples, Ordering::Relaxed);
     }
 }
 
@@ -137,6 +168,15 @@ mod tests {
         cancelled.store(true, Ordering::Relaxed);
         assert_eq!(deadline.check(), Err(Stop::Cancelled));
         assert_eq!(Deadline::after(Duration::ZERO, None).check(), Err(Stop::Timeout));
+    }
+
+    #[test]
+    fn work_is_stopped_after_a_while() {
+        let deadline = Deadline::after(Duration::ZERO, None);
+        let mut pace = Pace::new(&deadline);
+        assert_eq!(pace.work(WORK_BETWEEN_LOOKS - 1), Ok(()));
+        assert_eq!(pace.work(1), Err(Stop::Timeout));
+        assert_eq!(pace.work(1), Ok(()));
     }
 
     #[test]

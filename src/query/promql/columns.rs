@@ -76,6 +76,13 @@ impl<'b> Columns<'b> {
         Ok(self.labels.len() - 1)
     }
 
+    /// Returns these rows and behind them the others.
+    pub(super) fn and(mut self, mut others: Columns<'b>) -> Columns<'b> {
+        self.labels.append(&mut others.labels);
+        self.cells.append(&mut others.cells);
+        self
+    }
+
     /// Returns how many rows there are.
     pub(super) fn len(&self) -> usize {
         self.labels.len()
@@ -144,6 +151,41 @@ impl<'b> Columns<'b> {
 impl Drop for Columns<'_> {
     fn drop(&mut self) {
         self.budget.release(self.width * self.labels.len());
+    }
+}
+
+/// A number at each step, counted as held until dropped.
+#[derive(Debug)]
+pub(super) struct Numbers<'b> {
+    numbers: Vec<f64>,
+    budget: &'b SampleBudget,
+}
+
+impl<'b> Numbers<'b> {
+    /// Returns the same number at all steps.
+    pub(super) fn new(number: f64, steps: usize, budget: &'b SampleBudget) -> Result<Self, Stop> {
+        // Before they are allocated.
+        budget.hold(steps)?;
+        Ok(Numbers { numbers: vec![number; steps], budget })
+    }
+}
+
+impl std::ops::Deref for Numbers<'_> {
+    type Target = [f64];
+    fn deref(&self) -> &[f64] {
+        &self.numbers
+    }
+}
+
+impl std::ops::DerefMut for Numbers<'_> {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        &mut self.numbers
+    }
+}
+
+impl Drop for Numbers<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.numbers.len());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The engine's handle.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::columns::{Grid, is_present};
@@ -11,10 +11,11 @@ use super::syntax::{Expr, json, parse, pretty};
 use super::trace::{Counts, Tracer};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
-use super::{Asked, Error, InstantSeries, RangeSeries, Result, Stats, Trace, Value};
+use super::{Asked, Error, InstantSeries, Result, Stats, Trace, Value};
 use crate::model::{Matcher, Sample, Timestamp};
 use crate::query::limits::{Deadline, SampleBudget};
 use crate::storage::tsdb::Db;
+use crate::task::Cores;
 
 /// Upper bound of steps of a range query after its first, as upstream has it.
 const STEPS_MAX: i64 = 11_000;
@@ -83,19 +84,26 @@ pub struct Engine {
     db: Db,
     limits: Arc<Limits>,
     asked: Asked,
+    cores: Cores,
 }
 
 impl Engine {
     /// Returns an engine over a store.
     #[must_use]
     pub fn new(db: Db, limits: Limits) -> Self {
-        Engine { db, limits: Arc::new(limits), asked: Asked::default() }
+        Engine { db, limits: Arc::new(limits), asked: Asked::default(), cores: Cores::of_machine() }
     }
 
     /// Returns the record of when metrics were asked for last.
     #[must_use]
     pub fn asked(&self) -> &Asked {
         &self.asked
+    }
+
+    /// Returns an engine of its own that takes the machine to have so many cores.
+    #[must_use]
+    pub fn on_cores(&self, cores: usize) -> Self {
+        Engine { cores: Cores::new(cores), ..self.clone() }
     }
 
     /// Answers an expression at one time.
@@ -111,14 +119,12 @@ impl Engine {
                 Ok(Value::Scalar(Sample::new(at, value)))
             }
             Plan::Vector(vector) => {
-                let mut found = Vec::new();
-                evaluation.each_row(&vector, &grid, &mut |labels, row| {
-                    if let Some(value) = row.first().copied().filter(|v| is_present(*v)) {
-                        found.push(InstantSeries { labels, sample: Sample::new(at, value) });
-                    }
-                    Ok(())
-                })?;
-                Ok(Value::Vector(found))
+                let found = evaluation.vector(&vector, &grid)?;
+                let samples = found.rows().filter_map(|(labels, row)| {
+                    let value = row.first().copied().filter(|v| is_present(*v))?;
+                    Some(InstantSeries { labels: labels.clone(), sample: Sample::new(at, value) })
+                });
+                Ok(Value::Vector(samples.collect()))
             }
             Plan::Range(range) => evaluation.samples(&range, &grid).map(Value::Matrix),
         })
@@ -144,20 +150,7 @@ impl Engine {
                 Plan::Range(_) => return Err(wrong_type("range vector")),
                 Plan::Text(_) => return Err(wrong_type("string")),
             };
-            let mut found = Vec::new();
-            let mut held = 0;
-            evaluation.each_row(&vector, &grid, &mut |labels, row| {
-                let samples = row.iter().enumerate().filter(|(_, v)| is_present(**v));
-                let points: Vec<Sample> =
-                    samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)).collect();
-                if !points.is_empty() {
-                    evaluation.budget.hold(points.len())?;
-                    held += points.len();
-                    found.push(RangeSeries { labels, points });
-                }
-                Ok(())
-            })?;
-            evaluation.budget.release(held);
+            let mut found = evaluation.matrix(&vector, &grid)?;
             found.sort_by(|a, b| a.labels.cmp(&b.labels));
             Ok(Value::Matrix(found))
         })
@@ -187,6 +180,7 @@ impl Engine {
         let preparing = deadline.elapsed();
         let counts = Counts::new(if options.counts_steps { grid.count } else { 0 });
         let tracer = is_traced.then(Tracer::default);
+        let _busy = self.cores.enter();
         let querier = self.db.querier();
         let evaluation = Evaluation {
             querier: &querier,
@@ -197,6 +191,9 @@ impl Engine {
             remarks: &remarks,
             counts: &counts,
             tracer: tracer.as_ref(),
+            cores: &self.cores,
+            given: Mutex::default(),
+            is_part: false,
         };
         let value = answer(&evaluation, plan)?;
         let (warnings, infos) = remarks.into_parts(expression);

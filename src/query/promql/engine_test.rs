@@ -33,9 +33,11 @@ fn at(engine: &Engine, query: &str) -> Result<QueryResult> {
 
 #[test]
 fn samples_are_bounded_on_both_sides_of_the_limit() {
-    // What is only passed through may be fifty times as much.
-    assert_eq!(at(&engine(20), "count_over_time(x[100s])").unwrap().samples, 1000);
-    assert!(matches!(at(&engine(19), "count_over_time(x[100s])"), Err(Error::Limit(_))));
+    // What is only passed through may be fifty times as much; one series of it is held at a time.
+    let times = |n: usize| format!("sum(count_over_time(x[100s])){}", " + sum(count_over_time(x[100s]))".repeat(n - 1));
+    assert_eq!(at(&engine(120), &times(6)).unwrap().samples, 6000);
+    assert!(matches!(at(&engine(119), &times(6)), Err(Error::Limit(_))));
+    assert!(matches!(at(&engine(99), &times(1)), Err(Error::Limit(_))));
     // What is held counts too: 10 rows of 100 steps.
     let over = |max: usize| {
         let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(99_000));
@@ -323,4 +325,80 @@ fn samples_are_counted_as_steps_look_at_them() {
     assert_eq!(at(&engine, "x[5s]").unwrap().stats.queryable, 50);
     assert_eq!(at(&engine, "x").unwrap().stats.queryable_at, []);
     assert!(at(&engine, "sort(x)").unwrap().stats.peak >= 10);
+}
+
+#[test]
+fn an_answer_is_the_same_on_one_core_and_on_several() {
+    let db = Db::in_memory();
+    let mut batch = Batch::default();
+    for i in 0..900 {
+        let pairs = [("__name__", "wide_total".to_owned()), ("group", (i % 7).to_string()), ("i", i.to_string())];
+        let labels = Labels::from_pairs(pairs);
+        for step in (0..60).filter(|step| (step + i) % 11 != 0) {
+            batch.push(&labels, Timestamp::from_millis(step * 5000), (step * (i % 13 + 1)) as f64 * 0.1);
+        }
+    }
+    db.append(&batch).unwrap();
+    let minute = Duration::from_secs(60);
+    let limits = Limits { lookback: minute, timeout: minute, samples_max: 1_000_000, default_step: minute };
+    let one = Engine::new(db.clone(), limits).on_cores(1);
+    let several = one.on_cores(4);
+    let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(300_000));
+    let options = Options { counts_steps: true, ..Options::default() };
+    let close = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a - b).abs() <= b.abs() * 1e-13;
+    for query in [
+        "wide_total",
+        "{__name__=~\"wide.*\"}",
+        "rate({__name__=~\"wide.*\"}[1m])",
+        "rate(wide_total[1m])",
+        "-wide_total * 2 > time()",
+        "timestamp(wide_total)",
+        "round(wide_total, 2)",
+        "clamp(wide_total, scalar(wide_total{i=\"5\"}), 30)",
+        "sum(wide_total)",
+        "avg by (group) (rate(wide_total[1m]))",
+        "min by (group) (wide_total) + max by (group) (wide_total)",
+        "count without (i) (wide_total) * group without (i) (wide_total)",
+        "stddev(wide_total) / stdvar by (group) (wide_total)",
+        "topk(3, wide_total)",
+        "quantile by (group) (0.9, wide_total offset 1m)",
+        "max_over_time(sum by (group) (rate(wide_total[30s]))[2m:10s])",
+        "wide_total / on (i, group) wide_total",
+        "absent(wide_total)",
+    ] {
+        for is_instant in [true, false] {
+            let ask = |engine: &Engine| {
+                if is_instant {
+                    engine.instant(query, end, &options)
+                } else {
+                    engine.range(query, start, end, Duration::from_secs(7), &options)
+                }
+            };
+            let (a, b) = (ask(&one).unwrap(), ask(&several).unwrap());
+            assert_eq!((a.samples, a.infos, a.warnings), (b.samples, b.infos, b.warnings), "{query}");
+            assert_eq!((a.stats.queryable, a.stats.queryable_at), (b.stats.queryable, b.stats.queryable_at), "{query}");
+            match (a.value, b.value) {
+                (Value::Vector(a), Value::Vector(b)) => {
+                    assert_eq!(a.len(), b.len(), "{query}");
+                    assert!(a.iter().zip(&b).all(|(a, b)| a.labels == b.labels), "{query}");
+                    assert!(a.iter().zip(&b).all(|(a, b)| close(a.sample.value, b.sample.value)), "{query}");
+                }
+                (Value::Matrix(a), Value::Matrix(b)) => {
+                    assert_eq!(a.len(), b.len(), "{query}");
+                    for (a, b) in a.iter().zip(&b) {
+                        assert_eq!((&a.labels, a.points.len()), (&b.labels, b.points.len()), "{query}");
+                        assert!(a.points.iter().zip(&b.points).all(|(a, b)| a.timestamp == b.timestamp), "{query}");
+                        assert!(a.points.iter().zip(&b.points).all(|(a, b)| close(a.value, b.value)), "{query}");
+                    }
+                }
+                (a, b) => panic!("{query}: {a:?} {b:?}"),
+            }
+        }
+    }
+    // What stops one part stops the query.
+    let cancelled = Options { cancelled: Some(Arc::new(AtomicBool::new(true))), ..Options::default() };
+    assert!(matches!(several.instant("sum(wide_total)", end, &cancelled), Err(Error::Cancelled)));
+    let limits = Limits { lookback: minute, timeout: minute, samples_max: 150, default_step: minute };
+    let narrow = Engine::new(db, limits).on_cores(4);
+    assert!(matches!(narrow.instant("count(wide_total)", end, &options), Err(Error::Limit(_))));
 }

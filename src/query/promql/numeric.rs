@@ -1,5 +1,7 @@
 //! Arithmetic that must agree with Prometheus to the last digits: compensated sums, quantiles, regression. Pure.
 
+use super::columns::{ABSENT, is_present};
+
 /// A sum that keeps what rounding loses (Kahan and Neumaier), as Prometheus 3 adds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sum {
@@ -8,6 +10,20 @@ pub(super) struct Sum {
 }
 
 impl Sum {
+    /// A place for a sum: there is none, and a number that is added begins one.
+    pub(super) const NONE: Sum = Sum { sum: ABSENT, lost: 0.0 };
+
+    /// Tells whether it is only a place for one.
+    pub(super) fn is_none(&self) -> bool {
+        !is_present(self.sum)
+    }
+
+    /// Adds another sum, of numbers that come behind.
+    pub(super) fn join(&mut self, other: Sum) {
+        self.add(other.sum);
+        self.lost += other.lost;
+    }
+
     /// Adds a number.
     pub(super) fn add(&mut self, value: f64) {
         let total = self.sum + value;
@@ -36,6 +52,29 @@ pub(super) struct Mean {
 }
 
 impl Mean {
+    /// The mean of nothing.
+    pub(super) const NOTHING: Mean = Mean { total: Sum { sum: 0.0, lost: 0.0 }, count: 0.0, is_running: false };
+
+    /// Tells whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    /// Adds another mean, of numbers that come behind.
+    pub(super) fn join(&mut self, other: Mean) {
+        let mut both = self.total;
+        both.join(other.total);
+        if !self.is_running && !other.is_running && !both.sum.is_infinite() {
+            self.total = both;
+            self.count += other.count;
+            return;
+        }
+        let (mean, others) = (self.value(), other.value());
+        let count = self.count + other.count;
+        let total = Sum { sum: mean * (self.count / count) + others * (other.count / count), lost: 0.0 };
+        *self = Mean { total, count, is_running: true };
+    }
+
     /// Adds a number.
     pub(super) fn add(&mut self, value: f64) {
         self.count += 1.0;
@@ -71,6 +110,25 @@ pub(super) struct Spread {
 }
 
 impl Spread {
+    /// The spread of nothing.
+    pub(super) const NOTHING: Spread =
+        Spread { count: 0.0, mean: Sum { sum: 0.0, lost: 0.0 }, squares: Sum { sum: 0.0, lost: 0.0 } };
+
+    /// Tells whether nothing was added.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    /// Adds another spread, of numbers that come behind (Chan).
+    pub(super) fn join(&mut self, other: Spread) {
+        let count = self.count + other.count;
+        let distance = other.mean.value() - self.mean.value();
+        self.mean.add(distance * (other.count / count));
+        self.squares.join(other.squares);
+        self.squares.add(distance * distance * (self.count * other.count / count));
+        self.count = count;
+    }
+
     /// Adds a number.
     pub(super) fn add(&mut self, value: f64) {
         self.count += 1.0;
@@ -179,6 +237,48 @@ mod tests {
         let mut mean = Mean::default();
         [f64::MAX, f64::MAX, f64::MAX].iter().for_each(|v| mean.add(*v));
         assert!((mean.value() / f64::MAX - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_was_added_in_parts_is_the_same() {
+        let check = |values: &[f64]| {
+            for at in 1..values.len() {
+                let (before, behind) = values.split_at(at);
+                let close = |a: f64, b: f64| {
+                    let is_close = (a - b).abs() <= b.abs() * 1e-14 || a == b || (a.is_nan() && b.is_nan());
+                    assert!(is_close, "{a} is not {b}, for {values:?} in parts at {at}");
+                };
+                let sum = |values: &[f64]| values.iter().fold(Sum::default(), |mut s, v| (s.add(*v), s).1);
+                let mut joined = sum(before);
+                joined.join(sum(behind));
+                close(joined.value(), sum(values).value());
+                let mean = |values: &[f64]| values.iter().fold(Mean::default(), |mut s, v| (s.add(*v), s).1);
+                let mut joined = mean(before);
+                joined.join(mean(behind));
+                close(joined.value(), mean(values).value());
+                let spread = |values: &[f64]| values.iter().fold(Spread::default(), |mut s, v| (s.add(*v), s).1);
+                let mut joined = spread(before);
+                joined.join(spread(behind));
+                close(joined.variance(), spread(values).variance());
+            }
+        };
+        check(&[1.0, 4.0, 1e9, -3.5, 0.1, 0.2]);
+        check(&[0.1; 10]);
+        check(&[1e16, 1.0, -1e16, 1.0]);
+        check(&[1.0, f64::NAN, 2.0]);
+    }
+
+    #[test]
+    fn parts_of_a_mean_do_not_overflow() {
+        let mean = |values: &[f64]| values.iter().fold(Mean::default(), |mut s, v| (s.add(*v), s).1);
+        let mut joined = mean(&[f64::MAX, f64::MAX]);
+        joined.join(mean(&[f64::MAX]));
+        assert!((joined.value() / f64::MAX - 1.0).abs() < 1e-15);
+        let mut joined = mean(&[f64::INFINITY]);
+        joined.join(mean(&[1.0]));
+        assert_eq!(joined.value(), f64::INFINITY);
+        joined.join(mean(&[f64::NEG_INFINITY]));
+        assert!(joined.value().is_nan());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Remarks of an evaluation that do not stop it, with the place in the query that they are about.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// Upper bound of remarks told of each kind: they are for people. As upstream's API.
 const REMARKS_MAX: usize = 10;
@@ -10,7 +10,7 @@ const REMARKS_MAX: usize = 10;
 const KEPT_MAX: usize = 1000;
 
 /// Remarks, each once a place.
-type Kept = RefCell<BTreeSet<(String, usize)>>;
+type Kept = Mutex<BTreeSet<(String, usize)>>;
 
 /// Collects remarks.
 #[derive(Debug, Default)]
@@ -32,12 +32,13 @@ impl Remarks {
 
     /// Returns warnings and infos, sorted, with line and column in the query.
     pub(super) fn into_parts(self, query: &str) -> (Vec<String>, Vec<String>) {
-        (told(self.warnings.into_inner(), query, "warning"), told(self.infos.into_inner(), query, "info"))
+        let kept = |kept: Kept| kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (told(kept(self.warnings), query, "warning"), told(kept(self.infos), query, "info"))
     }
 }
 
 fn add(to: &Kept, text: String, place: usize) {
-    let mut to = to.borrow_mut();
+    let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
     if to.len() < KEPT_MAX {
         to.insert((text, place));
     }

@@ -34,7 +34,9 @@ pub(crate) enum Source {
 /// Series of the head.
 #[derive(Debug)]
 pub(crate) struct HeadSource {
-    series: std::iter::Peekable<View<Parts>>,
+    series: View<Parts>,
+    /// The series that comes next, if it was looked at.
+    next: Option<(Labels, Parts)>,
     decoded: Decoded,
 }
 
@@ -48,6 +50,7 @@ pub(crate) struct BlockSource {
     /// Pages that come, with the series wanted of each.
     pages: std::vec::IntoIter<(usize, Vec<u32>)>,
     page: Option<OpenPage>,
+    has_begun: bool,
     /// The series that comes next, and where its chunks end in the page's list.
     next: Option<(Labels, usize)>,
     times: HashMap<u64, Arc<Vec<i64>>, FixedState>,
@@ -111,22 +114,67 @@ impl BlockSource {
         min: i64,
         max: i64,
     ) -> Self {
-        let mut source = BlockSource {
+        BlockSource {
             block,
             cache,
             min,
             max,
             pages: pages.into_iter(),
             page: None,
+            has_begun: false,
             next: None,
             times: HashMap::default(),
             times_kept: 0,
             stretch: (0, Vec::new()),
             text: String::new(),
             failure: None,
-        };
-        source.advance();
-        source
+        }
+    }
+
+    /// Returns the labels of the series that comes next.
+    fn peek(&mut self) -> Option<&Labels> {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.advance();
+        }
+        self.next.as_ref().map(|(labels, _)| labels)
+    }
+
+    /// Returns how many series come at most, of pages that are not open yet.
+    fn series_max(&self) -> usize {
+        self.pages.as_slice().iter().map(|(_, ids)| ids.len()).sum()
+    }
+
+    /// Returns the labels of one of the series of pages that are not open yet.
+    fn labels_at(&self, mut at: usize) -> Option<Labels> {
+        let found = self.pages.as_slice().iter().find(|(_, ids)| {
+            let is_there = at < ids.len();
+            at -= if is_there { 0 } else { ids.len() };
+            is_there
+        });
+        let (number, ids) = found?;
+        self.labels_of(*number, *ids.get(at)?)
+    }
+
+    fn labels_of(&self, page: usize, series: u32) -> Option<Labels> {
+        Some(self.cache.get(&self.block, page).ok()??.labels(series, &mut String::new()))
+    }
+
+    /// Takes the series from these labels on away, of pages that are not open yet, and returns them. Of a page that
+    /// does not check out all stay.
+    fn split_off(&mut self, border: &Labels) -> BlockSource {
+        let mut pages: Vec<(usize, Vec<u32>)> = std::mem::take(&mut self.pages).collect();
+        let is_before = |page: usize, id: u32| self.labels_of(page, id).is_none_or(|labels| labels < *border);
+        let at = pages.partition_point(|(page, ids)| ids.first().is_none_or(|id| is_before(*page, *id)));
+        let mut behind = pages.split_off(at);
+        if let Some((page, ids)) = pages.last_mut() {
+            let of_page = ids.split_off(ids.partition_point(|id| is_before(*page, *id)));
+            if !of_page.is_empty() {
+                behind.insert(0, (*page, of_page));
+            }
+        }
+        self.pages = pages.into_iter();
+        BlockSource::new(self.block.clone(), self.cache.clone(), behind, self.min, self.max)
     }
 
     pub(crate) fn block(&self) -> &Block {
@@ -297,16 +345,60 @@ impl BlockSource {
     }
 }
 
+impl HeadSource {
+    fn peek(&mut self) -> Option<&Labels> {
+        if self.next.is_none() {
+            self.next = self.series.next();
+        }
+        self.next.as_ref().map(|(labels, _)| labels)
+    }
+
+    fn split_off(&mut self, border: &Labels) -> View<Parts> {
+        let (mut low, mut high) = (0, self.series.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.series.labels_at(middle).is_some_and(|labels| labels < *border) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.series.split_off(low)
+    }
+}
+
 impl Source {
     /// Returns a copy of the head, by labels, as source.
     pub(crate) fn head(series: View<Parts>) -> Source {
-        Source::Head(Box::new(HeadSource { series: series.peekable(), decoded: Decoded::default() }))
+        Source::Head(Box::new(HeadSource { series, next: None, decoded: Decoded::default() }))
     }
 
     fn peek(&mut self) -> Option<&Labels> {
         match self {
-            Source::Head(head) => head.series.peek().map(|(labels, _)| labels),
-            Source::Block(block) => block.next.as_ref().map(|(labels, _)| labels),
+            Source::Head(head) => head.peek(),
+            Source::Block(block) => block.peek(),
+        }
+    }
+
+    fn series_max(&self) -> usize {
+        match self {
+            Source::Head(head) => head.series.len(),
+            Source::Block(block) => block.series_max(),
+        }
+    }
+
+    fn labels_at(&self, at: usize) -> Option<Labels> {
+        match self {
+            Source::Head(head) => head.series.labels_at(at),
+            Source::Block(block) => block.labels_at(at),
+        }
+    }
+
+    /// Takes the series from these labels on away and returns them. To be called before the first is looked at.
+    fn split_off(&mut self, border: &Labels) -> Source {
+        match self {
+            Source::Head(head) => Source::head(head.split_off(border)),
+            Source::Block(block) => Source::Block(Box::new(block.split_off(border))),
         }
     }
 }
@@ -324,6 +416,30 @@ pub(crate) struct Merged {
 impl Merged {
     pub(crate) fn new(sources: Vec<Source>, min: i64, max: i64) -> Self {
         Merged { sources, min, max, behind: Vec::new() }
+    }
+
+    /// Returns how many series come at most, before the first was looked at.
+    pub(crate) fn series_max(&self) -> usize {
+        self.sources.iter().map(Source::series_max).max().unwrap_or(0)
+    }
+
+    /// Cuts it into so many, of about as many series each, one behind the other; fewer if there are not so many series.
+    /// To be called before the first is looked at.
+    pub(crate) fn split(mut self, parts: usize) -> Vec<Merged> {
+        let widest = self.sources.iter().max_by_key(|source| source.series_max());
+        let mut borders: Vec<Labels> = widest.map_or_else(Vec::new, |widest| {
+            let count = widest.series_max();
+            (1..parts).filter_map(|part| widest.labels_at(count * part / parts)).collect()
+        });
+        borders.dedup();
+        let mut split = Vec::with_capacity(parts);
+        for border in borders.iter().rev() {
+            let behind = self.sources.iter_mut().map(|source| source.split_off(border)).collect();
+            split.push(Merged::new(behind, self.min, self.max));
+        }
+        split.push(self);
+        split.reverse();
+        split
     }
 
     /// Returns the blocks it reads.
@@ -357,7 +473,7 @@ impl Merged {
             }
             match source {
                 Source::Head(head) => {
-                    let window = head.series.next().map(|(_, parts)| parts.read(self.min, self.max, &mut head.decoded));
+                    let window = head.next.take().map(|(_, parts)| parts.read(self.min, self.max, &mut head.decoded));
                     pieces.extend(window.and_then(|window| {
                         let (min, max) = window.range()?;
                         Some(Piece { min, max, is_masked: false, source: number, held: Held::Window(window) })

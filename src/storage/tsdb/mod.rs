@@ -56,6 +56,8 @@ mod merge;
 mod postings;
 mod provisional;
 mod querier;
+#[cfg(test)]
+mod querier_test;
 mod repair;
 mod retention;
 mod scrub;

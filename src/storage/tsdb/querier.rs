@@ -49,6 +49,25 @@ impl Iterator for SeriesSet {
 }
 
 impl SeriesSet {
+    /// Returns how many series come at most, before the first was read; 0 if they can only be read one after the other.
+    #[must_use]
+    pub fn series_max(&self) -> usize {
+        if self.lane.is_some() { 0 } else { self.merged.series_max() }
+    }
+
+    /// Cuts the set into so many, to be read at the same time: about as many series each, those of the first before
+    /// those of the second and so on. Fewer if there are not so many series. To be called before the first is read.
+    #[must_use]
+    pub fn split(mut self, parts: usize) -> Vec<SeriesSet> {
+        if parts < 2 || self.lane.is_some() {
+            return vec![self];
+        }
+        let merged = std::mem::replace(&mut self.merged, Merged::new(Vec::new(), 0, 0));
+        let (limit, left) = (self.limit, self.left);
+        let set = |merged| SeriesSet { db: self.db.clone(), merged, limit, left, has_failed: false, lane: None };
+        merged.split(parts).into_iter().map(set).collect()
+    }
+
     /// Returns the next series of the store alone.
     fn next_stored(&mut self) -> Option<Result<SeriesSamples>> {
         if self.has_failed {

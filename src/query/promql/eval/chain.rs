@@ -3,31 +3,34 @@
 //! Each step takes what the one before gave, in a loop: a chain may be longer than calls may nest. Steps with numbers
 //! that follow each other are done row by row, in one pass; the others need both sides whole.
 
+use std::cell::RefCell;
+
 use super::{Evaluation, Sink, filtered, hand_on, has_one_name};
+use crate::query::limits::Pace;
 use crate::query::promql::Result;
-use crate::query::promql::columns::{Columns, Grid, is_present};
+use crate::query::promql::columns::{Columns, Grid, Numbers, is_present};
 use crate::query::promql::tree::{Scalar, Step, Vector, WithNumber};
 
-/// A number at each step of the query.
-enum Numbers {
+/// The number of an operation: the same, or one for each step of the query.
+enum Number<'b> {
     Same(f64),
-    Each(Vec<f64>),
+    Each(Numbers<'b>),
 }
 
 /// An operation with its numbers.
-struct Operation<'p> {
+struct Operation<'p, 'b> {
     with: &'p WithNumber,
-    numbers: Numbers,
+    number: Number<'b>,
 }
 
-impl Operation<'_> {
+impl Operation<'_, '_> {
     /// Combines each value of a row with its number. A comparison keeps the vector's value.
     fn apply(&self, row: &mut [f64]) {
         let WithNumber { operator, is_left, is_bool, .. } = self.with;
         for (i, value) in row.iter_mut().enumerate().filter(|(_, v)| is_present(**v)) {
-            let number = match &self.numbers {
-                Numbers::Same(number) => *number,
-                Numbers::Each(numbers) => numbers[i],
+            let number = match &self.number {
+                Number::Same(number) => *number,
+                Number::Each(numbers) => numbers[i],
             };
             let (left, right) = if *is_left { (number, *value) } else { (*value, number) };
             *value = filtered(*operator, left, right, *is_bool, *value);
@@ -94,42 +97,41 @@ impl<'a> Evaluation<'a> {
         sink: Sink<'_>,
         rows: &mut dyn FnMut(Sink<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut held = 0;
         let mut operations = Vec::with_capacity(steps.len());
         for with in steps {
-            let numbers = match &with.scalar {
-                Scalar::Number(number) => Numbers::Same(*number),
-                scalar => {
-                    self.budget.hold(grid.count)?;
-                    held += grid.count;
-                    Numbers::Each(self.scalar(scalar, grid)?)
-                }
+            let number = match &with.scalar {
+                Scalar::Number(number) => Number::Same(*number),
+                scalar => Number::Each(self.scalar(scalar, grid)?),
             };
-            operations.push(Operation { with, numbers });
+            operations.push(Operation { with, number });
         }
-        let all = |operations: &[Operation<'_>], row: &mut [f64]| operations.iter().for_each(|o| o.apply(row));
+        // What is handed on from columns reads nothing, and so looks at no deadline.
+        let mut pace = Pace::new(self.deadline);
+        let mut all = |operations: &[Operation<'_, '_>], row: &mut [f64]| {
+            operations.iter().for_each(|o| o.apply(row));
+            pace.work(row.len() * operations.len())
+        };
         match operations.iter().position(|o| !o.with.is_filter()) {
             None => rows(&mut |labels, row| {
-                all(&operations, row);
+                all(&operations, row)?;
                 sink(labels, row)
-            })?,
+            }),
             // Two series may become one where the name falls, before what follows leaves one of them out.
             Some(drops_name) => {
                 let (before, after) = operations.split_at(drops_name + 1);
+                let all = RefCell::new(all);
                 let sink = &mut |labels, row: &mut [f64]| {
-                    all(after, row);
+                    all.borrow_mut()(after, row)?;
                     sink(labels, row)
                 };
                 self.unnamed(has_one_name, grid, sink, &mut |row_sink| {
                     rows(&mut |labels, row| {
-                        all(before, row);
+                        all.borrow_mut()(before, row)?;
                         row_sink(labels, row)
                     })
-                })?;
+                })
             }
         }
-        self.budget.release(held);
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::{Evaluation, duplicate};
 use crate::model::Labels;
+use crate::query::limits::Pace;
 use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
 use crate::query::promql::functions::histogram::{Bucket, Repair, fraction, quantile};
 use crate::query::promql::tree::{OfBuckets, Vector};
@@ -26,6 +27,7 @@ impl<'a> Evaluation<'a> {
                 let q = self.scalar(q, grid)?;
                 q.iter().for_each(|q| self.remark_on_quantile(*q, *q_place));
                 for (labels, buckets) in &histograms {
+                    self.deadline.check()?;
                     self.fill(&input, buckets, labels.clone(), &mut rows, |step, b| self.quantile(q[step], b, place))?;
                 }
             }
@@ -33,10 +35,11 @@ impl<'a> Evaluation<'a> {
                 for (q, q_place) in qs {
                     let q = self.scalar(q, grid)?;
                     q.iter().for_each(|q| self.remark_on_quantile(*q, *q_place));
-                    let mut distinct = q.clone();
+                    let mut distinct = q.to_vec();
                     distinct.sort_unstable_by(f64::total_cmp);
                     distinct.dedup_by_key(|q| q.to_bits());
                     for (labels, buckets) in &histograms {
+                        self.deadline.check()?;
                         for value in &distinct {
                             let mut named = labels.builder();
                             named.set(label, &format_bound(*value));
@@ -54,6 +57,7 @@ impl<'a> Evaluation<'a> {
             OfBuckets::Fraction(lower, upper) => {
                 let (lower, upper) = (self.scalar(lower, grid)?, self.scalar(upper, grid)?);
                 for (labels, buckets) in &histograms {
+                    self.deadline.check()?;
                     self.fill(&input, buckets, labels.clone(), &mut rows, |step, b| {
                         fraction(lower[step], upper[step], b)
                     })?;
@@ -83,9 +87,11 @@ impl<'a> Evaluation<'a> {
         mut result: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
     ) -> Result<()> {
         let row = rows.row(labels)?;
+        let mut pace = Pace::new(self.deadline);
         let mut buckets = Vec::with_capacity(bounds.len());
         for step in 0..input.width() {
             buckets.clear();
+            pace.work(bounds.len())?;
             for (bound, row) in bounds {
                 let count = input.cell(*row, step);
                 if is_present(count) {

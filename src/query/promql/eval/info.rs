@@ -4,6 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::Evaluation;
 use crate::model::{LABEL_NAME, Labels, Matcher};
+use crate::query::limits::Pace;
 use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
 use crate::query::promql::lookback::Cell;
 use crate::query::promql::syntax::Extent;
@@ -23,12 +24,15 @@ impl<'a> Evaluation<'a> {
             by_identity.entry(found.labels(row).keep(&IDENTITY)).or_default().push(row);
         }
         let mut rows = Rows::new(grid.count, self.budget);
+        let mut pace = Pace::new(self.deadline);
         for (labels, cells) in input.rows() {
             // An info series is not joined with itself.
             let is_info = info.names.iter().all(|m| m.matches(labels.metric_name()));
             let identity = labels.keep(&IDENTITY);
             let joined = if is_info || identity.is_empty() { None } else { by_identity.get(&identity) };
             for (step, value) in cells.iter().enumerate().filter(|(_, v)| is_present(**v)) {
+                // Labels are put together for each.
+                pace.work(joined.map_or(1, Vec::len) * 256)?;
                 let labels = if is_info {
                     Some(labels.clone())
                 } else {

@@ -4,6 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::{Evaluation, duplicate, filtered};
 use crate::model::Labels;
+use crate::query::limits::Pace;
 use crate::query::promql::columns::{Columns, Rows, is_present};
 use crate::query::promql::tree::{Cardinality, Join};
 use crate::query::promql::{Error, Result};
@@ -57,7 +58,9 @@ impl<'a> Evaluation<'a> {
         let at = |side: &Columns<'_>, row: usize, step: usize| Some(side.cell(row, step)).filter(|v| is_present(*v));
         // The result's row for a pair of rows; the labels are worked out once.
         let mut row_of: HashMap<(Option<usize>, Option<usize>), usize> = HashMap::new();
+        let mut pace = Pace::new(self.deadline);
         for step in 0..sides.many.width() {
+            pace.work(found.many.len() + found.one.len())?;
             let mut one = None;
             for &row in &found.one {
                 if let Some(value) = at(sides.one, row, step)

@@ -11,6 +11,7 @@ mod chain;
 mod histogram;
 mod info;
 mod matching;
+mod parts;
 mod ranking;
 mod sets;
 mod source;
@@ -19,15 +20,18 @@ mod whole;
 
 pub(super) use binary::apply;
 
-use super::columns::{ABSENT, Columns, Grid, is_present};
+use std::sync::Mutex;
+
+use super::columns::{ABSENT, Columns, Grid, Numbers, is_present};
 use super::functions::ValueFunction;
 use super::trace::{Counts, Tracer};
 use super::tree::{Operator, Range, Scalar, Selector, Step, Vector};
 use super::warnings::Remarks;
-use super::{Error, Result};
-use crate::model::{LABEL_NAME, Labels, MatchOp};
+use super::{Error, RangeSeries, Result};
+use crate::model::{LABEL_NAME, Labels, MatchOp, Sample, Timestamp};
 use crate::query::limits::{Deadline, SampleBudget};
-use crate::storage::tsdb::Querier;
+use crate::storage::tsdb::{Querier, SeriesSet};
+use crate::task::Cores;
 
 /// What takes the rows of a vector: labels and cells, which it may change.
 type Sink<'s> = &'s mut dyn FnMut(Labels, &mut [f64]) -> Result<()>;
@@ -51,33 +55,31 @@ pub(super) struct Evaluation<'a> {
     pub(super) counts: &'a Counts,
     /// What the parts take, if somebody wants to know.
     pub(super) tracer: Option<&'a Tracer>,
+    /// Cores that may help.
+    pub(super) cores: &'a Cores,
+    /// A part of a selection: what this thread is to read instead of selecting.
+    pub(super) given: Mutex<Option<SeriesSet>>,
+    /// Whether it was given one.
+    pub(super) is_part: bool,
 }
 
 impl<'a> Evaluation<'a> {
     /// Returns a number for each step.
-    pub(super) fn scalar(&self, plan: &Scalar, grid: &Grid) -> Result<Vec<f64>> {
+    pub(super) fn scalar(&self, plan: &Scalar, grid: &Grid) -> Result<Numbers<'a>> {
+        let all = |number: f64| Numbers::new(number, grid.count, self.budget);
         let two = |a: &Scalar, b: &Scalar, function: &dyn Fn(f64, f64) -> f64| {
             let (mut left, right) = (self.scalar(a, grid)?, self.scalar(b, grid)?);
-            left.iter_mut().zip(right).for_each(|(l, r)| *l = function(*l, r));
+            left.iter_mut().zip(right.iter()).for_each(|(l, r)| *l = function(*l, *r));
             Ok(left)
         };
         match plan {
-            Scalar::Number(value) => Ok(vec![*value; grid.count]),
-            Scalar::Time => Ok(grid.times().map(|t| t as f64 / 1000.0).collect()),
-            Scalar::Only(input) => {
-                let mut only = vec![f64::NAN; grid.count];
-                let mut seen = vec![0_u8; grid.count];
-                self.each_row(input, grid, &mut |_, row| {
-                    for ((value, seen), only) in row.iter().zip(&mut seen).zip(&mut only) {
-                        if is_present(*value) {
-                            *only = if *seen == 0 { *value } else { f64::NAN };
-                            *seen = 1;
-                        }
-                    }
-                    Ok(())
-                })?;
-                Ok(only)
+            Scalar::Number(value) => Ok(all(*value)?),
+            Scalar::Time => {
+                let mut times = all(0.0)?;
+                times.iter_mut().zip(grid.times()).for_each(|(to, t)| *to = t as f64 / 1000.0);
+                Ok(times)
             }
+            Scalar::Only(input) => self.only(input, grid),
             Scalar::Negate(input) => {
                 let mut values = self.scalar(input, grid)?;
                 values.iter_mut().for_each(|v| *v = -*v);
@@ -88,7 +90,7 @@ impl<'a> Evaluation<'a> {
                 for (operator, right) in steps {
                     self.deadline.check()?;
                     let right = self.scalar(right, grid)?;
-                    left.iter_mut().zip(right).for_each(|(l, r)| *l = apply(*operator, *l, r));
+                    left.iter_mut().zip(right.iter()).for_each(|(l, r)| *l = apply(*operator, *l, *r));
                 }
                 Ok(left)
             }
@@ -98,8 +100,24 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// Returns the value of the only series of a vector at each step; NaN where there is none, or more than one.
+    fn only(&self, input: &Vector, grid: &Grid) -> Result<Numbers<'a>> {
+        let mut only = Numbers::new(f64::NAN, grid.count, self.budget)?;
+        let mut is_seen = vec![false; grid.count];
+        self.each_row(input, grid, &mut |_, row| {
+            for ((value, is_seen), only) in row.iter().zip(&mut is_seen).zip(only.iter_mut()) {
+                if is_present(*value) {
+                    *only = if *is_seen { f64::NAN } else { *value };
+                    *is_seen = true;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(only)
+    }
+
     /// Returns a number for each step and each of several scalars.
-    pub(super) fn scalars(&self, plans: &[Scalar], grid: &Grid) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn scalars(&self, plans: &[Scalar], grid: &Grid) -> Result<Vec<Numbers<'a>>> {
         plans.iter().map(|s| self.scalar(s, grid)).collect()
     }
 
@@ -126,11 +144,35 @@ impl<'a> Evaluation<'a> {
             | Vector::PerWindow { .. }
             | Vector::Absent(..)
             | Vector::AbsentOverTime(..) => {
-                let mut columns = Columns::new(grid.count, self.budget);
-                self.each_row(plan, grid, &mut |labels, row| Ok(columns.push(labels, row)?))?;
-                Ok(columns)
+                let parts = self.in_parts(plan, grid, |part| {
+                    let mut columns = Columns::new(grid.count, self.budget);
+                    part.each_row(plan, grid, &mut |labels, row| Ok(columns.push(labels, row)?))?;
+                    Ok(columns)
+                })?;
+                let joined = parts.into_iter().reduce(Columns::and);
+                Ok(joined.unwrap_or_else(|| Columns::new(grid.count, self.budget)))
             }
         }
+    }
+
+    /// Returns the rows of a vector as series of points, in the vector's order; those without any are left out.
+    pub(super) fn matrix(&self, plan: &Vector, grid: &Grid) -> Result<Vec<RangeSeries>> {
+        let parts = self.in_parts(plan, grid, |part| {
+            let mut found = Vec::new();
+            part.each_row(plan, grid, &mut |labels, row| {
+                let samples = row.iter().enumerate().filter(|(_, v)| is_present(**v));
+                let points: Vec<Sample> =
+                    samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)).collect();
+                if !points.is_empty() {
+                    // Held to the end: this is the answer.
+                    self.budget.hold(points.len())?;
+                    found.push(RangeSeries { labels, points });
+                }
+                Ok(())
+            })?;
+            Ok(found)
+        })?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     /// Hands the rows of a vector to `sink`, one after the other, in the vector's order.

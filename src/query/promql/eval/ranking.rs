@@ -5,10 +5,14 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::Evaluation;
 use crate::model::Labels;
-use crate::query::promql::columns::{Columns, Grid, Rows, is_present};
+use crate::query::limits::Pace;
+use crate::query::promql::columns::{Columns, Grid, Numbers, Rows, is_present};
 use crate::query::promql::numeric::quantile;
 use crate::query::promql::tree::{Grouping, Ranking, Vector};
 use crate::query::promql::{Error, Result, format_value};
+
+/// To sort a value or to look up what is the same takes as long as other work on so many.
+const COSTLY: usize = 16;
 
 /// The rows of one group.
 type Group = (Labels, Vec<usize>);
@@ -62,11 +66,11 @@ impl<'a> Evaluation<'a> {
             }
             Ok(count)
         };
-        self.scalar(k, grid)?.into_iter().map(count).collect()
+        self.scalar(k, grid)?.iter().copied().map(count).collect()
     }
 
-    fn ratios(&self, mut ratios: Vec<f64>, place: usize) -> Result<Vec<f64>> {
-        for ratio in &mut ratios {
+    fn ratios(&self, mut ratios: Numbers<'a>, place: usize) -> Result<Numbers<'a>> {
+        for ratio in ratios.iter_mut() {
             if ratio.is_nan() {
                 return Err(Error::Execution("Ratio value is NaN".to_owned()));
             }
@@ -83,9 +87,11 @@ impl<'a> Evaluation<'a> {
 
     fn count_values(&self, input: &Columns<'_>, groups: &[Group], label: &str) -> Result<Columns<'a>> {
         let mut rows = Rows::new(input.width(), self.budget);
+        let mut pace = Pace::new(self.deadline);
         for (labels, members) in groups {
             let mut of_value: HashMap<u64, usize> = HashMap::new();
             for &member in members {
+                pace.work(input.width() * COSTLY)?;
                 for (step, value) in input.row(member).iter().enumerate().filter(|(_, v)| is_present(**v)) {
                     // All NaN look the same when written.
                     let bits = if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() };
@@ -108,9 +114,11 @@ impl<'a> Evaluation<'a> {
     fn quantiles(&self, input: &Columns<'_>, groups: &[Group], q: &[f64]) -> Result<Columns<'a>> {
         let mut columns = Columns::new(input.width(), self.budget);
         let mut values = Vec::new();
+        let mut pace = Pace::new(self.deadline);
         for (labels, members) in groups {
             let row = columns.push_absent(labels.clone())?;
             for (step, q) in q.iter().enumerate() {
+                pace.work(members.len() * COSTLY)?;
                 values.clear();
                 values.extend(members.iter().map(|m| input.cell(*m, step)).filter(|v| is_present(*v)));
                 if !values.is_empty() {
@@ -157,9 +165,10 @@ impl<'a> Evaluation<'a> {
         let mut columns = Columns::new(input.width(), self.budget);
         let mut entries = Vec::new();
         let mut row_of: HashMap<usize, usize> = HashMap::new();
+        let mut pace = Pace::new(self.deadline);
         for (_, members) in groups {
-            self.deadline.check()?;
             for step in 0..input.width() {
+                pace.work(members.len() * COSTLY)?;
                 entries.clear();
                 entries.extend(members.iter().map(|m| (input.cell(*m, step), *m)).filter(|e| is_present(e.0)));
                 choose(step, &mut entries);

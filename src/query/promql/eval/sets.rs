@@ -4,6 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::Evaluation;
 use crate::model::Labels;
+use crate::query::limits::Pace;
 use crate::query::promql::Result;
 use crate::query::promql::columns::{ABSENT, Columns, Rows, is_present};
 use crate::query::promql::tree::{Matching, SetOperator};
@@ -22,12 +23,15 @@ impl<'a> Evaluation<'a> {
             SetOperator::Unless => self.kept(left, &members(right, matching), matching, |is_there| !is_there),
             SetOperator::Or => {
                 let mut rows = Rows::new(left.width(), self.budget);
+                let mut pace = Pace::new(self.deadline);
                 for (labels, cells) in left.rows() {
+                    pace.work(cells.len())?;
                     let row = rows.row(labels.clone())?;
                     rows.columns.row_mut(row).copy_from_slice(cells);
                 }
                 let there = members(left, matching);
                 for (labels, cells) in right.rows() {
+                    pace.work(cells.len())?;
                     let there = there.get(&matching.key(labels));
                     let row = rows.row(labels.clone())?;
                     for (step, value) in cells.iter().enumerate().filter(|(_, v)| is_present(**v)) {
@@ -49,7 +53,9 @@ impl<'a> Evaluation<'a> {
         keeps: impl Fn(bool) -> bool,
     ) -> Result<Columns<'a>> {
         let mut columns = Columns::new(left.width(), self.budget);
+        let mut pace = Pace::new(self.deadline);
         for (labels, cells) in left.rows() {
+            pace.work(cells.len())?;
             let there = there.get(&matching.key(labels));
             let row = columns.push_absent(labels.clone())?;
             for (step, (out, value)) in columns.row_mut(row).iter_mut().zip(cells).enumerate() {

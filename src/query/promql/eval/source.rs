@@ -2,13 +2,14 @@
 
 use super::{Evaluation, Sink};
 use crate::model::{Labels, Sample, Timestamp};
-use crate::query::promql::columns::{ABSENT, Grid, is_present};
+use crate::query::promql::columns::{ABSENT, Grid, Numbers, is_present};
 use crate::query::promql::functions::{Arguments, PerWindow, Remark};
 use crate::query::promql::lookback::{self, Cell, Shift};
 use crate::query::promql::syntax::Extent;
 use crate::query::promql::tree::{Range, Scalar, Selector};
 use crate::query::promql::window::{self, Margins, Series, Window};
 use crate::query::promql::{Error, RangeSeries, Result};
+use crate::storage::tsdb::SeriesSet;
 
 /// How many samples are looked at between two looks at the deadline: a few milliseconds.
 const CHECK_EVERY: usize = 1 << 20;
@@ -33,8 +34,8 @@ impl Evaluation<'_> {
     pub(super) fn select(&self, selector: &Selector, cell: Cell, grid: &Grid, sink: Sink<'_>) -> Result<()> {
         let mut row = vec![ABSENT; grid.count];
         let is_smoothed = selector.extent == Extent::Smoothed && cell == Cell::Value;
-        let ahead = if is_smoothed { self.lookback_ms } else { 0 };
-        self.read(selector, (self.lookback_ms, ahead), grid, &mut |labels, timestamps, values| {
+        let mut counts = self.counts.part();
+        self.read(selector, self.around(selector, cell), grid, &mut |labels, timestamps, values| {
             let any = if is_smoothed {
                 window::remove_markers(timestamps, values);
                 lookback::fill_smoothed((timestamps, values), grid, selector.shift, self.lookback_ms, &mut row)
@@ -42,7 +43,7 @@ impl Evaluation<'_> {
                 lookback::fill((timestamps, values), grid, selector.shift, self.lookback_ms, cell, &mut row)
             };
             if any {
-                self.counts.add_row(&row);
+                counts.add_row(&row);
                 sink(labels, &mut row)?;
             }
             Ok(())
@@ -59,13 +60,14 @@ impl Evaluation<'_> {
         let mut scratch = Vec::new();
         let mut row = vec![ABSENT; grid.count];
         let mut is_named = windows.function.remark != Remark::NotACounter;
+        let mut counts = self.counts.part();
         // Long windows at many steps are the one thing that costs more than samples were read.
         let mut looked_at = 0;
         let mut is_over = false;
         self.each_series(windows.input, grid, &mut |labels, series| {
             let any = window::walk(series, grid, shift, (range, margins), &mut row, |i, window: &Window<'_>| {
                 looked_at += window.len();
-                self.counts.add(i, window.len());
+                counts.add(i, window.len());
                 if looked_at > CHECK_EVERY {
                     looked_at = 0;
                     is_over |= self.deadline.check().is_err();
@@ -88,8 +90,8 @@ impl Evaluation<'_> {
         })
     }
 
-    fn check_scalars(&self, windows: &Windows<'_>, numbers: &[Vec<f64>]) -> Result<()> {
-        let steps = numbers.first().map_or(0, Vec::len);
+    fn check_scalars(&self, windows: &Windows<'_>, numbers: &[Numbers<'_>]) -> Result<()> {
+        let steps = numbers.first().map_or(0, |n| n.len());
         for i in 0..steps {
             let at: Vec<f64> = numbers.iter().map(|n| n[i]).collect();
             if let Some(check) = windows.function.check {
@@ -123,9 +125,10 @@ impl Evaluation<'_> {
     /// Returns the samples of a range's windows at a single step, sorted by labels.
     pub(in crate::query::promql) fn samples(&self, range: &Range, grid: &Grid) -> Result<Vec<RangeSeries>> {
         let mut found = Vec::new();
+        let mut counts = self.counts.part();
         self.each_series(range, grid, &mut |labels, series| {
             self.budget.hold(series.values.len())?;
-            self.counts.add(0, series.values.len());
+            counts.add(0, series.values.len());
             let pairs = series.timestamps.iter().zip(series.values);
             let points: Vec<Sample> = pairs.map(|(t, v)| Sample::new(Timestamp::from_millis(*t), *v)).collect();
             if !points.is_empty() {
@@ -150,33 +153,37 @@ impl Evaluation<'_> {
             }
             Range::Subquery { input, range, step, shift } => {
                 let Some(inner) = subquery_grid(grid, *shift, *range, *step) else { return Ok(()) };
-                // Before anything is allocated for them: a year has 3 * 10^10 milliseconds.
-                self.budget.hold(inner.count)?;
+                // A row, and a series of times and values. Before anything is allocated for them: a year has 3 * 10^10
+                // milliseconds.
+                let held = inner.count.saturating_mul(3);
+                self.budget.hold(held)?;
                 let (mut timestamps, mut values) = (Vec::new(), Vec::new());
-                self.counts.begin_subquery();
-                self.each_row(input, &inner, &mut |labels, row| {
+                let was_in_subquery = self.counts.set_in_subquery(true);
+                let result = self.each_row(input, &inner, &mut |labels, row| {
                     timestamps.clear();
                     values.clear();
                     for (i, value) in row.iter().enumerate().filter(|(_, v)| is_present(**v)) {
                         timestamps.push(inner.at(i));
                         values.push(*value);
                     }
-                    // The windows over its samples are outside of it.
-                    self.counts.end_subquery();
-                    let result = sink(labels, &Series { timestamps: &timestamps, values: &values });
-                    self.counts.begin_subquery();
-                    result
-                })?;
-                self.counts.end_subquery();
-                self.budget.release(inner.count);
-                Ok(())
+                    sink(labels, &Series { timestamps: &timestamps, values: &values })
+                });
+                self.counts.set_in_subquery(was_in_subquery);
+                self.budget.release(held);
+                result
             }
             Range::Traced(span, input) => self.traced_series(*span, input, grid, sink),
         }
     }
 
+    /// Returns how far before and behind each step a selector of values looks.
+    pub(super) fn around(&self, selector: &Selector, cell: Cell) -> (i64, i64) {
+        let is_smoothed = selector.extent == Extent::Smoothed && cell == Cell::Value;
+        (self.lookback_ms, if is_smoothed { self.lookback_ms } else { 0 })
+    }
+
     /// Returns how far around its windows an extended selector looks.
-    fn margins(&self, extent: Extent) -> Margins {
+    pub(super) fn margins(&self, extent: Extent) -> Margins {
         match extent {
             Extent::Plain => Margins::default(),
             Extent::Anchored => Margins { before: self.lookback_ms, after: 0 },
@@ -184,29 +191,37 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Reads the series of a selector with all samples that any step looks at: `(first - back, last + ahead]`.
-    fn read(
-        &self,
-        selector: &Selector,
-        (back_ms, ahead_ms): (i64, i64),
-        grid: &Grid,
-        sink: SamplesSink<'_>,
-    ) -> Result<()> {
-        let min = selector.shift.apply(grid.start).saturating_sub(back_ms).saturating_add(1);
-        let max = selector.shift.apply(grid.last()).saturating_add(ahead_ms);
-        if grid.count == 0 || min > max {
-            return Ok(());
-        }
-        let (min, max) = (Timestamp::from_millis(min), Timestamp::from_millis(max));
-        let set = self.querier.select(&selector.matchers, min, max, self.budget.left_to_read())?;
+    /// Reads the series of a selector with all samples that any step looks at.
+    fn read(&self, selector: &Selector, around: (i64, i64), grid: &Grid, sink: SamplesSink<'_>) -> Result<()> {
+        let Some(set) = self.series_of(selector, around, grid)? else { return Ok(()) };
         for series in set {
             self.deadline.check()?;
             let mut series = series?;
-            self.budget.add_read(series.values.len())?;
+            let samples = series.values.len();
+            self.budget.add_read(samples)?;
+            self.budget.hold(samples)?;
             sink(series.labels, &mut series.timestamps, &mut series.values)?;
+            self.budget.release(samples);
         }
         Ok(())
     }
+
+    /// Returns the series of a selector: the part of them that this thread was given, or else all.
+    pub(super) fn series_of(&self, selector: &Selector, around: (i64, i64), grid: &Grid) -> Result<Option<SeriesSet>> {
+        if let Some(given) = self.take_given() {
+            return Ok(Some(given));
+        }
+        let Some((min, max)) = reach(selector, around, grid) else { return Ok(None) };
+        let (min, max) = (Timestamp::from_millis(min), Timestamp::from_millis(max));
+        Ok(Some(self.querier.select(&selector.matchers, min, max, self.budget.left_to_read())?))
+    }
+}
+
+/// Returns first and last millisecond that any step looks at: `(first - back, last + ahead]`; `None` if there is none.
+pub(super) fn reach(selector: &Selector, (back_ms, ahead_ms): (i64, i64), grid: &Grid) -> Option<(i64, i64)> {
+    let min = selector.shift.apply(grid.start).saturating_sub(back_ms).saturating_add(1);
+    let max = selector.shift.apply(grid.last()).saturating_add(ahead_ms);
+    (grid.count > 0 && min <= max).then_some((min, max))
 }
 
 /// Returns the steps of a subquery for all its windows: multiples of `step` in `(first - range, last]`.

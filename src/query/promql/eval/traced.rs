@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::source::SeriesSink;
 use super::{Evaluation, Sink};
 use crate::query::promql::Result;
-use crate::query::promql::columns::{Columns, Grid, is_present};
+use crate::query::promql::columns::{Columns, Grid, Numbers, is_present};
 use crate::query::promql::syntax::Span;
 use crate::query::promql::trace::Figures;
 use crate::query::promql::tree::{Range, Scalar, Vector};
@@ -37,7 +37,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    pub(super) fn traced_scalar(&self, span: Span, input: &Scalar, grid: &Grid) -> Result<Vec<f64>> {
+    pub(super) fn traced_scalar(&self, span: Span, input: &Scalar, grid: &Grid) -> Result<Numbers<'a>> {
         let begun = self.begin(span);
         let numbers = self.scalar(input, grid)?;
         self.end(&begun);

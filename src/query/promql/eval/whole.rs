@@ -27,9 +27,10 @@ impl<'a> Evaluation<'a> {
         let (shift, range) = input.extent();
         let mut absent = vec![1.0; grid.count];
         let mut row = vec![ABSENT; grid.count];
+        let mut counts = self.counts.part();
         self.each_series(input, grid, &mut |_, series| {
             window::walk(series, grid, shift, (range, Margins::default()), &mut row, |i, window| {
-                self.counts.add(i, window.len());
+                counts.add(i, window.len());
                 Some(1.0)
             });
             absent.iter_mut().zip(&row).filter(|(_, v)| is_present(**v)).for_each(|(a, _)| *a = ABSENT);

@@ -17,36 +17,59 @@ pub(crate) struct View<T> {
     pairs: Vec<u32>,
     /// How many of them have been read.
     read: usize,
-    /// Name and value of each pair.
-    texts: HashMap<u32, (Arc<str>, Arc<str>), FixedState>,
+    /// Name and value of each pair; shared with other parts of the view.
+    texts: Arc<Texts>,
     text: String,
 }
+
+type Texts = HashMap<u32, (Arc<str>, Arc<str>), FixedState>;
 
 impl<T> View<T> {
     /// Copies what `series` gives: pairs, and what comes with them.
     pub(super) fn new<'a>(index: &Index, series: impl Iterator<Item = (&'a Pairs, T)>) -> Self {
-        let mut view = View {
-            series: Vec::new().into_iter(),
-            pairs: Vec::new(),
-            read: 0,
-            texts: HashMap::default(),
-            text: String::new(),
-        };
+        let (mut texts, mut all) = (Texts::default(), Vec::new());
         let mut before: &[u32] = &[];
         let with_lengths = series.map(|(pairs, of_series)| {
             for (at, number) in pairs.iter().enumerate() {
                 // Neighbours mostly have most of their pairs in common.
                 if before.get(at) != Some(number) {
-                    view.texts.entry(*number).or_insert_with(|| index.pair(*number));
+                    texts.entry(*number).or_insert_with(|| index.pair(*number));
                 }
             }
             before = pairs;
-            view.pairs.extend_from_slice(pairs);
+            all.extend_from_slice(pairs);
             (u32::try_from(pairs.len()).unwrap_or(u32::MAX), of_series)
         });
         let series: Vec<(u32, T)> = with_lengths.collect();
-        view.series = series.into_iter();
-        view
+        View { series: series.into_iter(), pairs: all, read: 0, texts: Arc::new(texts), text: String::new() }
+    }
+
+    /// Returns how many series come.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Returns the labels of one of the series that come. Cost: looks at all before it.
+    pub(crate) fn labels_at(&self, at: usize) -> Option<Labels> {
+        let series = self.series.as_slice();
+        let before: usize = series.get(..at)?.iter().map(|(length, _)| *length as usize).sum();
+        let pairs = self.pairs.get(self.read + before..)?.get(..series.get(at)?.0 as usize)?;
+        Some(self.labels(pairs, &mut String::new()))
+    }
+
+    /// Takes the series from this one on away and returns them.
+    pub(crate) fn split_off(&mut self, at: usize) -> View<T> {
+        let mut series: Vec<(u32, T)> = std::mem::take(&mut self.series).collect();
+        let behind = series.split_off(at.min(series.len()));
+        let pairs: usize = series.iter().map(|(length, _)| *length as usize).sum();
+        self.series = series.into_iter();
+        let pairs = self.pairs.split_off((self.read + pairs).min(self.pairs.len()));
+        View { series: behind.into_iter(), pairs, read: 0, texts: self.texts.clone(), text: String::new() }
+    }
+
+    fn labels(&self, pairs: &[u32], text: &mut String) -> Labels {
+        let texts = pairs.iter().filter_map(|number| self.texts.get(number));
+        Labels::from_sorted_in(text, texts.map(|(name, value)| (&**name, &**value)))
     }
 }
 
@@ -56,9 +79,10 @@ impl<T> Iterator for View<T> {
     fn next(&mut self) -> Option<(Labels, T)> {
         let (length, of_series) = self.series.next()?;
         let pairs = self.pairs.get(self.read..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default();
-        self.read += pairs.len();
-        let texts = pairs.iter().filter_map(|number| self.texts.get(number));
-        let labels = Labels::from_sorted_in(&mut self.text, texts.map(|(name, value)| (&**name, &**value)));
+        let mut text = std::mem::take(&mut self.text);
+        let labels = self.labels(pairs, &mut text);
+        self.text = text;
+        self.read += length as usize;
         Some((labels, of_series))
     }
 }
