@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     target("loki_push", loki_push, Vec::new),
     target("exposition", exposition, exposition_seeds),
     target("promql", promql, promql_seeds),
+    target("promql_answer", promql_answer, promql_seeds),
     target("logql", logql, logql_seeds),
     target("settings", settings, settings_seeds),
     target("device_frame", gateway::fuzz, frame_seeds),
@@ -209,12 +210,76 @@ fn promql(data: &[u8]) {
     }
 }
 
+/// Asks a small store: what is asked is answered or refused, and the same if somebody wants to know what it takes.
+fn promql_answer(data: &[u8]) {
+    use crate::query::promql::{Engine, Error, Limits, Options, QueryResult};
+    static ENGINE: std::sync::OnceLock<Engine> = std::sync::OnceLock::new();
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let second = std::time::Duration::from_secs(1);
+    let engine = ENGINE.get_or_init(|| {
+        let limits =
+            Limits { lookback: 300 * second, timeout: 2 * second, samples_max: 300_000, default_step: 60 * second };
+        Engine::new(small_store(), limits)
+    });
+    let at = crate::model::Timestamp::from_millis;
+    let ask = |is_traced: bool| {
+        let options = Options { is_traced, counts_steps: is_traced, ..Options::default() };
+        let instant = engine.instant(text, at(600_000), &options);
+        [instant, engine.range(text, at(0), at(600_000), 50 * second, &options)]
+    };
+    let told = |answer: &Result<QueryResult, Error>| match answer {
+        // Time and room are not the same twice.
+        Err(Error::Timeout | Error::Limit(_)) => None,
+        Err(error) => Some(error.to_string()),
+        Ok(answer) => Some(format!("{:?} {:?} {:?}", answer.value, answer.warnings, answer.infos)),
+    };
+    for (plain, traced) in ask(false).iter().zip(&ask(true)) {
+        if let (Some(plain), Some(traced)) = (told(plain), told(traced)) {
+            assert_eq!(plain, traced, "bug: {text:?} has another answer with a trace");
+        }
+    }
+}
+
+/// Returns a store with counters, gauges with gaps and odd values, a histogram and an info metric.
+fn small_store() -> storage::tsdb::Db {
+    use crate::model::{Labels, Timestamp, stale_nan};
+    let db = storage::tsdb::Db::in_memory();
+    let mut batch = storage::tsdb::Batch::default();
+    for step in 0..60_i64 {
+        let mut push = |name: &str, pairs: &[(&str, &str)], value: f64| {
+            let pairs = [("__name__", name), ("job", "j")].into_iter().chain(pairs.iter().copied());
+            batch.push(&Labels::from_pairs(pairs), Timestamp::from_millis(step * 10_000), value);
+        };
+        let odd = [0.0, -1.5, f64::INFINITY, f64::NAN, stale_nan(), f64::MIN_POSITIVE, f64::MAX];
+        let value = step as f64;
+        push("a", &[("x", "1"), ("instance", "i")], value * 3.0);
+        push("a", &[("x", "2"), ("y", "z")], (step % 17) as f64);
+        push("b", &[("x", "1")], odd.get(usize::try_from(step % 7).unwrap_or(0)).copied().unwrap_or(0.0));
+        push("up", &[("instance", "i")], (step % 2) as f64);
+        push("target_info", &[("instance", "i"), ("data", "d")], 1.0);
+        for (at, le) in ["0.1", "1", "+Inf"].iter().enumerate() {
+            push("b_bucket", &[("le", le), ("instance", "i")], value * (at + 1) as f64);
+        }
+    }
+    db.append(&batch).unwrap_or_else(|e| panic!("bug: {e}"));
+    db
+}
+
 fn promql_seeds() -> Vec<Vec<u8>> {
     let texts = [
         "sum by (job) (rate(http_requests_total{code=~\"5..\",job!=\"x\"}[5m] offset 1h))",
         "histogram_quantile(0.9, sum without (instance) (rate(b_bucket[1m:10s] @ end()))) > bool 1e3",
         "a * on (x) group_left (y) b or vector(1) unless absent(c{__name__=\"d\"})",
         "-1 ^ 2 % 3 == 0x1F and label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\")",
+        "topk by (x) (2, a) or bottomk(1, b) unless count_values(\"v\", a) or limitk(1, a) or limit_ratio(0.5, b)",
+        "info(a, {data=\"d\"}) / ignoring(x) group_right() fill(1) b",
+        "quantile_over_time(scalar(b{x=\"1\"}), a[5m:1m] offset -30s) + histogram_quantile(0.9, rate(b_bucket[1m]))",
+        "holt_winters(a[5m], 0.5, 0.5) + predict_linear(b[2m] @ start(), 60) - deriv(a[1m])",
+        "sort_by_label(a, \"x\") + on () time() + time() * minute() > bool 3",
+        "increase(a[1m] anchored) + max_over_time(b[step() * 2] smoothed)",
+        "histogram_quantiles(b_bucket, \"q\", 0.1, 0.9) or histogram_fraction(0, 1, b_bucket) or absent(c{d=\"e\"})",
+        "mad_over_time(a[1m]) + ts_of_max_over_time(b[1m]) + stddev(a) - stdvar by (x) (a) + clamp(a, 1, time())",
+        "label_join(up, \"n\", \"-\", \"job\", \"instance\") and on (job) absent_over_time(nothing[1m])",
     ];
     texts.map(|t| t.as_bytes().to_vec()).to_vec()
 }

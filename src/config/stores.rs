@@ -170,7 +170,7 @@ pub(super) fn query(root: &Fields<'_>, default_step: Duration) -> query::promql:
     let duration = |key| fields.as_ref().and_then(|f| f.positive_duration(key));
     query::promql::Limits {
         lookback: duration("lookback").unwrap_or(Duration::from_secs(300)),
-        timeout: duration("timeout").unwrap_or(Duration::from_secs(120)),
+        timeout: duration("timeout").unwrap_or(Duration::from_secs(30)),
         samples_max: fields.and_then(|f| f.count("samples_limit", 1, 1_000_000_000)).unwrap_or(10_000_000),
         default_step,
     }

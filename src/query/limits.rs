@@ -109,6 +109,12 @@ impl SampleBudget {
         SampleBudget { max, read: AtomicUsize::new(0), held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
+    /// Returns how many samples may be held.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
     /// Returns how many samples may still be read.
     #[must_use]
     pub fn left_to_read(&self) -> usize {

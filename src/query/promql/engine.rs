@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::columns::{Grid, is_present};
-use super::eval::Evaluation;
+use super::eval::{Evaluation, Repeated};
 use super::plan::{Planner, selector_matchers};
 use super::syntax::{Expr, json, parse, pretty};
 use super::trace::{Counts, Tracer};
@@ -170,7 +170,9 @@ impl Engine {
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;
-        let planner = Planner { text: expression, start: grid.start, end, step_ms, default_step_ms, is_traced };
+        let repeated = Repeated::default();
+        let (text, start, is_counted) = (expression, grid.start, Some(&repeated));
+        let planner = Planner { text, start, end, step_ms, default_step_ms, is_traced, repeated: is_counted };
         let tree = parse(expression)?;
         let plan = planner.plan(&tree)?;
         if let Some(at) = options.asked_at {
@@ -194,6 +196,7 @@ impl Engine {
             cores: &self.cores,
             given: Mutex::default(),
             is_part: false,
+            repeated: &repeated,
         };
         let value = answer(&evaluation, plan)?;
         let (warnings, infos) = remarks.into_parts(expression);
@@ -247,7 +250,8 @@ fn checked(expression: &str) -> Result<Expr> {
     let tree = parse(expression)?;
     // `step()` and `range()` are not known yet; whatever they are, the rest is checked.
     let (end, step_ms, default_step_ms) = (3_600_000, 60_000, 60_000);
-    let planner = Planner { text: expression, start: 0, end, step_ms, default_step_ms, is_traced: false };
+    let planner =
+        Planner { text: expression, start: 0, end, step_ms, default_step_ms, is_traced: false, repeated: None };
     planner.plan(&tree)?;
     Ok(tree)
 }

@@ -290,8 +290,9 @@ fn a_trace_tells_what_each_part_takes() {
     );
     check(
         "x - 1 > 1000 or vector(scalar(x))",
-        "x - 1 > 1000 or vector(scalar(x)): 1 of 20 [x - 1 > 1000: 0 of 10 [x - 1: 10 of 10 [x: 10 of 10 []]]; \
-         vector(scalar(x)): 1 of 10 [scalar(x): 0 of 10 [x: 10 of 10 []]]]",
+        // The second one is what the first one read.
+        "x - 1 > 1000 or vector(scalar(x)): 1 of 10 [x - 1 > 1000: 0 of 10 [x - 1: 10 of 10 [x: 10 of 10 []]]; \
+         vector(scalar(x)): 1 of 0 [scalar(x): 0 of 0 [x: 10 of 0 []]]]",
     );
     check(
         "max_over_time(timestamp(x)[20s:10s])",
@@ -401,4 +402,35 @@ fn an_answer_is_the_same_on_one_core_and_on_several() {
     let limits = Limits { lookback: minute, timeout: minute, samples_max: 150, default_step: minute };
     let narrow = Engine::new(db, limits).on_cores(4);
     assert!(matches!(narrow.instant("count(wide_total)", end, &options), Err(Error::Limit(_))));
+}
+
+#[test]
+fn a_selector_that_stands_twice_is_read_once() {
+    let engine = engine(1_000_000);
+    let samples = |query: &str| at(&engine, query).unwrap().samples;
+    assert_eq!(samples("max_over_time(x[20s]) - min_over_time(x[20s])"), 200);
+    assert_eq!(samples("rate(x[20s]) / rate(x[10s])"), 200);
+    assert_eq!(samples("x / (x + x)"), 1000);
+    // What looks further is read for itself, and so is what is not the same.
+    assert_eq!(samples("rate(x[10s]) / rate(x[20s])"), 300);
+    assert_eq!(samples("rate(x[10s]) / rate(x[10s] offset 20s)"), 200);
+    assert_eq!(samples("sum(rate(x[10s])) / sum(rate(x{i!=\"\"}[10s]))"), 200);
+    let value = |query: &str| format!("{:?}", at(&engine, query).unwrap().value);
+    for (twice, once) in [
+        ("max_over_time(x[20s]) - min_over_time(x[20s])", "delta(x[20s]) * 0 + 19"),
+        ("x - x offset 10s", "x * 0 + 10"),
+        ("count_over_time(x[20s]) - count_over_time(x[10s])", "x * 0 + 10"),
+        ("sum_over_time(x[20s:1s]) - sum_over_time(x[20s])", "x * 0"),
+        ("max_over_time(x[5s] offset 90s) - x", "x * 0 - 90"),
+    ] {
+        let (twice, once) = (at(&engine, twice).map(|r| r.value), at(&engine, once).map(|r| r.value));
+        assert_eq!(format!("{twice:?}"), format!("{once:?}"));
+    }
+    assert!(!value("x / x").is_empty());
+    // What is kept counts as held, and is given up before it costs the query.
+    assert!(at(&engine, "x - x").unwrap().stats.peak > 2000);
+    let peak = |engine: &Engine| at(engine, "count_over_time(x[100s]) - count_over_time(x[100s])").unwrap();
+    let small = self::engine(10_000);
+    assert_eq!((peak(&small).samples, peak(&engine).samples), (2000, 1000));
+    assert!(peak(&small).stats.peak < 2000);
 }

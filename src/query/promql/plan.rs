@@ -1,6 +1,7 @@
 //! The syntax tree to the typed plan: functions looked up once, regexes compiled, types checked, constants
 //! folded, what is not supported refused by name.
 
+use super::eval::Repeated;
 use super::functions::{self, Input, PerWindow, Shape, ValueFunction, Whole};
 use super::lookback::Shift;
 use super::syntax;
@@ -47,6 +48,8 @@ pub(super) struct Planner<'t> {
     pub(super) default_step_ms: i64,
     /// Whether somebody wants to know what the parts take.
     pub(super) is_traced: bool,
+    /// Counts the selectors, if the plan is to be worked out.
+    pub(super) repeated: Option<&'t Repeated>,
 }
 
 impl Planner<'_> {
@@ -143,6 +146,9 @@ impl Planner<'_> {
 
     fn selector(&self, selector: &syntax::Selector) -> Result<Selector> {
         let (matchers, shift) = (self.matchers(selector)?, self.shift(&selector.place)?);
+        if let Some(repeated) = self.repeated {
+            repeated.count(&matchers);
+        }
         Ok(Selector { matchers, shift, extent: selector.extent })
     }
 
@@ -489,7 +495,8 @@ impl Planner<'_> {
 pub(super) fn selector_matchers(tree: &Expr, text: &str) -> Option<Result<Vec<Matcher>>> {
     match &tree.node {
         Node::Selector(selector) if selector.place == Place::default() && selector.extent == Extent::Plain => {
-            let planner = Planner { text, start: 0, end: 0, step_ms: 0, default_step_ms: 0, is_traced: false };
+            let planner =
+                Planner { text, start: 0, end: 0, step_ms: 0, default_step_ms: 0, is_traced: false, repeated: None };
             Some(planner.matchers(selector))
         }
         Node::Paren(inner) => selector_matchers(inner, text),

@@ -359,7 +359,11 @@ pub(super) struct Grouping {
 impl Grouping {
     /// Returns the labels of the group that a series belongs to.
     pub(super) fn key(&self, labels: &Labels) -> Labels {
-        if self.is_without { labels.without_name().drop(&self.names) } else { labels.keep(&self.names) }
+        match (self.is_without, self.names.as_slice()) {
+            (true, names) => labels.without_name().drop(names),
+            (false, []) => Labels::empty(),
+            (false, names) => labels.keep(names),
+        }
     }
 }
 

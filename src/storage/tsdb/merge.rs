@@ -411,11 +411,13 @@ pub(crate) struct Merged {
     max: i64,
     /// Sources whose series `pieces` are of: they have not gone on yet.
     behind: Vec<usize>,
+    /// Room for the pieces of a series.
+    pieces: Vec<Piece>,
 }
 
 impl Merged {
     pub(crate) fn new(sources: Vec<Source>, min: i64, max: i64) -> Self {
-        Merged { sources, min, max, behind: Vec::new() }
+        Merged { sources, min, max, behind: Vec::new(), pieces: Vec::new() }
     }
 
     /// Returns how many series come at most, before the first was looked at.
@@ -460,13 +462,19 @@ impl Merged {
 
     /// Returns the series that comes next and its pieces, sorted by where they begin.
     pub(crate) fn next_pieces(&mut self) -> Option<(Labels, Vec<Piece>)> {
+        let mut pieces = Vec::new();
+        let labels = self.next_pieces_into(&mut pieces)?;
+        Some((labels, pieces))
+    }
+
+    /// As [`Merged::next_pieces`], with a list that is empty.
+    fn next_pieces_into(&mut self, pieces: &mut Vec<Piece>) -> Option<Labels> {
         for behind in self.behind.drain(..) {
             if let Some(Source::Block(source)) = self.sources.get_mut(behind) {
                 source.advance();
             }
         }
         let labels = self.sources.iter_mut().filter_map(Source::peek).min()?.clone();
-        let mut pieces = Vec::new();
         for (number, source) in self.sources.iter_mut().enumerate() {
             if source.peek() != Some(&labels) {
                 continue;
@@ -480,13 +488,31 @@ impl Merged {
                     }));
                 }
                 Source::Block(source) => {
-                    source.pieces(number, &mut pieces);
+                    source.pieces(number, pieces);
                     self.behind.push(number);
                 }
             }
         }
         pieces.sort_by_key(|p| p.min);
-        Some((labels, pieces))
+        Some(labels)
+    }
+
+    /// Reads the next series: returns its labels and puts its samples, of which there may be none, in place of what is in
+    /// `whole`, whose memory is used again.
+    pub(crate) fn next_into(&mut self, whole: &mut Window) -> Option<Labels> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let labels = self.next_pieces_into(&mut pieces);
+        whole.times.clear();
+        whole.values.clear();
+        let count = pieces.iter().map(Piece::len).sum();
+        whole.times.reserve(count);
+        whole.values.reserve(count);
+        for group in groups(&mut pieces) {
+            self.read_group(group, whole);
+        }
+        pieces.clear();
+        self.pieces = pieces;
+        labels
     }
 
     /// Appends the samples of pieces that overlap each other, but nothing that `out` has.
@@ -540,16 +566,8 @@ impl Iterator for Merged {
 
     /// Returns the next series with its samples, of which there may be none.
     fn next(&mut self) -> Option<(Labels, Window)> {
-        let (labels, mut pieces) = self.next_pieces()?;
         let mut whole = Window::default();
-        if pieces.len() > 1 {
-            let count = pieces.iter().map(Piece::len).sum();
-            whole.times.reserve(count);
-            whole.values.reserve(count);
-        }
-        for group in groups(&mut pieces) {
-            self.read_group(group, &mut whole);
-        }
+        let labels = self.next_into(&mut whole)?;
         Some((labels, whole))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::block::{Block, Page};
+use super::chunk::Window;
 use super::db::{Db, bounds};
 use super::head::{Head, Parts, View};
 use super::merge::{BlockSource, Merged, Source};
@@ -14,7 +15,7 @@ use crate::model::{Labels, Matcher, Timestamp};
 use crate::storage::disk::{self, Corruption};
 
 /// One series with its samples in a window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SeriesSamples {
     /// What names it.
     pub labels: Labels,
@@ -68,18 +69,43 @@ impl SeriesSet {
         merged.split(parts).into_iter().map(set).collect()
     }
 
+    /// Reads the next series in place of the one that is there, whose memory is used again; returns whether there was
+    /// one more.
+    ///
+    /// # Errors
+    /// [`Error::TooManySamples`], once.
+    pub fn next_into(&mut self, series: &mut SeriesSamples) -> Result<bool> {
+        if self.lane.is_some() {
+            let next = self.next().transpose()?;
+            return Ok(next.map(|next| *series = next).is_some());
+        }
+        let SeriesSamples { labels, timestamps, values } = series;
+        let mut window = Window { times: std::mem::take(timestamps), values: std::mem::take(values) };
+        let is_there = loop {
+            match (!self.has_failed).then(|| self.merged.next_into(&mut window)).flatten() {
+                None => break false,
+                Some(_) if window.is_empty() => {}
+                Some(next) => {
+                    *labels = next;
+                    break true;
+                }
+            }
+        };
+        if is_there {
+            self.has_failed = window.len() > self.left;
+            self.left = self.left.saturating_sub(window.len());
+        }
+        (*timestamps, *values) = (window.times, window.values);
+        if is_there && self.has_failed { Err(Error::TooManySamples { limit: self.limit }) } else { Ok(is_there) }
+    }
+
     /// Returns the next series of the store alone.
     fn next_stored(&mut self) -> Option<Result<SeriesSamples>> {
-        if self.has_failed {
-            return None;
-        }
-        let (labels, window) = self.merged.find(|(_, window)| !window.is_empty())?;
-        let Some(left) = self.left.checked_sub(window.len()) else {
-            self.has_failed = true;
-            return Some(Err(Error::TooManySamples { limit: self.limit }));
-        };
-        self.left = left;
-        Some(Ok(SeriesSamples { labels, timestamps: window.times, values: window.values }))
+        let lane = self.lane.take();
+        let mut series = SeriesSamples::default();
+        let next = self.next_into(&mut series);
+        self.lane = lane;
+        next.map(|is_there| is_there.then_some(series)).transpose()
     }
 }
 

@@ -13,12 +13,14 @@ mod info;
 mod matching;
 mod parts;
 mod ranking;
+mod repeated;
 mod sets;
 mod source;
 mod traced;
 mod whole;
 
 pub(super) use binary::apply;
+pub(super) use repeated::Repeated;
 
 use std::sync::Mutex;
 
@@ -61,6 +63,8 @@ pub(super) struct Evaluation<'a> {
     pub(super) given: Mutex<Option<SeriesSet>>,
     /// Whether it was given one.
     pub(super) is_part: bool,
+    /// The selectors of the query, and what is kept of those that stand more than once.
+    pub(super) repeated: &'a Repeated,
 }
 
 impl<'a> Evaluation<'a> {

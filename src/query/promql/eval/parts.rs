@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::repeated::KEPT_MAX;
 use super::source::reach;
 use super::{Evaluation, has_one_name};
 use crate::query::promql::Result;
@@ -19,7 +20,7 @@ use crate::query::promql::window::Margins;
 use crate::storage::tsdb::SeriesSet;
 
 /// A selection is cut if it reads about so many samples for each part: a millisecond or two.
-const PART_SAMPLES: i64 = 1 << 15;
+const PART_SAMPLES: usize = 1 << 15;
 
 /// How far apart samples are taken to be, milliseconds.
 const INTERVAL_MS: i64 = 15_000;
@@ -49,29 +50,32 @@ impl<'a> Evaluation<'a> {
             return whole();
         }
         let Some((selector, around)) = self.only_selector(input) else { return whole() };
-        let (Some(set), Some((min, max))) = (self.series_of(selector, around, grid)?, reach(selector, around, grid))
-        else {
+        let Some((min, max)) = reach(selector, around, grid) else { return whole() };
+        if self.repeated.has(&selector.matchers, min, max) {
             return whole();
-        };
-        let per_series = (max - min) / INTERVAL_MS + SERIES_SAMPLES;
-        let samples = per_series.saturating_mul(i64::try_from(set.series_max()).unwrap_or(i64::MAX));
-        let parts = usize::try_from(samples / PART_SAMPLES).unwrap_or(PARTS_MAX).min(PARTS_MAX);
+        }
+        let Some(set) = self.series_of(selector, around, grid)? else { return whole() };
+        let samples = samples_about(&set, min, max);
+        let is_to_be_kept = samples <= KEPT_MAX && self.repeated.is_repeated(&selector.matchers);
+        let parts = if is_to_be_kept { 1 } else { (samples / PART_SAMPLES).min(PARTS_MAX) };
         let helpers = self.cores.helpers(parts.saturating_sub(1));
-        let parts = if helpers.count() == 0 { 1 } else { parts.min((helpers.count() + 1) * PARTS_PER_THREAD) };
-        let sets = set.split(parts);
+        if helpers.count() == 0 {
+            return Ok(vec![work(&self.with_given(set, false))?]);
+        }
+        let sets = set.split(parts.min((helpers.count() + 1) * PARTS_PER_THREAD));
         let has_failed = AtomicBool::new(false);
         let results = helpers.spread(sets, |set| {
             // What is not begun need not be any more.
-            let result = (!has_failed.load(Ordering::Relaxed)).then(|| work(&self.with_part(set)))?;
+            let result = (!has_failed.load(Ordering::Relaxed)).then(|| work(&self.with_given(set, true)))?;
             has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
             Some(result)
         });
         results.into_iter().flatten().collect()
     }
 
-    /// Returns an evaluation that reads this when it selects.
-    fn with_part(&self, set: SeriesSet) -> Evaluation<'a> {
-        Evaluation { given: Mutex::new(Some(set)), is_part: true, ..*self }
+    /// Returns an evaluation that reads this when it selects: a part of what is selected, or all.
+    fn with_given(&self, set: SeriesSet, is_part: bool) -> Evaluation<'a> {
+        Evaluation { given: Mutex::new(Some(set)), is_part, ..*self }
     }
 
     /// Returns the part of a selection that is to be read instead of selecting, once.
@@ -109,6 +113,12 @@ impl<'a> Evaluation<'a> {
     fn of_one_name<'p>(&self, input: &'p Vector) -> Option<(&'p Selector, (i64, i64))> {
         if has_one_name(input) { self.only_selector(input) } else { None }
     }
+}
+
+/// Returns about how much it is to read a set, in samples, before it is read.
+pub(super) fn samples_about(set: &SeriesSet, min: i64, max: i64) -> usize {
+    let per_series = max.saturating_sub(min) / INTERVAL_MS + SERIES_SAMPLES;
+    set.series_max().saturating_mul(usize::try_from(per_series).unwrap_or(usize::MAX))
 }
 
 /// Tells whether a number is worked out without reading series.

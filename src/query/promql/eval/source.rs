@@ -1,7 +1,12 @@
 //! Where rows come from: selectors and windows over selectors or subqueries. Each selector is read once for all steps.
 
+use std::sync::Arc;
+
+use super::parts::samples_about;
+use super::repeated::{KEPT_MAX, Kept, Repeated};
 use super::{Evaluation, Sink};
 use crate::model::{Labels, Sample, Timestamp};
+use crate::query::limits::Pace;
 use crate::query::promql::columns::{ABSENT, Grid, Numbers, is_present};
 use crate::query::promql::functions::{Arguments, PerWindow, Remark};
 use crate::query::promql::lookback::{self, Cell, Shift};
@@ -9,10 +14,13 @@ use crate::query::promql::syntax::Extent;
 use crate::query::promql::tree::{Range, Scalar, Selector};
 use crate::query::promql::window::{self, Margins, Series, Window};
 use crate::query::promql::{Error, RangeSeries, Result};
-use crate::storage::tsdb::SeriesSet;
+use crate::storage::tsdb::{SeriesSamples, SeriesSet};
 
 /// How many samples are looked at between two looks at the deadline: a few milliseconds.
 const CHECK_EVERY: usize = 1 << 20;
+
+/// A series costs as much as so many of its samples, beside them.
+const OF_A_SERIES: usize = 512;
 
 /// A window function with its input.
 pub(super) struct Windows<'p> {
@@ -193,16 +201,54 @@ impl Evaluation<'_> {
 
     /// Reads the series of a selector with all samples that any step looks at.
     fn read(&self, selector: &Selector, around: (i64, i64), grid: &Grid, sink: SamplesSink<'_>) -> Result<()> {
-        let Some(set) = self.series_of(selector, around, grid)? else { return Ok(()) };
-        for series in set {
-            self.deadline.check()?;
-            let mut series = series?;
+        let Some((min, max)) = reach(selector, around, grid) else { return Ok(()) };
+        let kept = if self.is_part { None } else { self.repeated.read(&selector.matchers, min, max) };
+        if let Some(kept) = kept {
+            return self.read_kept(kept, (min, max), sink);
+        }
+        let Some(mut set) = self.series_of(selector, around, grid)? else { return Ok(()) };
+        let mut keeping = None;
+        if !self.is_part && samples_about(&set, min, max) <= KEPT_MAX {
+            keeping = self.repeated.keep(&selector.matchers, min, max, self.budget);
+        }
+        let mut series = SeriesSamples::default();
+        let mut pace = Pace::new(self.deadline);
+        while set.next_into(&mut series)? {
             let samples = series.values.len();
+            pace.work(samples + OF_A_SERIES)?;
             self.budget.add_read(samples)?;
             self.budget.hold(samples)?;
-            sink(series.labels, &mut series.timestamps, &mut series.values)?;
+            if let Some(keeping) = &mut keeping {
+                keeping.push(&series);
+            }
+            sink(series.labels.clone(), &mut series.timestamps, &mut series.values)?;
             self.budget.release(samples);
         }
+        if let Some(keeping) = keeping {
+            keeping.finish();
+        }
+        Ok(())
+    }
+
+    /// Hands on what was read before.
+    fn read_kept(&self, kept: Arc<Kept>, (min, max): (i64, i64), sink: SamplesSink<'_>) -> Result<()> {
+        let mut pace = Pace::new(self.deadline);
+        let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+        for series in &kept.series {
+            let from = series.timestamps.partition_point(|t| *t < min);
+            let to = series.timestamps.partition_point(|t| *t <= max);
+            pace.work(to - from + OF_A_SERIES)?;
+            timestamps.clear();
+            timestamps.extend_from_slice(&series.timestamps[from..to]);
+            values.clear();
+            values.extend_from_slice(&series.values[from..to]);
+            if from < to {
+                self.budget.hold(to - from)?;
+                sink(series.labels.clone(), &mut timestamps, &mut values)?;
+                self.budget.release(to - from);
+            }
+        }
+        Repeated::done(kept, self.budget);
         Ok(())
     }
 
