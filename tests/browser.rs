@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::pages::Plant;
+use crate::support::browser::Browser;
 
 /// Where a script, a chart or a form could go wrong.
 const PAGES: [&str; 9] = [
@@ -73,4 +74,62 @@ async fn the_console_is_quiet_and_nothing_comes_from_elsewhere() {
         let strangers: Vec<_> = seen.requests.iter().filter(|r| !r.starts_with(&base)).collect();
         assert!(strangers.is_empty(), "{path} asks others: {strangers:?}");
     }
+}
+
+/// The field for the first expression.
+const FIELD: &str = "document.getElementById('q')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completion_is_worked_by_keys() {
+    let plant = Plant::start().await;
+    let mut browser = Browser::start().await;
+    let is_open = format!("{FIELD}.getAttribute('aria-expanded') === 'true'");
+    let chosen = format!("document.getElementById({FIELD}.getAttribute('aria-activedescendant'))");
+    browser.open(&plant.url("/explore")).await;
+    assert_eq!(browser.ask(&format!("{FIELD}.getAttribute('role')")).await, "combobox");
+    assert_eq!(browser.ask(&format!("document.activeElement === {FIELD}")).await, true);
+
+    // Arrows choose, and Enter takes without asking.
+    browser.write("sum(factory_oee").await;
+    browser.wait_for(&is_open).await;
+    browser.press("ArrowDown").await;
+    browser.press("ArrowDown").await;
+    browser.press("ArrowUp").await;
+    assert_eq!(browser.ask(&format!("{chosen}.getAttribute('aria-selected')")).await, "true");
+    assert_eq!(browser.ask(&format!("{chosen}.querySelector('b').textContent")).await, "factory_oee_availability");
+    browser.press("Enter").await;
+    assert_eq!(browser.ask(&format!("{FIELD}.value")).await, "sum(factory_oee_availability");
+
+    // Tab takes the first; a label leads on to its values.
+    browser.write("{line").await;
+    browser.wait_for(&is_open).await;
+    browser.press("Tab").await;
+    browser.wait_for(&format!("{is_open} && {FIELD}.value.endsWith('{{line_id=\"')")).await;
+    browser.press("Tab").await;
+    assert_eq!(browser.ask(&format!("{FIELD}.value")).await, "sum(factory_oee_availability{line_id=\"line1\"");
+
+    // Escape closes and leaves what is written.
+    browser.write(",job").await;
+    browser.wait_for(&is_open).await;
+    browser.press("Escape").await;
+    assert_eq!(browser.ask(&is_open).await, false);
+    assert_eq!(browser.ask("location.search").await, "", "nothing was asked so far");
+    browser.ask(&format!("{FIELD}.value = 'factory_line_state'")).await;
+    browser.press("Enter").await;
+    browser.wait_for("location.search.startsWith('?q=factory_line_state&')").await;
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_is_wider_than_a_phone() {
+    let plant = Plant::start().await;
+    let mut browser = Browser::start().await;
+    browser.resize(390, 844).await;
+    for path in PAGES.iter().chain(&["/explore", "/explore?q=sum(rate(factory_production_count_total%5B5m%5D)"]) {
+        browser.open(&plant.url(path)).await;
+        browser.ask("document.querySelectorAll('details').forEach((part) => part.open = true)").await;
+        let width = browser.ask("document.documentElement.scrollWidth").await;
+        assert_eq!(width, 390, "{path}");
+    }
+    plant.app.stop().await;
 }

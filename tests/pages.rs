@@ -128,7 +128,7 @@ fn post(url: &str, fields: &str) -> reqwest::RequestBuilder {
     client().post(url).header("content-type", "application/x-www-form-urlencoded").body(fields.to_owned())
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     // Only the first call of a process takes effect.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod browser;
 pub(crate) mod central;
 pub(crate) mod plant;
 pub(crate) mod program;

@@ -25,6 +25,9 @@ const ROWS: (usize, usize) = (20, 12);
 /// Rows of a list at most.
 const ROWS_MAX: usize = 500;
 
+/// Metrics among which those that nobody asked for are looked up, the largest ones.
+const UNASKED_OF: usize = 10_000;
+
 /// A metric with what it has and who wants it.
 #[derive(Debug)]
 struct Metric {
@@ -136,9 +139,9 @@ pub(super) async fn cardinality(State(state): State<AppState>, visit: Visit) -> 
 }
 
 fn view(asker: &Asker, frame: Frame, params: &Params, wishes: &Wishes, room: Room) -> Cardinality {
-    let counts = asker.state.db.cardinality(usize::MAX);
     let (metrics_max, rows_max) = if params.get("all").is_some() { (ROWS_MAX, ROWS_MAX) } else { ROWS };
     let is_unasked = params.get("wanted") == Some("no");
+    let counts = asker.state.db.cardinality(if is_unasked { UNASKED_OF } else { ROWS_MAX });
     let (metrics, metrics_more) = metrics(&counts, params, wishes, is_unasked, metrics_max);
     let known = Known::of(&asker.state.db);
     Cardinality {
@@ -164,7 +167,7 @@ fn headline(asker: &Asker, counts: &Counts) -> String {
     format!(
         "{} series of {} metrics are in memory, with {} labels and {} pairs of label and value; {}, which is {} a series.",
         count(counts.series),
-        count(counts.series_by_metric.len() as u64),
+        count(counts.metrics),
         count(counts.label_names),
         count(counts.label_pairs),
         bytes(stats.head_bytes),
@@ -180,7 +183,11 @@ fn metrics(
     rows_max: usize,
 ) -> (Vec<Metric>, usize) {
     let mut rows = Vec::new();
-    let mut more = 0;
+    let mut more = if is_unasked {
+        0
+    } else {
+        usize::try_from(counts.metrics).unwrap_or(0).saturating_sub(counts.series_by_metric.len())
+    };
     for (name, series) in &counts.series_by_metric {
         let asked = wishes.for_metric(name);
         if is_unasked && !asked.is_nobody() {

@@ -74,6 +74,8 @@ pub struct BlockInfo {
 pub struct Cardinality {
     /// Series in the head.
     pub series: u64,
+    /// Metric names there are.
+    pub metrics: u64,
     /// Label names there are.
     pub label_names: u64,
     /// Label pairs there are.
@@ -178,9 +180,11 @@ impl Db {
     }
 }
 
+/// Names are copied only where they stay: the lock is held meanwhile.
 fn cardinality(head: &Head, top: usize) -> Cardinality {
     let index = head.index();
     let mut found = Cardinality { series: head.series_count() as u64, ..Cardinality::default() };
+    let (mut metrics, mut pairs, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for name in index.names() {
         let (mut values, mut bytes) = (0, 0);
         for (value, references) in index.values(name, "") {
@@ -188,20 +192,25 @@ fn cardinality(head: &Head, top: usize) -> Cardinality {
             values += 1;
             bytes += value.len() as u64;
             if name == LABEL_NAME {
-                found.series_by_metric.push((value.to_owned(), series));
+                metrics.push((value, series));
             }
-            found.series_by_pair.push((format!("{name}={value}"), series));
+            pairs.push(((name, value), series));
         }
         found.label_names += 1;
         found.label_pairs += values;
-        found.values_by_label.push((name.to_owned(), values));
-        found.bytes_by_label.push((name.to_owned(), bytes));
+        labels.push((name, values));
+        sizes.push((name, bytes));
     }
-    let lists =
-        [&mut found.series_by_metric, &mut found.series_by_pair, &mut found.values_by_label, &mut found.bytes_by_label];
-    for list in lists {
-        list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        list.truncate(top);
-    }
+    found.metrics = metrics.len() as u64;
+    found.series_by_metric = largest(metrics, top, str::to_owned);
+    found.series_by_pair = largest(pairs, top, |(name, value)| format!("{name}={value}"));
+    found.values_by_label = largest(labels, top, str::to_owned);
+    found.bytes_by_label = largest(sizes, top, str::to_owned);
     found
+}
+
+/// Returns the `top` with the largest counts, largest first.
+fn largest<N: Ord + Copy>(mut list: Vec<(N, u64)>, top: usize, write: impl Fn(N) -> String) -> Vec<(String, u64)> {
+    list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    list.into_iter().take(top).map(|(name, count)| (write(name), count)).collect()
 }

@@ -90,7 +90,7 @@ fn offers(asker: &Asker, text: &str, spot: &Spot, window: &Window, is_asked: boo
         Place::Expression => words(asker, &spot.word, rest, window),
         Place::LabelName(selection) => {
             let has_operator = rest.trim_start().starts_with(['=', '!']);
-            let found = labels(asker, &[selection.clone()], window);
+            let found = labels(asker, std::slice::from_ref(selection), window);
             ranked(found, &spot.word, |name| match (has_operator, label(&name)) {
                 (true, name) => name,
                 (false, name) => format!("{name}=\""),
