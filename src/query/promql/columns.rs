@@ -43,9 +43,12 @@ impl Grid {
     }
 }
 
+/// How many samples take as much memory as the labels of a series, about.
+pub(super) const OF_LABELS: usize = 12;
+
 /// An instant vector at all steps: for each series a row of `width` cells, [`ABSENT`] where it has no sample.
-/// Shape: rows are unique by labels where they have cells at the same step. Cost: 8 bytes a cell, counted as held
-/// until dropped.
+/// Shape: rows are unique by labels where they have cells at the same step. Cost: 8 bytes a cell, and the labels;
+/// counted as held until dropped.
 #[derive(Debug)]
 pub(super) struct Columns<'b> {
     width: usize,
@@ -62,7 +65,7 @@ impl<'b> Columns<'b> {
 
     /// Adds a row.
     pub(super) fn push(&mut self, labels: Labels, row: &[f64]) -> Result<(), Stop> {
-        self.budget.hold(self.width)?;
+        self.budget.hold(self.width + OF_LABELS)?;
         self.labels.push(labels);
         self.cells.extend_from_slice(row);
         Ok(())
@@ -70,7 +73,7 @@ impl<'b> Columns<'b> {
 
     /// Adds a row without samples and returns its number.
     pub(super) fn push_absent(&mut self, labels: Labels) -> Result<usize, Stop> {
-        self.budget.hold(self.width)?;
+        self.budget.hold(self.width + OF_LABELS)?;
         self.labels.push(labels);
         self.cells.resize(self.cells.len() + self.width, ABSENT);
         Ok(self.labels.len() - 1)
@@ -150,7 +153,7 @@ impl<'b> Columns<'b> {
 
 impl Drop for Columns<'_> {
     fn drop(&mut self) {
-        self.budget.release(self.width * self.labels.len());
+        self.budget.release((self.width + OF_LABELS) * self.labels.len());
     }
 }
 

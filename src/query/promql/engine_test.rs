@@ -35,8 +35,8 @@ fn at(engine: &Engine, query: &str) -> Result<QueryResult> {
 fn samples_are_bounded_on_both_sides_of_the_limit() {
     // What is only passed through may be fifty times as much; one series of it is held at a time.
     let times = |n: usize| format!("sum(count_over_time(x[100s])){}", " + sum(count_over_time(x[100s]))".repeat(n - 1));
-    assert_eq!(at(&engine(120), &times(6)).unwrap().samples, 6000);
-    assert!(matches!(at(&engine(119), &times(6)), Err(Error::Limit(_))));
+    assert_eq!(at(&engine(160), &times(8)).unwrap().samples, 8000);
+    assert!(matches!(at(&engine(159), &times(8)), Err(Error::Limit(_))));
     assert!(matches!(at(&engine(99), &times(1)), Err(Error::Limit(_))));
     // What is held counts too: 10 rows of 100 steps.
     let over = |max: usize| {

@@ -8,7 +8,7 @@ use super::Evaluation;
 use crate::model::Labels;
 use crate::query::limits::SampleBudget;
 use crate::query::promql::Result;
-use crate::query::promql::columns::{ABSENT, Columns, Grid, is_present};
+use crate::query::promql::columns::{ABSENT, Columns, Grid, OF_LABELS, is_present};
 use crate::query::promql::numeric::{Mean, Spread, Sum};
 use crate::query::promql::tree::{Grouping, Total, Vector};
 
@@ -218,7 +218,14 @@ struct Groups<'b, T> {
 
 impl<'b, T: Totals> Groups<'b, T> {
     fn new(steps: usize, budget: &'b SampleBudget) -> Self {
-        Groups { keys: Vec::new(), totals: Vec::new(), index: HashMap::new(), steps, held: steps * T::HELD, budget }
+        Groups {
+            keys: Vec::new(),
+            totals: Vec::new(),
+            index: HashMap::new(),
+            steps,
+            held: steps * T::HELD + OF_LABELS,
+            budget,
+        }
     }
 
     /// Adds a row to its group.

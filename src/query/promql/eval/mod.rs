@@ -24,7 +24,7 @@ pub(super) use repeated::Repeated;
 
 use std::sync::Mutex;
 
-use super::columns::{ABSENT, Columns, Grid, Numbers, is_present};
+use super::columns::{ABSENT, Columns, Grid, Numbers, OF_LABELS, is_present};
 use super::functions::ValueFunction;
 use super::trace::{Counts, Tracer};
 use super::tree::{Operator, Range, Scalar, Selector, Step, Vector};
@@ -169,7 +169,7 @@ impl<'a> Evaluation<'a> {
                     samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)).collect();
                 if !points.is_empty() {
                     // Held to the end: this is the answer.
-                    self.budget.hold(points.len())?;
+                    self.budget.hold(points.len() + OF_LABELS)?;
                     found.push(RangeSeries { labels, points });
                 }
                 Ok(())

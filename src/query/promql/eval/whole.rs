@@ -2,11 +2,15 @@
 
 use super::{Evaluation, Sink};
 use crate::model::Labels;
+use crate::query::limits::Pace;
 use crate::query::promql::columns::{ABSENT, Columns, Grid, is_present};
 use crate::query::promql::functions::{labels as relabel, sort as ordering};
 use crate::query::promql::tree::{Order, Range, Vector};
 use crate::query::promql::window::{self, Margins};
 use crate::query::promql::{Error, Result};
+
+/// To look at a series' labels and make new ones costs as much as so many samples.
+const RELABELLED: usize = 1024;
 
 /// Makes new labels of old ones; `None` leaves them as they are.
 type Relabelling<'p> = Box<dyn Fn(&Labels) -> Option<Labels> + 'p>;
@@ -68,7 +72,9 @@ impl<'a> Evaluation<'a> {
             _ => return Err(Error::Execution("bug: not a change of labels".to_owned())),
         };
         let mut columns = self.vector(input, grid)?;
+        let mut pace = Pace::new(self.deadline);
         for row in 0..columns.len() {
+            pace.work(RELABELLED)?;
             if let Some(labels) = change(columns.labels(row)) {
                 columns.set_labels(row, labels);
             }
