@@ -54,12 +54,21 @@ impl Repeated {
     }
 
     /// Returns what is kept of a selector if that has all of `[min, max]`; it counts as read.
-    pub(super) fn read(&self, matchers: &[Matcher], min: i64, max: i64) -> Option<Arc<Kept>> {
+    pub(super) fn read(
+        &self,
+        matchers: &[Matcher],
+        (min, max): (i64, i64),
+        budget: &SampleBudget,
+    ) -> Option<Arc<Kept>> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get_mut(&key(matchers))?;
         entry.left = entry.left.saturating_sub(1);
-        let kept = if entry.left == 0 { entry.kept.take() } else { entry.kept.clone() };
-        kept.filter(|kept| kept.min <= min && max <= kept.max)
+        let kept = if entry.left == 0 { entry.kept.take() } else { entry.kept.clone() }?;
+        if kept.min <= min && max <= kept.max {
+            return Some(kept);
+        }
+        Repeated::done(kept, budget);
+        None
     }
 
     /// Tells whether all of `[min, max]` is kept of a selector.

@@ -202,7 +202,7 @@ impl Evaluation<'_> {
     /// Reads the series of a selector with all samples that any step looks at.
     fn read(&self, selector: &Selector, around: (i64, i64), grid: &Grid, sink: SamplesSink<'_>) -> Result<()> {
         let Some((min, max)) = reach(selector, around, grid) else { return Ok(()) };
-        let kept = if self.is_part { None } else { self.repeated.read(&selector.matchers, min, max) };
+        let kept = if self.is_part { None } else { self.repeated.read(&selector.matchers, (min, max), self.budget) };
         if let Some(kept) = kept {
             return self.read_kept(kept, (min, max), sink);
         }
