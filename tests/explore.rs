@@ -112,7 +112,7 @@ async fn what_nobody_asked_for_is_told_from_what_somebody_wants() {
     state.db.append(&batch).unwrap();
     let row = async |name: &str| {
         let body = plant.get("/cardinality?all=1").await.body;
-        let row = body.split("<tr>").find(|row| row.contains(&format!(">{name}</a>"))).map(str::to_owned);
+        let row = body.split("<tr>").find(|row| row.contains(&format!("metric={name}#metric"))).map(str::to_owned);
         row.unwrap_or_else(|| panic!("{name} is not listed in {body}"))
     };
     assert!(row("unloved").await.contains("never"));
@@ -121,7 +121,7 @@ async fn what_nobody_asked_for_is_told_from_what_somebody_wants() {
     assert!(!row("unloved").await.contains("never"));
     let unasked = plant.get("/cardinality?all=1&wanted=no").await.body;
     let listed = unasked.split("id=\"labels\"").next().unwrap();
-    assert!(!listed.contains(">unloved<") && !listed.contains(">factory_line_state<"));
+    assert!(!listed.contains("metric=unloved#") && !listed.contains("metric=factory_line_state#"));
     plant.get("/federate?match[]=%7Bjob%3D%22nobody%22%7D").await;
     assert!(row("perhaps").await.contains("≈"), "it may have been meant");
     let body = plant.get("/cardinality?metric=factory_line_state").await.body;

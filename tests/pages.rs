@@ -300,6 +300,8 @@ async fn a_mistake_in_a_question_is_shown_where_it_is() {
     assert!(body.contains("<mark>"), "{body}");
     let body = plant.get("/explore?q=factory_line_stat").await.body;
     assert!(body.contains("There has never been a metric factory_line_stat") && body.contains(">factory_line_state<"));
+    let body = plant.get("/explore?q=sum(rate(factory_line_stat[5m]))&range=2h").await.body;
+    assert!(body.contains("?q=sum%28rate%28factory_line_state%5B5m%5D%29%29&#38;range=2h"), "{body}");
     let body = plant.get("/explore?q=factory_line_state%7Bline_id=%22line9%22%7D").await.body;
     assert!(body.contains("has series, but none with these labels"));
     let body = plant.get("/logs?q=%7Bjob").await.body;

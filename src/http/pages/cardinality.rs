@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::ask::{Asker, ask};
+use super::breakable::Breakable;
 use super::chart::{Meter, Svg};
 use super::explore::{Known, first_question, selector_of};
 use super::layout::Frame;
@@ -31,7 +32,7 @@ const UNASKED_OF: usize = 10_000;
 /// A metric with what it has and who wants it.
 #[derive(Debug)]
 struct Metric {
-    name: String,
+    name: Breakable,
     href: String,
     series: String,
     bar: Svg,
@@ -202,7 +203,7 @@ fn metrics(
             series: count(*series),
             bar: share(name, *series, counts.series),
             asked,
-            name: name.clone(),
+            name: Breakable::new(name),
         });
     }
     (rows, more)

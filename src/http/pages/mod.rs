@@ -8,6 +8,7 @@
 mod about;
 mod alarms;
 mod ask;
+mod breakable;
 mod cardinality;
 mod chart;
 mod clock;

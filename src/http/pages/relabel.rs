@@ -69,8 +69,8 @@ struct Relabel {
     is_own: bool,
     labels_mistake: Option<Mistake>,
     own_mistake: String,
-    /// Why there is nothing to show yet.
-    empty: &'static str,
+    /// Whether no labels were given yet.
+    is_empty: bool,
     outcome: Option<Outcome>,
 }
 
@@ -117,12 +117,7 @@ pub(super) async fn relabel(State(state): State<AppState>, visit: Visit) -> Resp
         is_own: place.is_none(),
         labels_mistake: read.as_ref().err().map(|(line, column, message)| underline(&labels, *line, *column, message)),
         own_mistake: rules.err().unwrap_or_default(),
-        empty: match read {
-            Ok(None) => {
-                "Give labels, or follow the link of a target on the page Targets or of a metric on the page Cardinality."
-            }
-            _ => "",
-        },
+        is_empty: matches!(read, Ok(None)),
         outcome,
         labels,
         own,

@@ -5,7 +5,8 @@
 //! A query goes through four rooms, each testable alone: `syntax` (text to a tree with places, types checked), `plan` (to the typed
 //! `tree`: functions looked up, regexes compiled, durations worked out), `eval` (one node at a time over all steps; an
 //! instant query is a range of one step) which reads each selector once from the store, a wide one on all cores that are
-//! idle, and `engine` (bounds, and the answer's shape). `trace` has what a query and each of its parts took.
+//! idle, and `engine` (bounds, and the answer's shape). Beside them `trace` has what a query and each of its parts took,
+//! `spot` and `vocabulary` help people to write one, and `asked` keeps when each metric was asked for last.
 
 mod asked;
 mod columns;

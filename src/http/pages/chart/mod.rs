@@ -33,7 +33,7 @@ impl fmt::Display for Svg {
 impl askama::filters::HtmlSafe for Svg {}
 
 /// Writes text so that it is text between tags and in attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

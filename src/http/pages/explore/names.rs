@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::http::pages::ask::Asker;
+use crate::http::pages::breakable::Breakable;
 use crate::http::pages::visit::Params;
 use crate::http::pages::window::Window;
 use crate::model::{LABEL_NAME, Metadata};
@@ -14,7 +15,7 @@ const NAMES_MAX: usize = 400;
 /// A metric name with what is known about it.
 #[derive(Debug)]
 pub(super) struct Name {
-    pub(super) name: String,
+    pub(super) name: Breakable,
     pub(super) kind: &'static str,
     pub(super) help: String,
     pub(super) href: String,
@@ -53,7 +54,7 @@ pub(super) fn names(asker: &Asker, find: &str, window: &Window, params: &Params)
             return None;
         }
         let href = params.with(&[("q", &expression(&name, kind)), ("find", "")]);
-        Some(Name { kind, help: help.to_owned(), href, name })
+        Some(Name { kind, help: help.to_owned(), href, name: Breakable::new(&name) })
     });
     (found.take(NAMES_MAX).collect(), count)
 }
