@@ -3,8 +3,8 @@
 //!     cargo bench --bench query                                            two tables of growth
 //!     cargo bench --bench query -- ask FOLDER [RANGE_S STEP_S [TIMES [CORES]]] QUERY
 //!
-//! A row of a table is the best of three runs: samples read, CPU of the whole process, nanoseconds a sample, and by how
-//! much memory grew at most. What grows in step with its input has the same nanoseconds in each row. `ask` opens a data
+//! A row of a table is the best of three runs: samples read, CPU of the whole process, nanoseconds a sample, how many
+//! samples were held at most, and by how much the process grew: not at all where the heap had room. What grows in step with its input has the same nanoseconds in each row. `ask` opens a data
 //! folder of a box (a copy: the store looks after it), asks at its newest sample, and tells what the query and its parts
 //! took.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench prints, measures time and writes")]
@@ -84,15 +84,18 @@ const QUERIES: [&str; 5] = [
 fn table<'n>(of: &str, rows: impl Iterator<Item = &'n str> + Clone, measure: impl Fn(&str, usize) -> Cost) {
     for query in QUERIES {
         println!("\n`{}`\n", query.replace("SELECTED", ""));
-        println!("| {of} | k samples read | CPU ms | ns a sample | wall ms | memory, MiB |\n|---|---|---|---|---|---|");
+        println!(
+            "| {of} | k samples read | CPU ms | ns a sample | wall ms | k samples held | memory, MiB |\n|---|---|---|---|---|---|---|"
+        );
         for (row, name) in rows.clone().enumerate() {
             let cost = (0..3).map(|_| measure(query, row)).min_by(|a, b| a.cpu.cmp(&b.cpu)).expect("three runs");
             println!(
-                "| {name} | {:.0} | {:.2} | {:.1} | {:.2} | {:.1} |",
+                "| {name} | {:.0} | {:.2} | {:.1} | {:.2} | {:.1} | {:.1} |",
                 cost.samples as f64 / 1e3,
                 cost.cpu.as_secs_f64() * 1e3,
                 cost.cpu.as_nanos() as f64 / cost.samples.max(1) as f64,
                 cost.wall.as_secs_f64() * 1e3,
+                cost.held as f64 / 1e3,
                 cost.memory_mib
             );
         }
@@ -104,6 +107,8 @@ struct Cost {
     samples: usize,
     cpu: Duration,
     wall: Duration,
+    /// The most that was held at one time, in samples of 8 to 16 bytes.
+    held: usize,
     memory_mib: f64,
 }
 
@@ -114,7 +119,8 @@ fn measure(db: &Db, now: Timestamp, range: Duration, step: u64, query: &str) -> 
     let (cpu, began) = (cpu_time(), Instant::now());
     let result = asked(&engine(db, None), now, range, step, query, &Options::default());
     let (cpu, wall) = (cpu_time() - cpu, began.elapsed());
-    Cost { samples: result.samples, cpu, wall, memory_mib: (status_kib("VmHWM:") - before) / 1024.0 }
+    let held = result.stats.peak;
+    Cost { samples: result.samples, cpu, wall, held, memory_mib: (status_kib("VmHWM:") - before) / 1024.0 }
 }
 
 /// Returns an engine, on the machine's cores or on so many if there are fewer.

@@ -332,7 +332,7 @@ fn samples_are_counted_as_steps_look_at_them() {
 fn an_answer_is_the_same_on_one_core_and_on_several() {
     let db = Db::in_memory();
     let mut batch = Batch::default();
-    for i in 0..900 {
+    for i in 0..2500 {
         let pairs = [("__name__", "wide_total".to_owned()), ("group", (i % 7).to_string()), ("i", i.to_string())];
         let labels = Labels::from_pairs(pairs);
         for step in (0..60).filter(|step| (step + i) % 11 != 0) {

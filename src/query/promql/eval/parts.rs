@@ -20,7 +20,7 @@ use crate::query::promql::window::Margins;
 use crate::storage::tsdb::SeriesSet;
 
 /// A selection is cut if it reads about so many samples for each part: a millisecond or two.
-const PART_SAMPLES: usize = 1 << 15;
+const PART_SAMPLES: usize = 1 << 16;
 
 /// How far apart samples are taken to be, milliseconds.
 const INTERVAL_MS: i64 = 15_000;
