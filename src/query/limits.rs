@@ -16,10 +16,15 @@ pub enum Stop {
     #[error("cancelled")]
     Cancelled,
     /// It would hold or read more samples than it may.
-    #[error("query processing would load too many samples into memory in query execution (limit {max})")]
+    #[error(
+        "query processing would load too many samples into memory in query execution (limit {max}{})",
+        if *is_scarce { ", because memory is short" } else { "" }
+    )]
     Samples {
         /// The budget.
         max: usize,
+        /// Whether it is that small because memory is short.
+        is_scarce: bool,
     },
 }
 
@@ -97,16 +102,18 @@ const READ_FACTOR: usize = 50;
 #[derive(Debug)]
 pub struct SampleBudget {
     max: usize,
+    is_scarce: bool,
     read: AtomicUsize,
     held: AtomicUsize,
     peak: AtomicUsize,
 }
 
 impl SampleBudget {
-    /// Returns a budget of `max` samples.
+    /// Returns a budget of `max` samples. `is_scarce`: it is that small because memory is short.
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        SampleBudget { max, read: AtomicUsize::new(0), held: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
+    pub fn new(max: usize, is_scarce: bool) -> Self {
+        let (read, held, peak) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        SampleBudget { max, is_scarce, read, held, peak }
     }
 
     /// Returns how many samples may be held.
@@ -137,7 +144,7 @@ impl SampleBudget {
     /// [`Stop::Samples`] if they are too many.
     pub fn add_read(&self, samples: usize) -> Result<(), Stop> {
         let read = self.read.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
-        if read > self.read_max() { Err(Stop::Samples { max: self.read_max() }) } else { Ok(()) }
+        if read > self.read_max() { Err(self.over(self.read_max())) } else { Ok(()) }
     }
 
     /// Counts samples that are now held.
@@ -147,7 +154,11 @@ impl SampleBudget {
     pub fn hold(&self, samples: usize) -> Result<(), Stop> {
         let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
         self.peak.fetch_max(held, Ordering::Relaxed);
-        if held > self.max { Err(Stop::Samples { max: self.max }) } else { Ok(()) }
+        if held > self.max { Err(self.over(self.max)) } else { Ok(()) }
+    }
+
+    fn over(&self, max: usize) -> Stop {
+        Stop::Samples { max, is_scarce: self.is_scarce }
     }
 
     /// Returns the most that was held at one time.
@@ -187,12 +198,12 @@ mod tests {
 
     #[test]
     fn a_budget_may_be_used_up_but_not_passed() {
-        let budget = SampleBudget::new(10);
+        let budget = SampleBudget::new(10, false);
         assert_eq!(budget.add_read(500), Ok(()));
-        assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 500 }));
+        assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 500, is_scarce: false }));
         assert_eq!(budget.hold(6), Ok(()));
         budget.release(3);
         assert_eq!(budget.hold(7), Ok(()));
-        assert_eq!(budget.hold(1), Err(Stop::Samples { max: 10 }));
+        assert_eq!(budget.hold(1), Err(Stop::Samples { max: 10, is_scarce: false }));
     }
 }

@@ -12,6 +12,7 @@ use super::trace::{Counts, Tracer};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Asked, Error, InstantSeries, Result, Stats, Trace, Value};
+use crate::headroom::Level;
 use crate::model::{Matcher, Sample, Timestamp};
 use crate::query::limits::{Deadline, SampleBudget};
 use crate::storage::tsdb::Db;
@@ -166,7 +167,9 @@ impl Engine {
         let timeout = options.timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
         let deadline = Deadline::after(timeout, options.cancelled.clone());
         let headroom = self.db.headroom();
-        let budget = SampleBudget::new(self.limits.samples_max.min(headroom.query_samples_max()));
+        let spare = headroom.query_samples_max();
+        let is_scarce = headroom.level() > Level::Ample && spare < self.limits.samples_max;
+        let budget = SampleBudget::new(self.limits.samples_max.min(spare), is_scarce);
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;

@@ -1,15 +1,19 @@
 //! The engine's bounds, and that no query ends the process.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::headroom::Headroom;
 use crate::model::{Labels, Timestamp};
 use crate::storage::tsdb::{Batch, Db};
 
 fn engine(samples_max: usize) -> Engine {
-    let db = Db::in_memory();
+    engine_over(&Db::in_memory(), samples_max)
+}
+
+fn engine_over(db: &Db, samples_max: usize) -> Engine {
     let mut batch = Batch::default();
     for series in 0..10 {
         let labels = Labels::from_pairs([("__name__", "x".to_owned()), ("i", series.to_string())]);
@@ -24,7 +28,7 @@ fn engine(samples_max: usize) -> Engine {
         samples_max,
         default_step: Duration::from_secs(60),
     };
-    Engine::new(db, limits)
+    Engine::new(db.clone(), limits)
 }
 
 fn at(engine: &Engine, query: &str) -> Result<QueryResult> {
@@ -45,6 +49,36 @@ fn samples_are_bounded_on_both_sides_of_the_limit() {
     };
     assert!(over(10_000).is_ok());
     assert!(matches!(over(1000), Err(Error::Limit(_))));
+}
+
+#[test]
+fn while_memory_is_short_big_queries_end_with_that_word_and_samples_are_still_taken() {
+    let db = Db::in_memory();
+    let engine = engine_over(&db, 50_000_000);
+    let used = Arc::new(AtomicU64::new(0));
+    let reading = used.clone();
+    // A query may hold 8 192 samples of this, and 512 while it is short.
+    db.watch_memory(Headroom::new(512 << 10, move || Some(reading.load(Ordering::Relaxed))));
+    let by_percent = |percent: u64| {
+        used.store((512 << 10) * percent / 100, Ordering::Relaxed);
+        db.headroom().look();
+        at(&engine, "count_over_time(x[100s])").map_err(|e| e.to_string())
+    };
+    let big = |end_ms: i64| {
+        let (start, end) = (Timestamp::from_millis(0), Timestamp::from_millis(end_ms));
+        engine.range("sort(x)", start, end, Duration::from_secs(1), &Options::default()).map_err(|e| e.to_string())
+    };
+    assert!(by_percent(50).is_ok() && big(99_000).is_ok());
+    for percent in [95, 105, 150] {
+        assert!(by_percent(percent).is_ok(), "a small one is answered at {percent} %");
+        let refused = big(99_000).unwrap_err();
+        assert!(refused.contains("too many samples") && refused.contains("because memory is short"), "{refused}");
+        let mut batch = Batch::default();
+        let known = Labels::from_pairs([("__name__", "x"), ("i", "0")]);
+        batch.push(&known, Timestamp::from_millis(100_000 + percent.cast_signed()), 1.0);
+        assert_eq!(db.append(&batch).unwrap().appended, 1);
+    }
+    assert!(by_percent(70).is_ok() && big(99_000).is_ok(), "and then as before");
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn place(line: usize, column: usize) -> String {
 impl From<crate::storage::tsdb::Error> for Error {
     fn from(error: crate::storage::tsdb::Error) -> Self {
         match error {
-            crate::storage::tsdb::Error::TooManySamples { limit } => Stop::Samples { max: limit }.into(),
+            crate::storage::tsdb::Error::TooManySamples { limit } => {
+                Stop::Samples { max: limit, is_scarce: false }.into()
+            }
             other => Error::Storage(other),
         }
     }
