@@ -82,21 +82,32 @@ impl Intake {
     /// # Errors
     /// [`Turned`].
     pub(super) fn admit(&self, guest: &Guest, labels: &Labels, samples: u64) -> Result<SeriesRef, Turned> {
-        let found = match guest.limits.check(labels) {
-            Err(problem) => Err(Turned::Labels(problem)),
-            Ok(()) => self.db.admit(labels, &guest.account).map_err(Turned::NoRoom),
-        };
-        found.inspect_err(|turned| {
-            self.ledger().note(&Note {
-                supplier: &guest.supplier,
-                reason: turned.as_str(),
-                labels,
-                samples,
-                series: self.db.series_on(guest.account.name()),
-                series_max: guest.account.series_max(),
-                now: self.clock.now(),
-            });
-        })
+        self.admit_all(guest, &[(labels, samples)]).pop().unwrap_or(Err(Turned::NoRoom(Refusal::Store)))
+    }
+
+    /// As [`Intake::admit`], for several series at once; as many answers.
+    pub(super) fn admit_all(&self, guest: &Guest, series: &[(&Labels, u64)]) -> Vec<Result<SeriesRef, Turned>> {
+        let checked: Vec<Result<(), String>> = series.iter().map(|(labels, _)| guest.limits.check(labels)).collect();
+        let good: Vec<&Labels> = series.iter().zip(&checked).filter(|(_, c)| c.is_ok()).map(|((l, _), _)| *l).collect();
+        let mut admitted = self.db.admit_all(&good, &guest.account).into_iter();
+        let found = series.iter().zip(checked).map(|((labels, samples), checked)| {
+            let mut next = || admitted.next().unwrap_or(Err(Refusal::Store)).map_err(Turned::NoRoom);
+            let found = checked.map_err(Turned::Labels).and_then(|()| next());
+            found.inspect_err(|turned| self.note(guest, turned, labels, *samples))
+        });
+        found.collect()
+    }
+
+    fn note(&self, guest: &Guest, turned: &Turned, labels: &Labels, samples: u64) {
+        self.ledger().note(&Note {
+            supplier: &guest.supplier,
+            reason: turned.as_str(),
+            labels,
+            samples,
+            series: self.db.series_on(guest.account.name()),
+            series_max: guest.account.series_max(),
+            now: self.clock.now(),
+        });
     }
 
     /// Says why there is no room, whose series it is, and what is worst, for who sent it.

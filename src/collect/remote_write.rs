@@ -30,6 +30,8 @@ const LABELS_NAMED_MAX: usize = 64;
 const METADATA_MAX: usize = 10_000;
 /// Sets of buffers that are kept for the next requests: as many as are worked on at once.
 const BUFFERS_MAX: usize = 2;
+/// So many unknown series of a request are looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 512;
 /// A buffer that has grown larger for an unusual request is not kept.
 const BUFFER_BYTES_MAX: usize = 2 << 20;
 
@@ -249,17 +251,22 @@ impl RemoteWrite {
         for (_, series) in &strangers {
             series.parts().try_for_each(|part| part.map(|_| ()))?;
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, series) in strangers {
-            let samples = series.parts().count();
-            match self.look_up(&series, guest, samples as u64) {
-                Ok(found) => {
-                    known.keep(key, found);
-                    self.take(found, &series, newest, batch, sorted)?;
-                }
-                Err(turned) => {
-                    self.instruments.refused(Way::RemoteWrite, turned.as_str(), samples as u64);
-                    sorted.refusals.turn(samples, turned, &series);
+        for some in strangers.chunks(LOOKED_UP_AT_ONCE) {
+            let found = self.look_up(some, guest);
+            // Not while the store is asked, which may take its time: what others send is looked up here too.
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            for ((key, _), found) in some.iter().zip(&found) {
+                found.iter().for_each(|found| known.keep(*key, *found));
+            }
+            drop(known);
+            for ((_, series), found) in some.iter().zip(found) {
+                match found {
+                    Ok(found) => self.take(found, series, newest, batch, sorted)?,
+                    Err(turned) => {
+                        let samples = series.parts().count();
+                        self.instruments.refused(Way::RemoteWrite, turned.as_str(), samples as u64);
+                        sorted.refusals.turn(samples, turned, series);
+                    }
                 }
             }
         }
@@ -312,10 +319,16 @@ impl RemoteWrite {
         self.known.write().unwrap_or_else(PoisonError::into_inner).retain(|series| !gone.contains(series));
     }
 
-    /// Checks a series' labels and finds or begins it.
-    fn look_up(&self, series: &TimeSeries<'_>, guest: &Guest, samples: u64) -> Result<SeriesRef, Turned> {
-        let labels = check_labels(series).map_err(Turned::Labels)?;
-        self.intake.admit(guest, &labels, samples)
+    /// Checks labels and finds or begins their series.
+    fn look_up(&self, strangers: &[(Key, TimeSeries<'_>)], guest: &Guest) -> Vec<Result<SeriesRef, Turned>> {
+        let checked: Vec<Result<(Labels, u64), Turned>> = strangers
+            .iter()
+            .map(|(_, series)| Ok((check_labels(series).map_err(Turned::Labels)?, series.parts().count() as u64)))
+            .collect();
+        let good: Vec<(&Labels, u64)> = checked.iter().flatten().map(|(labels, samples)| (labels, *samples)).collect();
+        let mut found = self.intake.admit_all(guest, &good).into_iter();
+        let mut next = || found.next().unwrap_or(Err(Turned::NoRoom(Refusal::Store)));
+        checked.iter().map(|checked| checked.as_ref().map_err(Clone::clone).and_then(|_| next())).collect()
     }
 }
 

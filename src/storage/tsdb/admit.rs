@@ -21,6 +21,9 @@ use crate::model::Labels;
 /// After so many new series memory is measured anew.
 const SERIES_BETWEEN_LOOKS: u32 = 256;
 
+/// So many series are begun under one lock: well under a millisecond.
+const ADMITTED_AT_ONCE: usize = 128;
+
 /// On whose account series are begun, and how many may be on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -103,30 +106,43 @@ impl Db {
         self.0.admission.headroom.get().cloned().unwrap_or_default()
     }
 
-    /// Returns the reference of a series of somebody else, making the series on their account if it is new.
+    /// Returns the references of series of somebody else, making those on their account that are new; as many
+    /// answers as label sets. A series that is there is never refused.
+    ///
+    /// The store is locked for some at a time: who brings thousands would else wait for each of them behind
+    /// whoever holds it, and a cut of a million series holds it a thousand times.
+    pub fn admit_all(&self, all: &[&Labels], account: &Account) -> Vec<Result<SeriesRef, Refusal>> {
+        let mut admitted = Vec::with_capacity(all.len());
+        for some in all.chunks(ADMITTED_AT_ONCE) {
+            let known: Vec<Option<Result<SeriesRef, Refusal>>> = {
+                let state = self.0.read();
+                some.iter().map(|labels| self.0.answer(&state.head, labels, account)).collect()
+            };
+            if known.iter().all(Option::is_some) {
+                admitted.extend(known.into_iter().flatten());
+                continue;
+            }
+            let mut state = self.0.write();
+            let begun = some.iter().zip(known).map(|(labels, known)| {
+                known.or_else(|| self.0.answer(&state.head, labels, account)).unwrap_or_else(|| {
+                    let slot = state.head.begin(labels, &account.name);
+                    slot.and_then(|slot| state.head.reference(slot)).ok_or(Refusal::Store)
+                })
+            });
+            admitted.extend(begun);
+        }
+        for refusal in admitted.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.0.instruments.series_refused.with(&[refusal.as_str()]).inc();
+        }
+        admitted
+    }
+
+    /// As [`Db::admit_all`], for one.
     ///
     /// # Errors
-    /// [`Refusal`] for a new series; one that is there is never refused.
+    /// [`Refusal`] for a new series.
     pub fn admit(&self, labels: &Labels, account: &Account) -> Result<SeriesRef, Refusal> {
-        let state = self.0.read();
-        let known = state.head.find(labels).and_then(|slot| state.head.reference(slot));
-        let room = if known.is_some() { Ok(()) } else { self.0.room_for(&state.head, account) };
-        drop(state);
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let begun = room.and_then(|()| {
-            let mut state = self.0.write();
-            let slot = match state.head.find(labels) {
-                Some(slot) => Some(slot),
-                None => {
-                    self.0.room_for(&state.head, account)?;
-                    state.head.begin(labels, &account.name)
-                }
-            };
-            slot.and_then(|slot| state.head.reference(slot)).ok_or(Refusal::Store)
-        });
-        begun.inspect_err(|refusal| self.0.instruments.series_refused.with(&[refusal.as_str()]).inc())
+        self.admit_all(&[labels], account).pop().unwrap_or(Err(Refusal::Store))
     }
 
     /// Returns how many series are on an account.
@@ -174,6 +190,14 @@ impl Shared {
     /// Returns how many series the head may hold, those of the box itself included.
     pub(super) fn own_series_max(&self) -> usize {
         self.config.series_max.saturating_add(self.config.series_max / 16)
+    }
+
+    /// Returns the answer for a series that is there or has no room; `None` for one that may begin.
+    fn answer(&self, head: &Head, labels: &Labels, account: &Account) -> Option<Result<SeriesRef, Refusal>> {
+        match head.find(labels).and_then(|slot| head.reference(slot)) {
+            Some(known) => Some(Ok(known)),
+            None => self.room_for(head, account).err().map(Err),
+        }
     }
 
     fn room_for(&self, head: &Head, account: &Account) -> Result<(), Refusal> {
