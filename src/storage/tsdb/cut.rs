@@ -11,7 +11,7 @@ use super::block::{Block, BlockWriter, Origin};
 use super::chunk::Chunk;
 use super::column::Effort;
 use super::db::{Shared, Stored};
-use super::due::{Cut, days_together, window_of};
+use super::due::{Cut, days_together, slice_of, window_of};
 use super::head::{Arrived, Decoded, Head, Parts};
 use super::wal::{CheckpointWriter, Logged, LoggedChunk, remove_old, runs};
 use super::{Error, Result, files};
@@ -19,6 +19,10 @@ use crate::model::{Labels, TimeRange, Timestamp};
 
 /// So many series are looked at under one lock: well under a millisecond.
 const SLICE: usize = 256;
+
+/// So many series that have ended are taken out of the index under one lock: some ten milliseconds if a million
+/// have labels in common.
+const UNLISTED_AT_ONCE: usize = 16 << 10;
 
 /// Slots of the head's series by their labels, as a block has them.
 pub(super) type SeriesList = Vec<u32>;
@@ -45,15 +49,21 @@ impl Shared {
     /// throughout. On failure all stays as it was. Cost: writes what it cuts, and what the head held beside it, once.
     pub(super) fn cut(&self, cut: Cut) -> Result<()> {
         let Some(stored) = &self.stored else { return Ok(()) };
-        let started = self.clock.elapsed();
         let begun = self.begin_cut(stored, cut);
-        match self.move_to_blocks(stored, &begun, cut.range()) {
+        let cut = self.cut_begun(stored, &begun, cut.range());
+        self.pace.end();
+        cut
+    }
+
+    fn cut_begun(&self, stored: &Stored, begun: &Begun, range: TimeRange) -> Result<()> {
+        let started = self.clock.elapsed();
+        match self.move_to_blocks(stored, begun, range) {
             Ok((blocks, checkpoint)) => {
                 self.instruments.cuts.with(&["ok"]).inc();
                 let took = self.clock.elapsed().saturating_sub(started);
                 self.instruments.cut_seconds.observe_duration(took);
                 info!(blocks, ?took, "blocks cut from the head");
-                self.finish_cut(stored, &begun, checkpoint)
+                self.finish_cut(stored, begun, checkpoint)
             }
             Err(error) => {
                 self.write().head.abandon_cut();
@@ -71,6 +81,7 @@ impl Shared {
             // More comes of its series: none has ended because it is empty now.
             Cut::Slice(_) => {}
         }
+        self.pace.begin(state.head.samples, slice_of(state.head.series_count() as u64));
         let wal_number = stored.wal.rotate();
         let (mut held, _) = state.head.arrivals.windows();
         drop(state);
@@ -220,9 +231,14 @@ impl Shared {
 
     /// Forgets what blocks have now. Readers who see a sample in both take it once.
     fn forget(&self, begun: &Begun) {
-        for slice in begun.series.chunks(SLICE) {
-            self.write().head.forget_detached(slice.iter().copied());
+        let mut gone = Vec::new();
+        for slice in begun.slots.chunks(SLICE) {
+            self.write().head.forget_detached(slice, &mut gone);
+            if gone.len() >= UNLISTED_AT_ONCE {
+                self.write().head.unlist(&std::mem::take(&mut gone));
+            }
         }
+        self.write().head.unlist(&gone);
         let mut state = self.write();
         state.head.arrivals.forget(&begun.held);
         state.head.finish_cut();

@@ -15,6 +15,7 @@ use super::config::WalSync;
 use super::head::{Added, Head};
 use super::instruments::Instruments;
 use super::maintenance::{self, Stop};
+use super::pace::Pace;
 use super::provisional::Lane;
 use super::querier::Querier;
 use super::tombstones::Tombstone;
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     /// The number of the next block.
     pub(super) next_block: AtomicU64,
     pub(super) admission: Admission,
+    pub(super) pace: Pace,
     pub(super) damages: Damages,
 }
 
@@ -128,7 +130,7 @@ impl Db {
     }
 
     /// Opens the store in `folder`, makes it if it is not there, and starts its three threads. Cost: reads the
-    /// WAL since the last cut, mostly under six million samples.
+    /// WAL since the last cut, mostly some four million samples.
     ///
     /// # Errors
     /// When the folder cannot be used. Damage is not an error: it is put aside in `quarantine` beside the
@@ -299,6 +301,7 @@ impl Shared {
             head_bytes: AtomicU64::new(0),
             next_block: AtomicU64::new(1),
             admission: Admission::default(),
+            pace: Pace::default(),
             damages: Damages::new(registry),
         }
     }
@@ -348,7 +351,12 @@ impl Shared {
                 }
             }
         }
+        let wait = self.pace.wait(outcome.appended, state.head.samples);
         drop(state);
+        if !wait.is_zero() {
+            // Cut short when the store is closed.
+            self.stop.wait(wait);
+        }
         if self.config.wal_sync == WalSync::Always
             && let Some(stored) = &self.stored
         {

@@ -46,10 +46,10 @@ const OVERDUE_MS: u64 = 2 * 3_600_000;
 
 /// With more samples in the head a slice is cut: what one window holds so far, if that is half of them at
 /// least. Bounds what a start replays, and memory.
-const SLICE: u64 = 6_000_000;
+const SLICE: u64 = 4_000_000;
 
 /// ... or with so many for each series, if that is more: columns of fewer are larger, and so is the index.
-const SLICE_PER_SERIES: u64 = 120;
+const SLICE_PER_SERIES: u64 = 80;
 
 /// With more samples in the head all is cut that is over, and if that is not much, everything: about a byte
 /// each in memory, so that a box of 6 600 samples a second still fills its two hours.
@@ -97,6 +97,11 @@ pub(super) fn wal_bytes_max(bytes_max: Option<u64>) -> u64 {
     bytes_max.map_or(WAL_BYTES_MAX, |bytes| (bytes / WAL_PART).clamp(WAL_BYTES_MIN, WAL_BYTES_MAX))
 }
 
+/// Returns how many samples of so many series make a slice.
+pub(super) fn slice_of(series: u64) -> u64 {
+    SLICE.max(series.saturating_mul(SLICE_PER_SERIES))
+}
+
 /// What is to be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -126,7 +131,7 @@ pub(super) fn due(facts: &Facts<'_>) -> Option<Cut> {
 /// Returns the window to cut though it is not over: the fullest, if the head holds too much.
 fn slice(facts: &Facts<'_>, held: u64) -> Option<TimeRange> {
     let (start, window) = facts.windows.iter().max_by_key(|(_, window)| window.samples)?;
-    let is_much = held >= SLICE.max(facts.series.saturating_mul(SLICE_PER_SERIES));
+    let is_much = held >= slice_of(facts.series);
     let (start, end) = (Timestamp::from_millis(*start), Timestamp::from_millis(start.saturating_add(WINDOW_MS)));
     (is_much && window.samples >= held / 2).then(|| TimeRange::new(start, end))
 }
@@ -258,21 +263,21 @@ mod tests {
 
     #[test]
     fn a_live_box_cuts_when_a_window_is_over_and_settled() {
-        let live = [(1, 4_800_000, 600, 400_000), (0, 400_000, 0, 0)];
+        let live = [(1, 3_200_000, 600, 400_000), (0, 400_000, 0, 0)];
         check(&live, Some(7200), Some((1, 0)));
         check(&live, Some(60), Some((1, 0)));
         check_at(NOW - 1, (0, 0), &live, Some(7000), None);
         // Somebody still sends late samples: not before an eighth as many have come for others.
-        check(&[(1, 4_800_000, 1, 100), (0, 400_000, 0, 0)], Some(7000), None);
-        check(&[(1, 4_800_000, 1, 600_000), (0, 600_000, 0, 0)], Some(7000), Some((1, 0)));
-        check(&[(1, 4_800_000, 1, 100), (0, 400_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
+        check(&[(1, 3_200_000, 1, 100), (0, 400_000, 0, 0)], Some(7000), None);
+        check(&[(1, 3_200_000, 1, 400_000), (0, 400_000, 0, 0)], Some(7000), Some((1, 0)));
+        check(&[(1, 3_200_000, 1, 100), (0, 400_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
     }
 
     #[test]
     fn a_backfill_is_cut_window_by_window_in_any_order() {
-        check(&[(9, 4_800_000, 1, 590_000), (8, 590_000, 0, 0)], None, None);
-        check(&[(9, 4_800_000, 2, 600_000), (8, 600_000, 0, 0)], None, Some((9, 8)));
-        check(&[(9, 600_000, 0, 0), (8, 4_800_000, 2, 600_000)], Some(3), Some((8, 7)));
+        check(&[(9, 3_200_000, 1, 390_000), (8, 390_000, 0, 0)], None, None);
+        check(&[(9, 3_200_000, 2, 400_000), (8, 400_000, 0, 0)], None, Some((9, 8)));
+        check(&[(9, 400_000, 0, 0), (8, 3_200_000, 2, 400_000)], Some(3), Some((8, 7)));
         // Two senders: the one that is slow does not hold up the other.
         check(&[(9, 10_000, 0, 0), (8, 9_000_000, 6, 0), (7, 1_000_000, 0, 0)], Some(3), Some((8, 7)));
     }
@@ -288,10 +293,10 @@ mod tests {
 
     #[test]
     fn a_few_late_samples_wait_for_the_live_windows_cut() {
-        check(&[(9, 900_000, 5, 0), (0, 4_500_000, 0, 0)], Some(1200), None);
-        check(&[(9, 1_125_000, 5, 0), (0, 4_500_000, 0, 0)], Some(1200), Some((9, 8)));
-        check(&[(9, 10, 5, 0), (0, 5_000_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
-        check(&[(0, 5_000_000, 0, 0)], Some(7200), None);
+        check(&[(9, 749_999, 5, 0), (0, 3_000_000, 0, 0)], Some(1200), None);
+        check(&[(9, 750_000, 5, 0), (0, 3_000_000, 0, 0)], Some(1200), Some((9, 8)));
+        check(&[(9, 10, 5, 0), (0, 3_500_000, 0, 0)], Some(7200), Some((i64::MIN, 0)));
+        check(&[(0, 3_500_000, 0, 0)], Some(7200), None);
         check(&[], Some(7200), None);
     }
 

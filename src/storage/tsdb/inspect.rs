@@ -143,11 +143,11 @@ fn inspect_logs(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth, found: &mut I
     let checkpoint = files::checkpoint(folder, first.unwrap_or(0));
     if depth.is_verified && is_there {
         found.checkpoint = LogFiles::verify_with(disk, &checkpoint, |disk| {
-            read_checkpoint(&disk, folder, &mut |_, _| ()).map(|(_, found)| found)
+            read_checkpoint(&disk, folder, &mut |_| ()).map(|(_, found)| found)
         })?;
         found.wal = LogFiles::verify_with(disk, &wal, |disk| {
             let newest = folder.join(files::NEWEST);
-            Wal::open(disk, &wal, &newest, WalSync::Always, first.unwrap_or(0), &mut |_, _| ()).map(|(_, found)| found)
+            Wal::open(disk, &wal, &newest, WalSync::Always, first.unwrap_or(0), &mut |_| ()).map(|(_, found)| found)
         })?;
     } else {
         found.checkpoint = LogFiles::list(&**disk, &checkpoint)?;

@@ -54,7 +54,7 @@ impl Stop {
     }
 
     /// Waits so long or until told to stop; returns whether to stop.
-    fn wait(&self, time: Duration) -> bool {
+    pub(super) fn wait(&self, time: Duration) -> bool {
         let guard = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(guard, time, |is_set| !*is_set);
         *waited.unwrap_or_else(PoisonError::into_inner).0

@@ -53,6 +53,7 @@ mod inspect;
 mod instruments;
 mod maintenance;
 mod merge;
+mod pace;
 mod postings;
 mod provisional;
 mod querier;

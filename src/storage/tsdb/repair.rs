@@ -40,7 +40,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, folder: &Path, sync: WalSync, clock: &C
     let mut damages = Vec::new();
     let blocks = open_blocks(disk, folder, clock, &mut damages)?;
     let mut replay = Replay::default();
-    let mut visit = |sequence, logged| replay.take(logged, sequence);
+    let mut visit = |step| replay.take(step);
     let (first, checkpoint) = read_checkpoint(disk, folder, &mut visit)?;
     let (wal, found) =
         Wal::open(disk.clone(), &folder.join(files::WAL), &folder.join(files::NEWEST), sync, first, &mut visit)?;

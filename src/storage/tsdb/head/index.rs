@@ -4,11 +4,9 @@
 //! asks for it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-
-use foldhash::fast::FixedState;
 
 use crate::model::Labels;
 
@@ -67,16 +65,19 @@ impl Index {
         number
     }
 
-    /// Takes series out, each given with its pairs.
+    /// Takes series out, each given with its pairs. Cost: a walk over all series of each of the pairs.
     pub(crate) fn remove(&mut self, gone: &[(u32, Pairs)]) {
-        let mut by_pair: HashMap<u32, Vec<u32>, FixedState> = HashMap::default();
-        for (series, pairs) in gone {
-            pairs.iter().for_each(|number| by_pair.entry(*number).or_default().push(*series));
-        }
-        for (number, mut series) in by_pair {
-            series.sort_unstable();
+        let mut by_pair: Vec<(u32, u32)> =
+            gone.iter().flat_map(|(series, pairs)| pairs.iter().map(|number| (*number, *series))).collect();
+        by_pair.sort_unstable();
+        for gone in by_pair.chunk_by(|a, b| a.0 == b.0) {
+            let number = gone.first().map_or(0, |(number, _)| *number);
             let Some(pair) = self.pairs.get_mut(number as usize) else { continue };
-            pair.series.retain(|s| series.binary_search(s).is_err());
+            let mut gone = gone.iter().map(|(_, series)| *series).peekable();
+            pair.series.retain(|series| {
+                while gone.next_if(|gone| gone < series).is_some() {}
+                gone.peek() != Some(series)
+            });
             pair.series.shrink_to_fit();
             if !pair.series.is_empty() {
                 continue;

@@ -29,11 +29,13 @@ pub(crate) struct Late {
     minutes: BTreeMap<i64, u64>,
     /// What no longer fits: one stretch `[first, last]` of minutes and the last sequence in it.
     joined: Option<(i64, i64, u64)>,
+    /// What was marked last: mostly the next is the same.
+    marked: Option<(i64, u64)>,
 }
 
 impl Default for Late {
     fn default() -> Self {
-        Late { newest: i64::MIN, sequence: 0, minutes: BTreeMap::new(), joined: None }
+        Late { newest: i64::MIN, sequence: 0, minutes: BTreeMap::new(), joined: None, marked: None }
     }
 }
 
@@ -94,6 +96,9 @@ impl Late {
     }
 
     fn mark(&mut self, minute: i64, sequence: u64) {
+        if self.marked.replace((minute, sequence)) == Some((minute, sequence)) {
+            return;
+        }
         if let Some((first, last, joined)) = &mut self.joined
             && (*first..=*last).contains(&minute)
         {

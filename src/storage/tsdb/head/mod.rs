@@ -32,7 +32,7 @@ pub(crate) use self::accounts::{Accounts, LoggedAccount};
 pub(crate) use self::arrivals::{Arrivals, Arrived};
 pub(crate) use self::columns::Decoded;
 use self::columns::Shared;
-use self::index::Index;
+use self::index::{Index, Pairs};
 pub(crate) use self::late::Late;
 use self::order::Order;
 pub(crate) use self::parts::Parts;
@@ -73,6 +73,9 @@ pub(crate) struct Head {
     pub(crate) samples: u64,
     pub(crate) late_samples: u64,
 }
+
+/// A series that has ended: its slot, and its labels in the index.
+pub(crate) type Gone = (u32, Pairs);
 
 /// What replay met.
 #[derive(Debug, Default, Clone, Copy)]
@@ -200,12 +203,17 @@ impl Head {
     }
 
     /// Adds samples of one series, oldest record first; `None` if the series is not known.
-    fn add_run(&mut self, slot: u32, run: impl Iterator<Item = (i64, f64)>) -> Option<()> {
+    fn add_run(&mut self, slot: u32, run: impl Iterator<Item = (i64, f64)>, decoded: &mut Decoded) -> Option<()> {
         let series = self.series.get_mut(slot)?;
         for (time, value) in run {
-            let added = series.add(time, value, &mut self.shared);
-            self.samples += u64::from(matches!(added, Added::InOrder | Added::OutOfOrder));
-            self.late_samples += u64::from(added == Added::OutOfOrder);
+            if series.is_in_order(time) {
+                series.push(time, value, &mut self.shared);
+                self.samples += 1;
+            } else if !series.has(time, &self.shared, decoded) {
+                series.add_late(time, value, &mut self.shared);
+                self.samples += 1;
+                self.late_samples += 1;
+            }
         }
         series.is_logged = true;
         series.touched = self.epoch;
@@ -215,10 +223,9 @@ impl Head {
     /// Takes in a record of the WAL or of a checkpoint.
     fn replay(&mut self, logged: Logged, replayed: &mut Replayed) {
         match logged {
-            Logged::Batch { .. } => unreachable!("bug: the samples of a batch go in with those of others"),
+            Logged::Batch { .. } => unreachable!("bug: a batch goes in by series and samples"),
             Logged::Chunks { new, chunks } => {
-                let moved = self.replay_series(new);
-                self.follow(&moved);
+                self.replay_series(new);
                 chunks.into_iter().for_each(|chunk| self.replay_chunk(chunk, replayed));
             }
             Logged::Gap => {}
@@ -233,10 +240,7 @@ impl Head {
         }
     }
 
-    /// Makes series that a record names. Returns those that are found in another slot now, with the one before,
-    /// for [`Head::follow`].
-    #[must_use]
-    fn replay_series(&mut self, new: Vec<NewSeries>) -> Vec<(u32, u32)> {
+    fn replay_series(&mut self, new: Vec<NewSeries>) {
         let mut moved = Vec::new();
         for (slot, labels) in new {
             if self.get(slot).is_some() {
@@ -251,7 +255,7 @@ impl Head {
                 series.is_logged = true;
             }
         }
-        moved
+        self.follow(&moved);
     }
 
     /// Moves what series have to the slots where they began anew: they had ended in a cut, but no checkpoint came
@@ -271,14 +275,8 @@ impl Head {
     fn replay_ended(&mut self, runs: &[(u32, u32)]) {
         let slots = runs.iter().flat_map(|(first, count)| self.series.among(*first, *count));
         let slots: Vec<u32> = slots.filter(|slot| self.get(*slot).is_some_and(Series::is_empty)).collect();
-        self.end(slots);
-    }
-
-    /// Takes series out of the head; returns their slots.
-    fn end(&mut self, slots: impl IntoIterator<Item = u32>) -> Vec<u32> {
-        let gone = slots.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect::<Vec<_>>();
-        self.index.remove(&gone);
-        gone.into_iter().map(|(slot, _)| slot).collect()
+        let gone: Vec<_> = slots.into_iter().filter_map(|slot| Some((slot, self.take(slot)?.pairs))).collect();
+        self.unlist(&gone);
     }
 
     fn replay_accounts(&mut self, accounts: Vec<LoggedAccount>) {
@@ -417,19 +415,27 @@ impl Head {
         self.series.get_mut(slot)?.detach(min, max, &mut self.shared)
     }
 
-    /// Forgets what blocks have now of these series, and those of them that have ended: nothing is left, and
-    /// nothing came since the epoch began. To be called for all series, some at a time.
-    pub(crate) fn forget_detached(&mut self, slots: impl Iterator<Item = u32>) {
-        let mut gone = Vec::new();
+    /// Forgets what blocks have now of these series. Those of them that have ended, because nothing is left and
+    /// nothing came since the epoch began, are put into `gone` for [`Head::unlist`]. To be called for all series,
+    /// some at a time.
+    pub(crate) fn forget_detached(&mut self, slots: &[u32], gone: &mut Vec<Gone>) {
         for slot in slots {
-            let Some(series) = self.series.get_mut(slot) else { continue };
+            let Some(series) = self.series.get_mut(*slot) else { continue };
             self.samples = self.samples.saturating_sub(series.forget_detached(&self.shared));
-            if series.is_empty() && series.touched < self.epoch {
-                gone.push(slot);
+            if series.is_empty()
+                && series.touched < self.epoch
+                && let Some(series) = self.take(*slot)
+            {
+                self.ended.push(*slot);
+                gone.push((*slot, series.pairs));
             }
         }
-        let gone = self.end(gone);
-        self.ended.extend(gone);
+    }
+
+    /// Takes series that have ended out of the index. Many at a time: the list of a label that all series have is
+    /// walked through each time.
+    pub(crate) fn unlist(&mut self, gone: &[Gone]) {
+        self.index.remove(gone);
     }
 
     /// Ends a cut that worked, after all was forgotten that it took.

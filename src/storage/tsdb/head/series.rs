@@ -1,6 +1,6 @@
 //! One series in the head: newest samples open, older ones sealed, late ones beside them.
 
-use super::columns::Shared;
+use super::columns::{Decoded, Shared};
 use super::groups::Place;
 use super::index::Pairs;
 use super::parts::{Parts, Sealed, Sealing};
@@ -124,35 +124,61 @@ impl Series {
         self.aside.as_deref().map_or(NONE, |a| &a.cutting)
     }
 
+    /// Tells whether there is a sample at a time. Cost: as [`Series::find`] without the values, and with what was
+    /// decoded for others.
+    pub(super) fn has(&self, time: i64, shared: &Shared, decoded: &mut Decoded) -> bool {
+        let is_sealed = |decoded: &mut Decoded| {
+            let mut chunks = self.sealed.iter().chain(self.cutting().iter());
+            chunks.any(|(number, _)| {
+                let column = shared.column(number).filter(|column| column.overlaps(time, time));
+                column.is_some_and(|column| decoded.times(column).binary_search(&time).is_ok())
+            })
+        };
+        shared.groups.find(&self.open, time).is_some()
+            || self.aside.as_deref().is_some_and(|a| a.late.get(time).is_some())
+            || (time <= self.sealed_until && is_sealed(decoded))
+    }
+
     /// Adds a sample.
     pub(super) fn add(&mut self, time: i64, value: f64, shared: &mut Shared) -> Added {
         if self.is_in_order(time) {
-            if !shared.groups.push(&mut self.open, time) {
-                self.seal(shared);
-                self.values.restart();
-                shared.groups.push(&mut self.open, time);
-            }
-            self.newest = time;
-            self.values.push(value);
+            self.push(time, value, shared);
             return Added::InOrder;
         }
         match self.find(time, shared) {
             Some(there) if there.to_bits() == value.to_bits() => Added::Duplicate,
             Some(_) => Added::Conflicting,
             None => {
-                let late = &mut self.aside.get_or_insert_default().late;
-                late.insert(time, value);
-                if late.len() >= LATE_SAMPLES_MAX {
-                    let late = std::mem::take(late);
-                    let mut chunks = Sealing::default();
-                    for (times, values) in late.times.chunks(LATE_CHUNK).zip(late.values.chunks(LATE_CHUNK)) {
-                        chunks.add(&Window { times: times.to_vec(), values: values.to_vec() }, shared);
-                    }
-                    self.sealed.extend(chunks.finish().iter());
-                    self.sealed_until = self.sealed_until.max(self.newest);
-                }
+                self.add_late(time, value, shared);
                 Added::OutOfOrder
             }
+        }
+    }
+
+    /// Adds a sample behind all others.
+    #[inline]
+    pub(super) fn push(&mut self, time: i64, value: f64, shared: &mut Shared) {
+        if !shared.groups.push(&mut self.open, time) {
+            self.seal(shared);
+            self.values.restart();
+            shared.groups.push(&mut self.open, time);
+        }
+        self.newest = time;
+        self.values.push(value);
+    }
+
+    /// Adds a sample before others; there is none at its time.
+    pub(super) fn add_late(&mut self, time: i64, value: f64, shared: &mut Shared) {
+        let late = &mut self.aside.get_or_insert_default().late;
+        late.insert(time, value);
+        if late.len() >= LATE_SAMPLES_MAX {
+            let late = std::mem::take(late);
+            let mut chunks = Sealing::default();
+            for (times, values) in late.times.chunks(LATE_CHUNK).zip(late.values.chunks(LATE_CHUNK)) {
+                chunks.add(&Window { times: times.to_vec(), values: values.to_vec() }, shared);
+            }
+            self.sealed.extend(chunks.finish().iter());
+            self.sealed_until = self.sealed_until.max(self.newest);
         }
     }
 

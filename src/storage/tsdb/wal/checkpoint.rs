@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{KIND_GAP, Logged, LoggedChunk, NewSeries};
-use super::{SEGMENT_BYTES_MAX, Writer, encode, read};
+use super::{SEGMENT_BYTES_MAX, Step, Writer, encode, read};
 use crate::storage::disk::{Corruption, Disk, Error, Found, Result, Segments, SegmentsOptions, TEMPORARY_SUFFIX};
 use crate::storage::tsdb::files;
 
@@ -103,7 +103,7 @@ fn remove_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
 pub(crate) fn read_checkpoint(
     disk: &Arc<dyn Disk>,
     folder: &Path,
-    visit: &mut dyn FnMut(u64, Logged),
+    visit: &mut dyn FnMut(Step),
 ) -> std::result::Result<(u64, Found), Error> {
     let newest = disk.list(folder)?.iter().filter_map(|e| files::checkpoint_number(&e.name)).max();
     let Some(number) = newest else { return Ok((0, Found::default())) };

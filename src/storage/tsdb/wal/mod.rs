@@ -16,6 +16,7 @@
 mod batch;
 mod bits;
 mod checkpoint;
+mod gather;
 mod newest;
 mod record;
 mod values;
@@ -27,6 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use self::batch::{BatchWriter, Place};
 pub(crate) use self::checkpoint::{CheckpointWriter, read_checkpoint, remove_old};
+use self::gather::Gather;
+pub(crate) use self::gather::{Gathered, Step};
 use self::newest::{Marker, Newest, missing};
 use self::record::{KIND_BATCH, Packer, encode};
 pub(crate) use self::record::{LogReader, Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries, runs};
@@ -91,7 +94,7 @@ impl Wal {
         newest: &Path,
         sync: WalSync,
         first: u64,
-        visit: &mut dyn FnMut(u64, Logged),
+        visit: &mut dyn FnMut(Step),
     ) -> Result<(Wal, Found)> {
         remove_below(&*disk, folder, first)?;
         let options = SegmentsOptions {
@@ -214,31 +217,33 @@ impl Wal {
     }
 }
 
-/// Batches that are decoded before they are wanted: one is taken in while the next is read.
-const READ_AHEAD: usize = 4;
+/// Steps that lie ready; one more waits to be handed over.
+const READ_AHEAD: usize = 0;
 
-/// Hands what the records of a folder hold to `visit`; a second thread reads and decodes meanwhile.
+/// Hands what the records of a folder hold to `visit`; a second thread reads, decodes and gathers meanwhile.
 fn read(
     disk: &Arc<dyn Disk>,
     folder: &Path,
     options: SegmentsOptions,
-    visit: &mut dyn FnMut(u64, Logged),
+    visit: &mut dyn FnMut(Step),
 ) -> Result<(Segments, Found)> {
     std::thread::scope(|scope| {
-        let (decoded, batches) = mpsc::sync_channel(READ_AHEAD);
+        let (ready, steps) = mpsc::sync_channel(READ_AHEAD);
         let body = move || {
-            let mut reader = LogReader::default();
+            let (mut reader, mut gather) = (LogReader::default(), Gather::default());
+            // The other side goes on to the end, unless it panics; then nobody wants more.
+            let mut hand_on = |step| drop(ready.send(step));
             let opened = Segments::open(disk.clone(), folder, options, &mut |record| {
                 let logged = reader.read(record.sequence, record.kind, record.payload)?;
-                // The other side goes on to the end, unless it panics; then nobody wants more.
-                let _ = decoded.send((record.sequence, logged));
+                gather.take(record.sequence, logged, &mut hand_on);
                 Ok(())
             });
+            gather.finish(&mut hand_on);
             (opened, reader.left_out)
         };
         let spawned = std::thread::Builder::new().name("tsdb-replay".to_owned()).spawn_scoped(scope, body);
         let reading = spawned.map_err(Error::io("start a thread for", folder))?;
-        batches.into_iter().for_each(|(sequence, logged)| visit(sequence, logged));
+        steps.into_iter().for_each(visit);
         let (opened, left_out) = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (segments, mut found) = opened?;
         if left_out > 0 {
@@ -258,4 +263,15 @@ fn remove_below(disk: &dyn Disk, folder: &Path, number: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gathers records as a start does.
+#[cfg(test)]
+pub(crate) fn gathered(records: impl IntoIterator<Item = Logged>) -> Vec<Step> {
+    let (mut gather, mut steps) = (Gather::default(), Vec::new());
+    for (sequence, logged) in (1..).zip(records) {
+        gather.take(sequence, logged, &mut |step| steps.push(step));
+    }
+    gather.finish(&mut |step| steps.push(step));
+    steps
 }
