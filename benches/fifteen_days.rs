@@ -20,6 +20,10 @@ use andon::query::promql::{Engine, Limits, Options};
 use andon::storage::disk::OsDisk;
 use andon::storage::tsdb::{Batch, Config, Db, SeriesRef, WalSync};
 
+/// As in the program, so that memory is what it takes there.
+#[global_allocator]
+static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const TICK: Duration = Duration::from_secs(15);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Series that come in one batch, with one time.
