@@ -217,7 +217,7 @@ pub(crate) fn column_seeds() -> Vec<Vec<u8>> {
         |i| i as f64 / 10.0,
         |i| (i * i) as f64,
         |_| 5.0,
-        |i| f64::from_bits((i * 0x9e37_79b9_7f4a_7c15_u64.cast_signed()).cast_unsigned()),
+        |i| f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()).cast_unsigned()),
     ];
     for shape in shapes {
         for effort in [Effort::Fast, Effort::Small] {
