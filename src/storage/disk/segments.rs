@@ -102,8 +102,7 @@ struct State {
     next_sequence: u64,
     /// The last sequence that a sync covered.
     synced_sequence: u64,
-    /// The newest segment that was begun since the log was opened, and the newest that a sync has made last;
-    /// 0 if there is none.
+    /// The newest segment, also of a process before, and the newest that a sync has made last; 0 if there is none.
     newest_begun: u64,
     newest_synced: u64,
     /// Files with bytes that no sync has covered, but for the open one.
@@ -159,6 +158,7 @@ impl Segments {
         let state = State {
             next_number: closed.back().map_or(1, |(n, _)| n + 1),
             is_folder_unsynced: !closed.is_empty(),
+            newest_begun: closed.iter().rev().find(|(_, bytes)| *bytes > 0).map_or(0, |(number, _)| *number),
             closed,
             next_sequence,
             synced_sequence: next_sequence - 1,
