@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -47,6 +47,7 @@ struct Shared {
     /// Cancelled when a task that owns state panicked.
     broken: CancellationToken,
     pool: BlockingPool,
+    questions: BlockingPool,
 }
 
 impl Tasks {
@@ -62,6 +63,7 @@ impl Tasks {
             ended: Notify::new(),
             broken: CancellationToken::new(),
             pool: BlockingPool::new(permits),
+            questions: BlockingPool::new(permits),
         }))
     }
 
@@ -112,6 +114,13 @@ impl Tasks {
         &self.0.pool
     }
 
+    /// Returns the pool for what programs ask: however much that is, the box's own work has its places. As many as
+    /// in the other; some of it may take long ([`BlockingPool::run_long`]).
+    #[must_use]
+    pub fn questions(&self) -> &BlockingPool {
+        &self.0.questions
+    }
+
     /// Returns the names of the tasks that still run, sorted; a name may stand more than once.
     #[must_use]
     pub fn running(&self) -> Vec<String> {
@@ -158,7 +167,46 @@ impl Drop for Running {
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
     permits: Arc<Semaphore>,
+    /// Places beside, for work that took longer than [`SHORT`].
+    beside: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+}
+
+/// Work that takes longer gives its place to the next, if there is one beside ([`BlockingPool::run_long`]).
+const SHORT: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+
+/// Places beside. They share what short work leaves of the cores.
+const BESIDE_MAX: usize = 8;
+
+/// How long work may keep its place after that while there is none beside and others wait.
+const KEEPS_PLACE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 4000 });
+
+/// What long work adds to its niceness.
+const LONG_NICENESS: i32 = 10;
+
+/// Runs work on a thread of its own that holds a place; returns the thread's number and the result, as they come.
+#[expect(clippy::disallowed_methods, reason = "this room is the one that may spawn")]
+fn start<T: Send + 'static>(
+    place: Arc<Mutex<OwnedSemaphorePermit>>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(oneshot::Receiver<rustix::process::Pid>, oneshot::Receiver<T>), Panicked> {
+    let ((tell, thread), (answer, done)) = (oneshot::channel(), oneshot::channel());
+    let runtime = tokio::runtime::Handle::current();
+    let run = move || {
+        let _runtime = runtime.enter();
+        let _ = tell.send(rustix::thread::gettid());
+        let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+        drop(place);
+        match result {
+            Ok(result) => drop(answer.send(result)),
+            Err(_) => error!("a question panicked"),
+        }
+    };
+    let spawned = std::thread::Builder::new().name("question".to_owned()).spawn(run);
+    spawned.map(|_| (thread, done)).map_err(|refused| {
+        error!(%refused, "no thread for a question");
+        Panicked
+    })
 }
 
 /// Counts one caller who waits, also if he gives up.
@@ -186,7 +234,11 @@ impl BlockingPool {
     /// Returns a pool with so many places.
     #[must_use]
     pub fn new(permits: usize) -> Self {
-        BlockingPool { permits: Arc::new(Semaphore::new(permits.max(1))), waiting: Arc::default() }
+        BlockingPool {
+            permits: Arc::new(Semaphore::new(permits.max(1))),
+            beside: Arc::new(Semaphore::new(BESIDE_MAX)),
+            waiting: Arc::default(),
+        }
     }
 
     /// Runs `work` on a thread when a place is free and returns what it returns.
@@ -204,6 +256,49 @@ impl BlockingPool {
         })
         .await
         .map_err(|_| Panicked)
+    }
+
+    /// As [`BlockingPool::run`], on a thread of its own, for work that may take long: after a second it goes on beside
+    /// and stands back for others, so that what is short does not wait for what is long. Where there is no place
+    /// beside, and others wait, `crowd_out` tells it to end. It goes on to its end also if the caller gives up; then it
+    /// must be told so.
+    ///
+    /// # Errors
+    /// [`Panicked`] if the work panicked, or if the system gives no thread.
+    pub async fn run_long<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        crowd_out: impl FnOnce(),
+    ) -> Result<T, Panicked> {
+        let waiting = Waiting::new(&self.waiting);
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Panicked)?;
+        drop(waiting);
+        let place = Arc::new(Mutex::new(permit));
+        let (thread, mut done) = start(place.clone(), work)?;
+        tokio::select! {
+            done = &mut done => return done.map_err(|_| Panicked),
+            () = tokio::time::sleep(SHORT) => {}
+        }
+        let beside = self.beside.clone().acquire_owned();
+        let crowded = async {
+            tokio::time::sleep(KEEPS_PLACE).await;
+            while self.waiting() == 0 {
+                tokio::time::sleep(SHORT).await;
+            }
+        };
+        tokio::select! {
+            done = &mut done => return done.map_err(|_| Panicked),
+            Ok(permit) = beside => {
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+                if let Ok(thread) = thread.await {
+                    // Refused, it is as quick as others.
+                    let _ = rustix::process::setpriority_process(Some(thread), LONG_NICENESS);
+                }
+            }
+            () = crowded => crowd_out(),
+        }
+        drop(place);
+        done.await.map_err(|_| Panicked)
     }
 
     /// Returns how many callers wait for a place.
@@ -376,6 +471,57 @@ mod tests {
         let pool = BlockingPool::new(1);
         assert_eq!(pool.run(|| panic!("bug: on purpose")).await, Err::<(), _>(Panicked));
         assert_eq!(pool.run(|| 7).await, Ok(7));
+        assert_eq!(pool.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_goes_on_beside_and_is_crowded_out_where_there_is_no_room() {
+        let pool = BlockingPool::new(1);
+        let end = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let crowded = Arc::new(AtomicUsize::new(0));
+        let long = || {
+            let (pool, end, crowded) = (pool.clone(), end.clone(), crowded.clone());
+            async move {
+                let out = end.clone();
+                let work = move || {
+                    while !out.load(Ordering::Relaxed) {
+                        std::thread::yield_now();
+                    }
+                };
+                let crowd_out = || {
+                    crowded.fetch_add(1, Ordering::Relaxed);
+                    end.store(true, Ordering::Relaxed);
+                };
+                pool.run_long(work, crowd_out).await
+            }
+        };
+        // One more than there are places beside: with nobody behind it, it keeps the place of short work.
+        let mut running: Vec<_> = (0..=BESIDE_MAX).map(|_| Box::pin(long())).collect();
+        let mut all = futures_util::future::join_all(running.drain(..));
+        let moved = async {
+            while pool.beside.available_permits() > 0 || pool.free() > 0 || pool.waiting() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(3 * KEEPS_PLACE).await;
+        };
+        tokio::select! {
+            _ = &mut all => panic!("nothing told them to end"),
+            () = moved => {}
+        }
+        assert_eq!(crowded.load(Ordering::Relaxed), 0);
+        // Somebody comes who is short.
+        let (last, others) = tokio::join!(pool.run_long(|| 7, || ()), all);
+        assert_eq!(last, Ok(7));
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(crowded.load(Ordering::Relaxed), 1);
+        assert_eq!((pool.free(), pool.beside.available_permits()), (1, BESIDE_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_long_work_is_told() {
+        let pool = BlockingPool::new(1);
+        assert_eq!(pool.run_long(|| panic!("bug: on purpose"), || ()).await, Err::<(), _>(Panicked));
+        assert_eq!(pool.run_long(|| 7, || ()).await, Ok(7));
         assert_eq!(pool.free(), 1);
     }
 

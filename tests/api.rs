@@ -289,6 +289,57 @@ fn the_box_says_what_it_is() {
     assert!(metrics.body.contains("\n# TYPE andon_"));
 }
 
+/// Sends a question and does not wait for the answer.
+fn ask_and_stay(program: &Program, expression: &str) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(program.address).unwrap();
+    let path = format!("/api/v1/query_range?query={expression}&start=1000000&end=1011000&step=1");
+    std::io::Write::write_all(&mut stream, format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+    stream
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < end, "it did not come true that {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_question_ends_when_its_client_goes_away_and_what_took_long_is_on_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), QUIET);
+    assert_eq!(program.get("/api/v1/query?query=1%2Bnosuch").unwrap().status, 200);
+    assert_eq!(program.get("/api/v1/query?query=topk(NaN,vector(1))").unwrap().status, 422);
+    let page = || program.get("/queries").unwrap().body;
+    let shown = page();
+    assert!(shown.contains("1+nosuch") && shown.contains("127.0.0.1"), "{shown}");
+    assert!(shown.contains("topk(NaN,vector(1))") && shown.contains("NaN</div>"), "{shown}");
+    assert!(shown.contains("Nothing now."), "{shown}");
+
+    // Eleven thousand windows of as many samples each: minutes of work that holds little.
+    let client = ask_and_stay(&program, "quantile_over_time(0.5,vector(1)[9h:1s])");
+    eventually("it is being answered", || page().contains("9h:1s") && !page().contains("Nothing now."));
+    assert_eq!(program.get("/api/v1/query?query=1").unwrap().status, 200, "others are answered meanwhile");
+    drop(client);
+    eventually("it ends", || page().contains("Nothing now."));
+    assert!(page().contains("canceled"));
+}
+
+#[test]
+fn a_connection_waits_for_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), &format!("{QUIET}http: {{connections_limit: 1}}\n"));
+    let first = std::net::TcpStream::connect(program.address).unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| program.get("/-/healthy").map(|a| a.status));
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!second.is_finished());
+        drop(first);
+        assert_eq!(second.join().unwrap(), Some(200));
+    });
+}
+
 #[test]
 fn series_are_deleted_and_snapshots_made_only_where_the_settings_allow_it() {
     const FORM: &str = "application/x-www-form-urlencoded";

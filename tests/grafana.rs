@@ -29,6 +29,13 @@ fn start(folder: &std::path::Path) -> Program {
     }
     let body = encoder.finish().unwrap();
     assert_eq!(program.request("POST", "/api/v1/write", "application/x-protobuf", &body).unwrap().status, 204);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    for path in ["/api/v1/targets", "/api/v1/rules"] {
+        while !["node", "Always"].iter().any(|word| program.get(path).unwrap().body.contains(word)) {
+            assert!(std::time::Instant::now() < end, "{path} has nothing");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
     program
 }
 

@@ -143,7 +143,7 @@ pub(super) fn join(
     settings: watch::Receiver<Settings>,
 ) -> AppState {
     let Storage { db, logs, state, last, .. } = storage.clone();
-    let engine = Engine::new(db.clone(), config.query.clone());
+    let engine = Engine::new(db.clone(), config.query.clone()).timed_by(tools.clock.clone());
     let (bus, gateway, collector) = join_intake(config, storage, &tools);
     let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine);
     if let Some(host) = &config.collect.host {

@@ -30,7 +30,7 @@ pub(super) fn http(root: &Fields<'_>, listen_flag: Option<&str>) -> Option<(http
         let check = http_client::check_url(&url);
         check.map_or_else(|why| item.mistake(why), |()| Some(url.trim_end_matches('/').to_owned()))
     });
-    let connections_max = fields.as_ref().and_then(|f| f.count("connections_limit", 1, 65_536)).unwrap_or(256);
+    let connections_max = fields.as_ref().and_then(|f| f.count("connections_limit", 1, 65_536)).unwrap_or(1024);
     let body_bytes_max = fields.as_ref().and_then(|f| f.byte_size("body_size_limit")).unwrap_or(10 << 20);
     let header_timeout =
         fields.as_ref().and_then(|f| f.positive_duration("header_timeout")).unwrap_or(Duration::from_secs(10));

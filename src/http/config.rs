@@ -12,7 +12,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Allows an address other than loopback although there are no accounts yet; false by default.
     pub unprotected: bool,
-    /// Open connections, at most; 256 by default. One more is answered 503 and closed.
+    /// Open connections, at most; 1024 by default. One more is answered 503 and closed.
     pub connections_max: usize,
     /// Bytes of a request's body, at most; 10 MiB by default.
     pub body_bytes_max: usize,

@@ -13,13 +13,14 @@ mod config;
 mod error;
 mod guard;
 mod pages;
+mod patient;
 mod server;
 mod state;
 mod ws;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -39,6 +40,7 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"))
         .with_state(state)
         .layer(axum::middleware::from_fn(guard::options))
+        .layer(Extension(api::FormRoom::default()))
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())
         .layer(DefaultBodyLimit::max(body_bytes_max))

@@ -19,12 +19,19 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use super::patient::Patient;
 use super::{AppState, Config, Error, Result, guard};
 use crate::task::{OnPanic, Phase, Tasks};
 
 /// What one connection too many is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
     content-type: text/plain\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
+
+/// Connections that may wait for a place; one more is refused at once.
+const WAITING_MAX: usize = 256;
+
+/// How long one may wait: longer than an idle connection keeps its place.
+const WAITS_MAX: Duration = Duration::from_secs(15);
 
 /// How long the listener rests after the system refused a connection (no more file handles, for example).
 const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -104,6 +111,7 @@ impl Server {
 
 async fn accept(server: Server, tasks: Tasks, door: Door) {
     let places = Arc::new(Semaphore::new(server.config.connections_max));
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     let end = tasks.token(Phase::Intake);
     loop {
         let accepted = tokio::select! {
@@ -111,17 +119,24 @@ async fn accept(server: Server, tasks: Tasks, door: Door) {
             accepted = server.listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match places.clone().try_acquire_owned() {
-                Ok(place) => {
-                    let connection = serve_connection(
-                        stream,
-                        Peer(peer),
-                        place,
-                        server.config.header_timeout,
-                        door.clone(),
-                        end.clone(),
-                    );
-                    tasks.spawn(format!("http connection {peer}"), OnPanic::EndTask, connection);
+            Ok((stream, peer)) => match waiting.clone().try_acquire_owned() {
+                Ok(turn) => {
+                    let (places, header_timeout) = (places.clone(), server.config.header_timeout);
+                    let (door, end) = (door.clone(), end.clone());
+                    tasks.spawn(format!("http connection {peer}"), OnPanic::EndTask, async move {
+                        let place = tokio::time::timeout(WAITS_MAX, places.acquire_owned());
+                        let place = tokio::select! {
+                            place = place => place,
+                            () = end.cancelled() => return,
+                        };
+                        drop(turn);
+                        match place {
+                            Ok(Ok(place)) => {
+                                serve_connection(stream, Peer(peer), place, header_timeout, door, end).await;
+                            }
+                            _ => refuse(stream).await,
+                        }
+                    });
                 }
                 Err(_) => {
                     tasks.spawn(format!("http refusal {peer}"), OnPanic::EndTask, refuse(stream));
@@ -163,7 +178,7 @@ async fn serve_connection(
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {

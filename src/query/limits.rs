@@ -26,6 +26,9 @@ pub enum Stop {
         /// Whether it is that small because memory is short.
         is_scarce: bool,
     },
+    /// All that run hold so much that there is no room for it now.
+    #[error("other queries hold the memory that this one needs; come again")]
+    Crowded,
 }
 
 /// When a query must end: by time, or because the asker went away. Asked between series, never per sample.
@@ -97,6 +100,9 @@ impl<'d> Pace<'d> {
 /// deadline bounds the time that takes.
 const READ_FACTOR: usize = 50;
 
+/// A query that holds no more than this is not refused on account of others: a megabyte.
+const SMALL: usize = 1 << 16;
+
 /// Counts the samples of a query: those it holds, for as long as it does, up to a maximum, and those read from the
 /// store, in all, up to `READ_FACTOR` times as many. All threads that work on the query count together.
 #[derive(Debug)]
@@ -106,14 +112,22 @@ pub struct SampleBudget {
     read: AtomicUsize,
     held: AtomicUsize,
     peak: AtomicUsize,
+    /// Who else holds samples, and how many all may.
+    together: (Together, usize),
 }
 
 impl SampleBudget {
     /// Returns a budget of `max` samples. `is_scarce`: it is that small because memory is short.
     #[must_use]
     pub fn new(max: usize, is_scarce: bool) -> Self {
+        SampleBudget::among(max, is_scarce, Together::default(), usize::MAX)
+    }
+
+    /// Returns a budget of `max` samples beside others, who hold about `together_max` with it.
+    #[must_use]
+    pub fn among(max: usize, is_scarce: bool, together: Together, together_max: usize) -> Self {
         let (read, held, peak) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        SampleBudget { max, is_scarce, read, held, peak }
+        SampleBudget { max, is_scarce, read, held, peak, together: (together, together_max) }
     }
 
     /// Returns how many samples may be held.
@@ -150,11 +164,16 @@ impl SampleBudget {
     /// Counts samples that are now held.
     ///
     /// # Errors
-    /// [`Stop::Samples`] if they are too many.
+    /// [`Stop::Samples`] if they are too many, [`Stop::Crowded`] if they are with those of others.
     pub fn hold(&self, samples: usize) -> Result<(), Stop> {
         let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
         self.peak.fetch_max(held, Ordering::Relaxed);
-        if held > self.max { Err(self.over(self.max)) } else { Ok(()) }
+        let (together, together_max) = &self.together;
+        let all = together.add(samples);
+        if held > self.max {
+            return Err(self.over(self.max));
+        }
+        if all > *together_max && held > SMALL { Err(Stop::Crowded) } else { Ok(()) }
     }
 
     fn over(&self, max: usize) -> Stop {
@@ -170,6 +189,62 @@ impl SampleBudget {
     /// Counts samples that are no longer held: as many as were counted before, or fewer.
     pub fn release(&self, samples: usize) {
         self.held.fetch_sub(samples, Ordering::Relaxed);
+        self.together.0.subtract(samples);
+    }
+}
+
+impl Drop for SampleBudget {
+    fn drop(&mut self) {
+        self.together.0.subtract(self.held.load(Ordering::Relaxed));
+    }
+}
+
+/// Counts the samples that all queries hold together, their answers included until they are sent; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Together(Arc<AtomicUsize>);
+
+impl Together {
+    /// Counts samples until what is returned, and all its clones, are dropped; never refused.
+    #[must_use]
+    pub fn keep(&self, samples: usize) -> Kept {
+        self.add(samples);
+        Kept(Some(Arc::new(Share { together: self.clone(), samples })))
+    }
+
+    /// Returns how many are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, samples: usize) -> usize {
+        self.0.fetch_add(samples, Ordering::Relaxed).saturating_add(samples)
+    }
+
+    fn subtract(&self, samples: usize) {
+        self.0.fetch_sub(samples, Ordering::Relaxed);
+    }
+}
+
+/// Samples of an answer, which count until it is dropped; all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Kept(#[expect(dead_code, reason = "held for its drop")] Option<Arc<Share>>);
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Share {
+    together: Together,
+    samples: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.together.subtract(self.samples);
     }
 }
 
@@ -194,6 +269,31 @@ mod tests {
         assert_eq!(pace.work(WORK_BETWEEN_LOOKS - 1), Ok(()));
         assert_eq!(pace.work(1), Err(Stop::Timeout));
         assert_eq!(pace.work(1), Ok(()));
+    }
+
+    #[test]
+    fn what_all_hold_together_is_bounded_and_given_back() {
+        let together = Together::default();
+        let among = || SampleBudget::among(8 * SMALL, false, together.clone(), 10 * SMALL);
+        let (first, second) = (among(), among());
+        assert_eq!(first.hold(8 * SMALL), Ok(()));
+        assert_eq!(second.hold(2 * SMALL), Ok(()));
+        assert_eq!(second.hold(1), Err(Stop::Crowded));
+        let small = among();
+        assert_eq!(small.hold(SMALL), Ok(()), "what is small is answered all the same");
+        assert_eq!(small.hold(1), Err(Stop::Crowded));
+        drop(small);
+        first.release(8 * SMALL);
+        let kept = together.keep(50);
+        assert_eq!(second.hold(6 * SMALL - 1), Ok(()));
+        assert_eq!(second.hold(1), Err(Stop::Samples { max: 8 * SMALL, is_scarce: false }));
+        drop(second);
+        assert_eq!(together.held(), 50);
+        drop(kept.clone());
+        assert_eq!(together.held(), 50, "a clone is the same answer");
+        drop(kept);
+        drop(first);
+        assert_eq!(together.held(), 0);
     }
 
     #[test]

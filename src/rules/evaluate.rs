@@ -10,6 +10,7 @@ use super::recording::{record, vector};
 use super::snapshot::{AlertingSnapshot, Health, RuleKind, RuleSnapshot};
 use crate::clock::{Clock, Stamp};
 use crate::model::{Alert, AlertState, Labels, Timestamp, stale_nan};
+use crate::query::log::Origin;
 use crate::query::promql::{Engine, Options};
 use crate::storage::tsdb::{Batch, Db};
 use crate::template::{Context, Template, Value};
@@ -76,7 +77,8 @@ impl RuleState {
         timing: &Timing,
     ) -> Result<(), String> {
         let asked_at = timing.asked_at();
-        let result = environment.engine.instant(&rule.expression, asked_at, &Options::default());
+        let options = Options { origin: Origin::Rule(format!("{} / {}", group.name, rule.name)), ..Options::default() };
+        let result = environment.engine.instant(&rule.expression, asked_at, &options);
         let result = vector(result.map_err(|e| e.to_string())?.value).map_err(|e| e.to_string())?;
         let series = match &rule.kind {
             Kind::Recording => record(&rule.name, &rule.labels, group.limit, result).map_err(|e| e.to_string())?,

@@ -11,7 +11,6 @@ use axum::routing::get;
 
 use super::format::ApiError;
 use super::parameters::Parameters;
-use super::query::GoneFlag;
 use crate::http::AppState;
 use crate::model::{LABEL_NAME, Labels, Matcher, Sample, Timestamp, is_stale};
 use crate::query::limits::Deadline;
@@ -37,22 +36,22 @@ async fn federate(State(state): State<AppState>, parameters: Parameters) -> Resp
     match exposed(&state, parameters).await {
         Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         // Who asks for text is told in text.
-        Err(error) => (error.status, format!("{}\n", error.message)).into_response(),
+        Err(error) => (error.status, error.retry_after(), format!("{}\n", error.message)).into_response(),
     }
 }
 
 async fn exposed(state: &AppState, parameters: Parameters) -> Result<String, ApiError> {
-    let (db, now, gone) = (state.db.clone(), state.clock.now(), GoneFlag::default());
-    let deadline = Deadline::after(TIMEOUT, Some(gone.flag()));
+    let (db, now) = (state.db.clone(), state.clock.now());
     let external = state.settings.borrow().external_labels.clone();
     let asked = state.engine.asked().clone();
-    super::query::on_pool(state, move || {
+    super::query::on_pool(state, move |gone| {
+        let deadline = Deadline::after(TIMEOUT, Some(gone));
         let selectors = parameters.selectors("match[]")?;
         selectors.iter().for_each(|matchers| asked.note_selector(matchers, now));
         let found = newest(&db.querier(), &deadline, &selectors, &external, now)?;
         Ok(exposition::render_untyped(found.iter().map(|(labels, sample)| (labels, *sample))))
     })
-    .await?
+    .await
 }
 
 /// Returns the newest sample of each series that passes one of the selectors, under the labels that tell this box

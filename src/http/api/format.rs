@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::model::{Labels, Sample, Timestamp};
+use crate::query::limits::Kept;
 use crate::query::promql::{Error, InstantSeries, RangeSeries, Value};
 
 /// Upstream's word for a server that cannot answer now.
@@ -47,6 +48,11 @@ impl ApiError {
         ApiError { status: StatusCode::SERVICE_UNAVAILABLE, kind: UNAVAILABLE, message: message.into() }
     }
 
+    /// Returns the header that says when to come again, if that is worth it.
+    pub(super) fn retry_after(&self) -> Option<[(header::HeaderName, &'static str); 1]> {
+        (self.kind == UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")])
+    }
+
     /// It is our fault.
     pub(in crate::http) fn internal(message: impl Into<String>) -> Self {
         ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: message.into() }
@@ -59,6 +65,7 @@ impl From<Error> for ApiError {
         let (status, kind) = match error {
             Error::Parse { .. } => return ApiError::parameter("query", message),
             Error::Execution(_) | Error::Limit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            Error::Crowded => return ApiError::unavailable(message),
             Error::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             // Upstream's status for a client that closed the connection; a stop of the box is told with it too.
             Error::Cancelled => (StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), "canceled"),
@@ -83,8 +90,8 @@ impl IntoResponse for ApiError {
             error_type: &'static str,
             error: String,
         }
+        let retry_after = self.retry_after();
         let body = Envelope { status: "error", error_type: self.kind, error: self.message };
-        let retry_after = (body.error_type == UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
         (self.status, retry_after, Json(body)).into_response()
     }
 }
@@ -118,7 +125,9 @@ pub(super) struct Extras {
 }
 
 /// Returns the answer of a query, written while it is read.
-pub(super) fn answer(value: Value, extras: &Extras) -> Response {
+///
+/// `kept` counts its samples; it is let go when all is written, or nobody reads any more.
+pub(super) fn answer(value: Value, kept: Kept, extras: &Extras) -> Response {
     let (kind, head, items): (&str, &str, Items) = match value {
         Value::Scalar(sample) => ("scalar", "", one(|text| write_sample(text, &sample))),
         Value::String(at, string) => (
@@ -149,7 +158,7 @@ pub(super) fn answer(value: Value, extras: &Extras) -> Response {
         }
     }
     end.push('}');
-    let pieces = Pieces { begin: Some(begin), items, end: Some(end) };
+    let pieces = Pieces { begin: Some(begin), items, end: Some(end), _kept: kept };
     let body = Body::from_stream(futures_util::stream::iter(pieces.map(Ok::<_, std::convert::Infallible>)));
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -162,6 +171,7 @@ struct Pieces {
     begin: Option<String>,
     items: Items,
     end: Option<String>,
+    _kept: Kept,
 }
 
 impl Iterator for Pieces {
@@ -273,7 +283,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: Value, expected: &str) {
-        let response = answer(value, &Extras::default());
+        let response = answer(value, Kept::default(), &Extras::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let bytes = runtime.block_on(axum::body::to_bytes(response.into_body(), 1 << 20)).unwrap();
         let expected = format!("{{\"status\":\"success\",\"data\":{expected}}}");

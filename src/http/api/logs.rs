@@ -141,7 +141,12 @@ async fn answer(state: &AppState, parameters: &Parameters, start_ns: i64, end_ns
     let query = parameters.get("query").unwrap_or_default().to_owned();
     let request = Request { query, start_ns, end_ns, limit, direction };
     let engine = state.log_engine.clone();
-    let answer = state.tasks.pool().run(move || engine.query(&request)).await.map_err(|_| Refusal::inside())??;
+    let answer = state
+        .tasks
+        .questions()
+        .run_long(move || engine.query(&request), || ())
+        .await
+        .map_err(|_| Refusal::inside())??;
     Ok(success(streams_json(&answer)))
 }
 

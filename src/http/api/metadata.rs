@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::format::{ApiError, LabelsObject, success_with};
 use super::parameters::Parameters;
-use super::query::GoneFlag;
 use crate::http::AppState;
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::query::limits::Deadline;
@@ -82,9 +81,8 @@ async fn on_pool<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&Querier, &Deadline) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let (db, gone) = (state.db.clone(), GoneFlag::default());
-    let deadline = Deadline::after(TIMEOUT, Some(gone.flag()));
-    super::query::on_pool(state, move || work(&db.querier(), &deadline)).await?
+    let db = state.db.clone();
+    super::query::on_pool(state, move |gone| work(&db.querier(), &Deadline::after(TIMEOUT, Some(gone)))).await
 }
 
 async fn series(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {

@@ -30,6 +30,8 @@ use axum::Router;
 
 pub(super) use self::alarms::status_of as refusal_status;
 pub(super) use self::clock::confirmed as confirm_time;
+pub(super) use self::parameters::FormRoom;
+pub(super) use self::query::GoneFlag;
 use super::AppState;
 
 /// Returns all paths of the API.

@@ -1,7 +1,12 @@
 //! Parameters of the Prometheus API: from the address and, for POST, from a form.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::{Form, FromRequest, Query, Request};
 use axum::http::{Method, header};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::format::ApiError;
 use crate::model::{Matcher, Timestamp, parse_duration};
@@ -19,9 +24,42 @@ const FIRST_AND_LAST: [&str; 2] = ["-292273086-05-16T16:47:06Z", "292277025-08-1
 /// Upper bound of a duration in seconds: upstream counts nanoseconds in 64 bits.
 const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
+/// Forms up to this size are read at once.
+const FORM_SMALL_BYTES: usize = 64 << 10;
+
+/// What larger forms may take together, by all requests that are being read or answered.
+const FORMS_KIB: usize = 32 << 10;
+
+/// How long a request may wait for room for its form, and how long the form may take to come.
+const FORM_WAITS_MAX: Duration = Duration::from_secs(10);
+const FORM_COMES_WITHIN: Duration = Duration::from_secs(30);
+
 /// The parameters of a request in order; names may repeat. Those of the form come first.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Parameters(Vec<(String, String)>);
+pub(in crate::http) struct Parameters(
+    Vec<(String, String)>,
+    #[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>,
+);
+
+/// Room for large forms; an extension of every request.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct FormRoom(Arc<Semaphore>);
+
+impl Default for FormRoom {
+    fn default() -> Self {
+        FormRoom(Arc::new(Semaphore::new(FORMS_KIB)))
+    }
+}
+
+impl FormRoom {
+    /// Takes room for so many bytes.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let kib = u32::try_from((bytes >> 10).min(FORMS_KIB)).unwrap_or(u32::MAX);
+        let taken = tokio::time::timeout(FORM_WAITS_MAX, self.0.clone().acquire_many_owned(kib)).await;
+        let taken = taken.map_err(|_| ApiError::unavailable("other large requests are being answered"))?;
+        taken.map_err(|closed| ApiError::internal(closed.to_string()))
+    }
+}
 
 impl<S: Send + Sync> FromRequest<S> for Parameters {
     type Rejection = ApiError;
@@ -32,13 +70,21 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
             Query::try_from_uri(request.uri()).map_err(|e| bad(&e))?;
         let content = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let is_form = *request.method() == Method::POST && content.starts_with("application/x-www-form-urlencoded");
-        let mut all = Vec::new();
+        let (mut all, mut taken) = (Vec::new(), None);
         if is_form {
-            let form: Form<Vec<(String, String)>> = Form::from_request(request, state).await.map_err(|e| bad(&e))?;
+            let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+            // One that does not say how long it is may be as long as any.
+            let length: usize = length.unwrap_or(FORMS_KIB << 10);
+            if let Some(room) = request.extensions().get::<FormRoom>().filter(|_| length > FORM_SMALL_BYTES).cloned() {
+                taken = Some(room.take(length).await?);
+            }
+            let form = tokio::time::timeout(FORM_COMES_WITHIN, Form::from_request(request, state));
+            let form = form.await.map_err(|_| bad(&format_args!("not within {FORM_COMES_WITHIN:?}")))?;
+            let form: Form<Vec<(String, String)>> = form.map_err(|e| bad(&e))?;
             all = form.0;
         }
         all.extend(of_address);
-        Ok(Parameters(all))
+        Ok(Parameters(all, taken))
     }
 }
 
@@ -68,14 +114,12 @@ impl Parameters {
     }
 
     /// Returns a duration: seconds, or as PromQL writes it; zero for one that is negative.
-    pub(in crate::http) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>, ApiError> {
+    pub(in crate::http) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let refused =
             |why: &str| ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid duration{why}"));
         match text.parse::<f64>() {
-            Ok(seconds) if seconds.abs() <= DURATION_SECONDS_MAX => {
-                Ok(Some(std::time::Duration::from_secs_f64(seconds.max(0.0))))
-            }
+            Ok(seconds) if seconds.abs() <= DURATION_SECONDS_MAX => Ok(Some(Duration::from_secs_f64(seconds.max(0.0)))),
             Ok(seconds) if seconds.is_nan() => Err(refused("")),
             Ok(_) => Err(refused(". It overflows int64")),
             Err(_) => parse_duration(text).map(Some).map_err(|_| refused("")),
@@ -104,7 +148,7 @@ impl Parameters {
 /// Reads seconds or RFC 3339.
 fn time(text: &str) -> Option<Timestamp> {
     if let Some(is_last) = FIRST_AND_LAST.iter().position(|known| *known == text) {
-        return Some(if is_last == 1 { Timestamp::MAX } else { Timestamp::MIN });
+        return Some(Timestamp::from_seconds(if is_last == 1 { SECONDS_MAX } else { -SECONDS_MAX }));
     }
     match text.parse::<f64>() {
         Ok(seconds) if seconds.abs() <= SECONDS_TOLD => {
@@ -120,7 +164,31 @@ mod tests {
     use super::*;
 
     fn one(name: &str, value: &str) -> Parameters {
-        Parameters(vec![(name.to_owned(), value.to_owned())])
+        Parameters(vec![(name.to_owned(), value.to_owned())], None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_forms_wait_for_room_and_not_for_ever() {
+        let room = FormRoom::default();
+        let read = async |bytes: usize| {
+            let body = axum::body::Body::from(format!("query={}", "a".repeat(bytes)));
+            let mut request = Request::new(body);
+            *request.method_mut() = Method::POST;
+            request.headers_mut().insert(header::CONTENT_LENGTH, (bytes + 6).into());
+            let kind = "application/x-www-form-urlencoded".parse().unwrap();
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+            request.extensions_mut().insert(room.clone());
+            Parameters::from_request(request, &()).await
+        };
+        let held: Vec<Parameters> = vec![read(2_000_000).await.unwrap()];
+        assert_eq!(held[0].get("query").map(str::len), Some(2_000_000));
+        let rest = room.0.clone().acquire_many_owned(u32::try_from(room.0.available_permits()).unwrap()).await;
+        assert_eq!(read(100_000).await.unwrap_err().kind, "unavailable");
+        assert!(read(10_000).await.is_ok(), "a small one is read at once");
+        drop(held);
+        assert!(read(100_000).await.is_ok());
+        drop(rest);
+        assert_eq!(room.0.available_permits(), FORMS_KIB);
     }
 
     #[test]

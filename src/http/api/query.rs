@@ -2,12 +2,13 @@
 //!
 //! A query runs on the pool and ends when its client goes away.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use axum::routing::get;
 use serde::Serialize;
@@ -16,14 +17,17 @@ use serde_json::value::RawValue;
 use super::format::{ApiError, Extras, answer, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
+use crate::http::server::Peer;
 use crate::model::Timestamp;
+use crate::query::log::Origin;
 use crate::query::promql::{self, Engine, Options, QueryResult, Stats, Value};
 
 /// Steps of a range query after its first; asked before the query is parsed, as upstream does.
 const STEPS_MAX: u128 = 11_000;
 
-/// Upper bound of work that waits for the pool; further queries are told to come again.
-const WAITING_MAX: usize = 32;
+/// Questions that may wait for a place; one more is told to come again. As many as there are connections: what waits
+/// is small, and who has waited long is told so.
+const WAITING_MAX: usize = 1024;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -35,16 +39,24 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/query_exemplars", get(exemplars).post(exemplars))
 }
 
-async fn instant(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+async fn instant(
+    State(state): State<AppState>,
+    Extension(Peer(peer)): Extension<Peer>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
     let at = parameters.time("time", state.clock.now())?;
-    let options = options(&parameters)?;
+    let options = options(&parameters, peer)?;
     let query = query(&parameters)?;
     let asked = run(&state, options, move |engine, options| engine.instant(&query, at, options)).await?;
     Ok(respond(asked, limit, parameters.get("stats").is_some()))
 }
 
-async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
+async fn range(
+    State(state): State<AppState>,
+    Extension(Peer(peer)): Extension<Peer>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let limit = parameters.limit()?;
     let (start, end) = (parameters.required_time("start")?, parameters.required_time("end")?);
     if end < start {
@@ -64,7 +76,7 @@ async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<
     if step.as_millis() == 0 {
         return Err(ApiError::parameter("step", too_small));
     }
-    let options = options(&parameters)?;
+    let options = options(&parameters, peer)?;
     let query = query(&parameters)?;
     let asked = run(&state, options, move |engine, options| engine.range(&query, start, end, step, options)).await?;
     Ok(respond(asked, limit, parameters.get("stats").is_some()))
@@ -72,12 +84,12 @@ async fn range(State(state): State<AppState>, parameters: Parameters) -> Result<
 
 async fn format(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
     let query = query(&parameters)?;
-    Ok(success(on_pool(&state, move || promql::format(&query)).await??))
+    Ok(success(on_pool(&state, move |_| Ok(promql::format(&query)?)).await?))
 }
 
 async fn syntax(State(state): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
     let query = query(&parameters)?;
-    let tree = RawValue::from_string(on_pool(&state, move || promql::syntax_tree(&query)).await??);
+    let tree = RawValue::from_string(on_pool(&state, move |_| Ok(promql::syntax_tree(&query)?)).await?);
     Ok(success(tree.map_err(|e| ApiError::internal(e.to_string()))?))
 }
 
@@ -88,7 +100,7 @@ async fn exemplars(State(state): State<AppState>, parameters: Parameters) -> Res
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     let query = query(&parameters)?;
-    on_pool(&state, move || promql::check(&query)).await??;
+    on_pool(&state, move |_| Ok(promql::check(&query)?)).await?;
     Ok(success([(); 0]))
 }
 
@@ -96,11 +108,12 @@ fn query(parameters: &Parameters) -> Result<String, ApiError> {
     Ok(parameters.get("query").unwrap_or_default().to_owned())
 }
 
-fn options(parameters: &Parameters) -> Result<Options, ApiError> {
+fn options(parameters: &Parameters, peer: SocketAddr) -> Result<Options, ApiError> {
     Ok(Options {
         lookback: parameters.duration("lookback_delta")?.filter(|d| !d.is_zero()),
         timeout: parameters.duration("timeout")?,
         counts_steps: parameters.get("stats") == Some("all"),
+        origin: Origin::Program(peer.ip()),
         ..Options::default()
     })
 }
@@ -133,25 +146,41 @@ async fn run(
     mut options: Options,
     work: impl FnOnce(&Engine, &Options) -> promql::Result<QueryResult> + Send + 'static,
 ) -> Result<Asked, ApiError> {
-    let gone = GoneFlag::default();
-    options.cancelled = Some(gone.flag());
     options.asked_at = Some(state.clock.now());
     let (engine, clock, asked_at) = (state.engine.clone(), state.clock.clone(), state.clock.elapsed());
-    let (waited, result) =
-        on_pool(state, move || (clock.elapsed().saturating_sub(asked_at), work(&engine, &options))).await?;
-    Ok(Asked { result: result?, waited })
+    on_pool(state, move |gone| {
+        let waited = clock.elapsed().saturating_sub(asked_at);
+        options.cancelled = Some(gone);
+        // As upstream, who names a time counts it from the moment of asking.
+        options.timeout = options.timeout.map(|timeout| timeout.saturating_sub(waited));
+        Ok(Asked { result: work(&engine, &options)?, waited })
+    })
+    .await
 }
 
-/// Runs work on the pool, unless too many wait for it.
+/// Runs work in the pool for questions, unless too many wait for it. The flag that it is handed says that it is to end:
+/// its client has gone, or it takes long while others wait and there is no room beside.
 pub(super) async fn on_pool<T: Send + 'static>(
     state: &AppState,
-    work: impl FnOnce() -> T + Send + 'static,
+    work: impl FnOnce(Arc<AtomicBool>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let pool = state.tasks.pool();
+    let pool = state.tasks.questions();
     if pool.waiting() >= WAITING_MAX {
-        return Err(ApiError::unavailable(format!("{WAITING_MAX} queries wait already")));
+        return Err(ApiError::unavailable(format!("{WAITING_MAX} queries wait already; come again")));
     }
-    pool.run(work).await.map_err(|_| ApiError::internal("the query failed inside; the log has more"))
+    let (gone, crowded) = (GoneFlag::default(), AtomicBool::new(false));
+    let flag = gone.flag();
+    let crowd_out = || {
+        crowded.store(true, Ordering::Relaxed);
+        gone.flag().store(true, Ordering::Relaxed);
+    };
+    let done = pool.run_long(move || work(flag), crowd_out).await;
+    match done.map_err(|_| ApiError::internal("the query failed inside; the log has more"))? {
+        Err(_) if crowded.load(Ordering::Relaxed) => {
+            Err(ApiError::unavailable("others wait, and as many long queries run as there is room for; come again"))
+        }
+        done => done,
+    }
 }
 
 fn respond(Asked { mut result, waited }: Asked, limit: Option<usize>, with_stats: bool) -> Response {
@@ -172,7 +201,7 @@ fn respond(Asked { mut result, waited }: Asked, limit: Option<usize>, with_stats
         }
     }
     let stats = with_stats.then(|| figures(&result.stats, waited));
-    answer(result.value, &Extras { warnings: result.warnings, infos: result.infos, stats })
+    answer(result.value, result.kept, &Extras { warnings: result.warnings, infos: result.infos, stats })
 }
 
 /// Writes what a query took, as upstream does. Results come sorted, so that sorting takes no time of its own.

@@ -135,7 +135,7 @@ async fn metadata(State(app): State<AppState>, parameters: Parameters) -> Result
     let wanted = parameters.get("metric").map(str::to_owned);
     let snapshot = app.collector.snapshot();
     let (db, now) = (app.db.clone(), app.clock.now());
-    super::query::on_pool(&app, move || {
+    super::query::on_pool(&app, move |_| {
         let known = db.metadata();
         let mut found = Vec::new();
         let targets = snapshot.jobs.iter().flat_map(|job| &job.targets);
@@ -155,7 +155,7 @@ async fn metadata(State(app): State<AppState>, parameters: Parameters) -> Result
         }
         Ok(success(found))
     })
-    .await?
+    .await
 }
 
 fn passes(labels: &Labels, matchers: &[Matcher]) -> bool {

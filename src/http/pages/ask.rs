@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::window::Window;
 use crate::http::AppState;
+use crate::http::api::GoneFlag;
 use crate::model::{Labels, Sample, Timestamp};
+use crate::query::log::Origin;
 use crate::query::promql::{Options, RangeSeries, Value};
 use crate::task::Panicked;
 
@@ -38,15 +38,6 @@ pub(super) struct Latest {
     pub(super) at: Timestamp,
 }
 
-/// Stops the questions of a page whose reader has gone.
-struct Gone(Arc<AtomicBool>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Runs `work` on a thread of the pool; one place for all questions of a page.
 ///
 /// # Errors
@@ -56,9 +47,14 @@ pub(super) async fn ask<T: Send + 'static>(
     now: Timestamp,
     work: impl FnOnce(&Asker) -> T + Send + 'static,
 ) -> Result<T, Panicked> {
-    let gone = Gone(Arc::default());
-    let options =
-        Options { timeout: Some(TIMEOUT), cancelled: Some(gone.0.clone()), asked_at: Some(now), ..Options::default() };
+    let gone = GoneFlag::default();
+    let options = Options {
+        timeout: Some(TIMEOUT),
+        cancelled: Some(gone.flag()),
+        asked_at: Some(now),
+        origin: Origin::Page,
+        ..Options::default()
+    };
     let asker = Asker { state: state.clone(), now, options, problems: RefCell::default() };
     state.tasks.pool().run(move || work(&asker)).await
 }

@@ -24,6 +24,7 @@ mod mistake;
 mod number;
 mod overview;
 mod panel;
+mod queries;
 mod relabel;
 mod room;
 mod rules;
@@ -66,6 +67,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/rules", get(rules::rules))
         .route("/forwarding", get(forward::forward))
         .route("/storage", get(storage::storage))
+        .route("/queries", get(queries::queries))
         .route("/about", get(about::about))
         .route("/about/clock", post(clock::confirm))
         .route("/theme", post(theme))

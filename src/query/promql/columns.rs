@@ -46,6 +46,9 @@ impl Grid {
 /// How many samples take as much memory as the labels of a series, about.
 pub(super) const OF_LABELS: usize = 12;
 
+/// Up to so many cells, rows may take twice the memory that they need.
+const CELLS_FEW: usize = 1 << 17;
+
 /// An instant vector at all steps: for each series a row of `width` cells, [`ABSENT`] where it has no sample.
 /// Shape: rows are unique by labels where they have cells at the same step. Cost: 8 bytes a cell, and the labels;
 /// counted as held until dropped.
@@ -65,15 +68,26 @@ impl<'b> Columns<'b> {
 
     /// Adds a row.
     pub(super) fn push(&mut self, labels: Labels, row: &[f64]) -> Result<(), Stop> {
-        self.budget.hold(self.width + OF_LABELS)?;
+        self.grow()?;
         self.labels.push(labels);
         self.cells.extend_from_slice(row);
         Ok(())
     }
 
+    /// Makes room for a row. Large ones grow by a quarter, not to twice as much: with what is copied from, that stays
+    /// near the 16 bytes that a held sample counts for.
+    fn grow(&mut self) -> Result<(), Stop> {
+        self.budget.hold(self.width + OF_LABELS)?;
+        if self.cells.capacity() - self.cells.len() < self.width {
+            let more = if self.cells.len() < CELLS_FEW { self.cells.len() } else { self.cells.len() / 4 };
+            self.cells.reserve_exact(more.max(self.width));
+        }
+        Ok(())
+    }
+
     /// Adds a row without samples and returns its number.
     pub(super) fn push_absent(&mut self, labels: Labels) -> Result<usize, Stop> {
-        self.budget.hold(self.width + OF_LABELS)?;
+        self.grow()?;
         self.labels.push(labels);
         self.cells.resize(self.cells.len() + self.width, ABSENT);
         Ok(self.labels.len() - 1)

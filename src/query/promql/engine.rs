@@ -12,9 +12,11 @@ use super::trace::{Counts, Tracer};
 use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Asked, Error, InstantSeries, Result, Stats, Trace, Value};
+use crate::clock::Clock;
 use crate::headroom::Level;
 use crate::model::{Matcher, Sample, Timestamp};
-use crate::query::limits::{Deadline, SampleBudget};
+use crate::query::limits::{Deadline, Kept, SampleBudget, Together};
+use crate::query::log::{Origin, Outcome, QueryLog};
 use crate::storage::tsdb::Db;
 use crate::task::Cores;
 
@@ -60,6 +62,8 @@ pub struct Options {
     pub is_traced: bool,
     /// When it is asked, if [`Engine::asked`] is to know; rules, which ask all the time, do not say.
     pub asked_at: Option<Timestamp>,
+    /// Who asks, for the record.
+    pub origin: Origin,
 }
 
 /// An answer with remarks and figures.
@@ -77,6 +81,8 @@ pub struct QueryResult {
     pub stats: Stats,
     /// What its parts took, if it was asked for; an answer that is worked out of numbers only has none.
     pub trace: Option<Trace>,
+    /// What counts its samples among those that all queries hold, until it is dropped.
+    pub kept: Kept,
 }
 
 /// Answers PromQL over a store; cheap to clone. Calls are synchronous and heavy: run them on the pool.
@@ -86,13 +92,18 @@ pub struct Engine {
     limits: Arc<Limits>,
     asked: Asked,
     cores: Cores,
+    /// What all queries hold.
+    together: Together,
+    log: QueryLog,
 }
 
 impl Engine {
     /// Returns an engine over a store.
     #[must_use]
     pub fn new(db: Db, limits: Limits) -> Self {
-        Engine { db, limits: Arc::new(limits), asked: Asked::default(), cores: Cores::of_machine() }
+        let log = QueryLog::new(Clock::system());
+        let (asked, cores, together) = (Asked::default(), Cores::of_machine(), Together::default());
+        Engine { db, limits: Arc::new(limits), asked, cores, together, log }
     }
 
     /// Returns the record of when metrics were asked for last.
@@ -105,6 +116,18 @@ impl Engine {
     #[must_use]
     pub fn on_cores(&self, cores: usize) -> Self {
         Engine { cores: Cores::new(cores), ..self.clone() }
+    }
+
+    /// Returns the engine with a record that goes by this clock.
+    #[must_use]
+    pub fn timed_by(self, clock: Clock) -> Self {
+        Engine { log: QueryLog::new(clock), ..self }
+    }
+
+    /// Returns what is asked and what it takes.
+    #[must_use]
+    pub fn log(&self) -> &QueryLog {
+        &self.log
     }
 
     /// Answers an expression at one time.
@@ -157,7 +180,26 @@ impl Engine {
         })
     }
 
+    /// Answers, and notes it.
     fn run(
+        &self,
+        expression: &str,
+        frame: Frame,
+        options: &Options,
+        answer: impl FnOnce(&Evaluation<'_>, Plan) -> Result<Value>,
+    ) -> Result<QueryResult> {
+        let (start, end) = (Timestamp::from_millis(frame.grid.start), Timestamp::from_millis(frame.end));
+        let step = Duration::from_millis(frame.step_ms.unsigned_abs());
+        let entry = self.log.begin(options.origin.clone(), expression, start, end, step);
+        let result = self.evaluate(expression, frame, options, answer);
+        entry.end(match &result {
+            Ok(result) => Outcome::Answer { series: result.value.series(), samples: result.samples },
+            Err(error) => Outcome::Failure(error.to_string()),
+        });
+        result
+    }
+
+    fn evaluate(
         &self,
         expression: &str,
         Frame { grid, end, step_ms }: Frame,
@@ -167,9 +209,14 @@ impl Engine {
         let timeout = options.timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
         let deadline = Deadline::after(timeout, options.cancelled.clone());
         let headroom = self.db.headroom();
+        if self.together.held() > headroom.query_samples_max() / 2 {
+            // Much is held: how much memory is left is not what it was when it was last looked at.
+            headroom.look();
+        }
         let spare = headroom.query_samples_max();
         let is_scarce = headroom.level() > Level::Ample && spare < self.limits.samples_max;
-        let budget = SampleBudget::new(self.limits.samples_max.min(spare), is_scarce);
+        let budget =
+            SampleBudget::among(self.limits.samples_max.min(spare), is_scarce, self.together.clone(), spare);
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;
@@ -207,7 +254,8 @@ impl Engine {
         let evaluating = deadline.elapsed().saturating_sub(preparing);
         let stats = Stats { queryable, queryable_at, peak: budget.peak(), preparing, evaluating };
         let trace = tracer.and_then(|tracer| tracer.into_trace(expression));
-        Ok(QueryResult { value, warnings, infos, samples: budget.read(), stats, trace })
+        let kept = self.together.keep(value.weight());
+        Ok(QueryResult { value, warnings, infos, samples: budget.read(), stats, trace, kept })
     }
 }
 

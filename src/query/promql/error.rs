@@ -6,7 +6,7 @@ use crate::query::limits::Stop;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a query has no answer. The API maps these to `bad_data` (400), `execution` (422), `timeout` (503),
-/// `canceled` (499) and `internal` (500).
+/// `unavailable` (503, to come again), `canceled` (499) and `internal` (500).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is not PromQL, or types do not fit. Positions are counted from 1; 0:0 means not known.
@@ -25,6 +25,9 @@ pub enum Error {
     /// A limit on samples, points or memory.
     #[error("{0}")]
     Limit(String),
+    /// All that run hold too much for it to run beside them.
+    #[error("{}", Stop::Crowded)]
+    Crowded,
     /// It took too long.
     #[error("query timed out in expression evaluation")]
     Timeout,
@@ -58,6 +61,7 @@ impl From<Stop> for Error {
             Stop::Timeout => Error::Timeout,
             Stop::Cancelled => Error::Cancelled,
             Stop::Samples { .. } => Error::Limit(stop.to_string()),
+            Stop::Crowded => Error::Crowded,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a query answers.
 
+use super::columns::OF_LABELS;
 use crate::model::{Labels, Sample};
 
 /// A series at one time.
@@ -31,6 +32,28 @@ pub enum Value {
     Vector(Vec<InstantSeries>),
     /// Series over time, sorted by labels.
     Matrix(Vec<RangeSeries>),
+}
+
+impl Value {
+    /// Returns how many series it has.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        match self {
+            Value::Scalar(_) | Value::String(..) => 1,
+            Value::Vector(series) => series.len(),
+            Value::Matrix(series) => series.len(),
+        }
+    }
+
+    /// Returns about how much memory it takes, in samples.
+    #[must_use]
+    pub(super) fn weight(&self) -> usize {
+        let points = match self {
+            Value::Scalar(_) | Value::String(..) | Value::Vector(_) => 0,
+            Value::Matrix(series) => series.iter().map(|s| s.points.len()).sum(),
+        };
+        points + self.series() * OF_LABELS
+    }
 }
 
 /// Writes a value as the API does: plain decimal without exponent, `NaN`, `+Inf`, `-Inf`.

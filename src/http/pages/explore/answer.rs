@@ -226,7 +226,12 @@ fn refused(expression: &str, error: &Error) -> Answer {
         Error::Parse { line, column, message } => {
             Answer { mistake: Some(underline(expression, *line, *column, message)), ..Answer::default() }
         }
-        Error::Execution(_) | Error::Limit(_) | Error::Timeout | Error::Cancelled | Error::Storage(_) => {
+        Error::Execution(_)
+        | Error::Limit(_)
+        | Error::Crowded
+        | Error::Timeout
+        | Error::Cancelled
+        | Error::Storage(_) => {
             let advice = match error {
                 Error::Timeout | Error::Limit(_) => " Try a shorter time range or fewer series.",
                 _ => "",

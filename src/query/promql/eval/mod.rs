@@ -165,8 +165,9 @@ impl<'a> Evaluation<'a> {
             let mut found = Vec::new();
             part.each_row(plan, grid, &mut |labels, row| {
                 let samples = row.iter().enumerate().filter(|(_, v)| is_present(**v));
-                let points: Vec<Sample> =
-                    samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)).collect();
+                // As long as it is to be, and no longer: an answer may be most of what there is room for.
+                let mut points = Vec::with_capacity(samples.clone().count());
+                points.extend(samples.map(|(i, v)| Sample::new(Timestamp::from_millis(grid.at(i)), *v)));
                 if !points.is_empty() {
                     // Held to the end: this is the answer.
                     self.budget.hold(points.len() + OF_LABELS)?;
