@@ -27,8 +27,9 @@ const DURATION_SECONDS_MAX: f64 = 9_223_372_036.854_775;
 /// Forms up to this size are read at once.
 const FORM_SMALL_BYTES: usize = 64 << 10;
 
-/// What larger forms may take together, by all requests that are being read or answered.
-const FORMS_KIB: usize = 32 << 10;
+/// What larger forms may take together, by all requests that are being read or answered; each is in memory up to three
+/// times until it is understood.
+const FORMS_KIB: usize = 8 << 10;
 
 /// How long a request may wait for room for its form, and how long the form may take to come.
 const FORM_WAITS_MAX: Duration = Duration::from_secs(10);

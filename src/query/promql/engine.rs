@@ -215,8 +215,7 @@ impl Engine {
         }
         let spare = headroom.query_samples_max();
         let is_scarce = headroom.level() > Level::Ample && spare < self.limits.samples_max;
-        let budget =
-            SampleBudget::among(self.limits.samples_max.min(spare), is_scarce, self.together.clone(), spare);
+        let budget = SampleBudget::among(self.limits.samples_max.min(spare), is_scarce, self.together.clone(), spare);
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;
