@@ -185,7 +185,6 @@ const KEEPS_PLACE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 
 const LONG_NICENESS: i32 = 10;
 
 /// Runs work on a thread of its own that holds a place; returns the thread's number and the result, as they come.
-#[expect(clippy::disallowed_methods, reason = "this room is the one that may spawn")]
 fn start<T: Send + 'static>(
     place: Arc<Mutex<OwnedSemaphorePermit>>,
     work: impl FnOnce() -> T + Send + 'static,

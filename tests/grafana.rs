@@ -55,6 +55,7 @@ fn check(program: &Program, method: &str, path: &str, parameters: &str, place: &
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_data_source_finds_what_it_asks_for() {
     let folder = tempfile::tempdir().unwrap();
     let program = start(folder.path());
