@@ -330,7 +330,10 @@ fn a_question_ends_when_its_client_goes_away_and_what_took_long_is_on_a_page() {
 fn a_connection_waits_for_a_place() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path(), &format!("{QUIET}http: {{connections_limit: 1}}\n"));
-    let first = std::net::TcpStream::connect(program.address).unwrap();
+    // Who has been answered has the place, and keeps it while the connection is open.
+    let mut first = std::net::TcpStream::connect(program.address).unwrap();
+    std::io::Write::write_all(&mut first, b"GET /-/healthy HTTP/1.1\r\nhost: box\r\n\r\n").unwrap();
+    assert!(std::io::Read::read(&mut first, &mut [0; 1024]).unwrap() > 0);
     std::thread::scope(|scope| {
         let second = scope.spawn(|| program.get("/-/healthy").map(|a| a.status));
         std::thread::sleep(Duration::from_millis(200));
