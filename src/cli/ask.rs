@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::outbound::Outbound;
 /// Largest answer that is read as a whole.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// Most of what a box says when it refuses a stream.
+/// Most of what a box says when it refuses.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// A question may take as long as the box lets it, and a little.
@@ -25,9 +26,25 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// What else may be tried by a command that can do without a running box.
 pub(super) const OR_DATA: &str = ", --data works on the folder of one that is not running";
 
-/// Joins the address of a box and a path.
-pub(super) fn address(url: &str, path: &str) -> String {
-    format!("{}{path}", url.trim_end_matches('/'))
+/// Which box a command asks.
+#[derive(Debug, Default, Args)]
+pub(super) struct Place {
+    /// Where the running box is
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:26366")]
+    url: String,
+}
+
+impl Place {
+    /// Returns the address of a path of that box.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.url)
+    }
 }
 
 /// Asks the API; what it refuses is an error in its own words.
@@ -48,11 +65,7 @@ pub(super) async fn stream(
     let mut response = send(client.request(method, &with(url, parameters)?)?, url, or).await?;
     let status = response.status();
     if status != StatusCode::OK {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await?.filter(|_| body.len() < REFUSAL_BYTES_MAX) {
-            body.extend_from_slice(&chunk);
-        }
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let answer: Value = serde_json::from_slice(&refusal(response).await?).unwrap_or_default();
         bail!("{}", answer["error"].as_str().map_or_else(|| format!("{url} answered {status}"), str::to_owned));
     }
     while let Some(chunk) = response.chunk().await.context("the box broke off")? {
@@ -72,6 +85,15 @@ fn with(url: &str, parameters: &[(&str, String)]) -> anyhow::Result<String> {
 /// Sends a request; `or` says what else may be tried if nobody answers.
 pub(super) async fn send(request: RequestBuilder, url: &str, or: &str) -> anyhow::Result<Response> {
     request.send().await.with_context(|| format!("no box answers at {url}; is it running? --url names another{or}"))
+}
+
+/// Reads the beginning of what a box says when it refuses.
+pub(super) async fn refusal(mut response: Response) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await?.filter(|_| body.len() < REFUSAL_BYTES_MAX) {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Reads an answer in JSON; a refusal is an error in the box's own words.

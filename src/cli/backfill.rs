@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::{Method, Response, StatusCode, header};
 
-use super::ask::{address, send};
+use super::ask::{Place, refusal, send};
 use crate::model::{HttpClient, Labels, Timestamp};
 use crate::outbound::Outbound;
 use crate::wire::exposition::{Entry, Format, Parser};
@@ -36,18 +36,14 @@ const TIMEOUT: Duration = Duration::from_secs(150);
 const TRIES: u32 = 120;
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Most of what a box says when it refuses.
-const REFUSAL_BYTES_MAX: usize = 4096;
-
 /// Arguments of `andon backfill`.
 #[derive(Debug, Args)]
 pub(super) struct BackfillArgs {
     /// The file, in OpenMetrics text with a time on each sample; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Where the box is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
+    #[command(flatten)]
+    place: Place,
     /// Only read the file from end to end and tell what is in it
     #[arg(long)]
     check: bool,
@@ -71,10 +67,10 @@ pub(super) fn run(args: &BackfillArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let mut sender = Sender::new(&args.url)?;
+    let mut sender = Sender::new(&args.place)?;
     let mut hand_on = |request: &mut Request| sender.send(request);
     let sent = if is_stream { read(io::stdin().lock(), &mut hand_on) } else { read(open()?, &mut hand_on) };
-    let done = format!("{name}: {} taken by {}", sender.seen.told(), args.url);
+    let done = format!("{name}: {} taken by {}", sender.seen.told(), args.place);
     sent.with_context(|| format!("{done}; run it again when that is mended, what is there already stays as it is"))?;
     say(&done);
     let Some(why) = &sender.first_refusal else { return Ok(ExitCode::SUCCESS) };
@@ -200,11 +196,11 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(url: &str) -> anyhow::Result<Sender> {
+    fn new(place: &Place) -> anyhow::Result<Sender> {
         Ok(Sender {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             client: Outbound::new(&HttpClient::plain(), TIMEOUT)?,
-            url: address(url, "/api/v1/write"),
+            url: place.address("/api/v1/write"),
             encoder: Encoder::new(),
             seen: Seen::default(),
             refused: 0,
@@ -228,7 +224,8 @@ impl Sender {
                 self.seen.note(request);
                 return Ok(());
             }
-            let why = self.runtime.block_on(said(response))?;
+            let why = self.runtime.block_on(refusal(response))?;
+            let why = String::from_utf8_lossy(&why).trim().to_owned();
             match (status, taken) {
                 // Some of it is bad by itself; the rest was taken.
                 (StatusCode::BAD_REQUEST, Some(taken)) => {
@@ -259,15 +256,6 @@ impl Sender {
 /// Returns how many samples of a request were taken, if the answer says so.
 fn taken(response: &Response) -> Option<u64> {
     response.headers().get("x-prometheus-remote-write-samples-written")?.to_str().ok()?.parse().ok()
-}
-
-/// Returns what an answer says.
-async fn said(mut response: Response) -> anyhow::Result<String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await?.filter(|_| body.len() < REFUSAL_BYTES_MAX) {
-        body.extend_from_slice(&chunk);
-    }
-    Ok(String::from_utf8_lossy(&body).trim().to_owned())
 }
 
 #[cfg(test)]

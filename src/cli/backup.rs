@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::Method;
 
-use super::ask::{OR_DATA, address, stream};
+use super::ask::{OR_DATA, Place, stream};
 use super::draft::Draft;
 use super::said::bytes;
 use crate::clock::Clock;
@@ -26,9 +26,8 @@ pub(super) struct BackupArgs {
     /// Where to: a file, a folder (the file is named andon-BOX-TIME.tar in it), or - for standard output
     #[arg(value_name = "FILE")]
     out: PathBuf,
-    /// Where the running box is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
+    #[command(flatten)]
+    place: Place,
     /// Data folder of a box that is not running
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -49,7 +48,7 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
         Some((folder, _lock)) => from_folder(folder, config, out),
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(stream(Method::POST, &address(&args.url, "/api/v1/backup"), &[], OR_DATA, out))
+            runtime.block_on(stream(Method::POST, &args.place.address("/api/v1/backup"), &[], OR_DATA, out))
         }
     };
     if args.out.as_os_str() == "-" {

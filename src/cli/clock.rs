@@ -6,16 +6,15 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::ask::{address, ask};
+use super::ask::{Place, ask};
 
 /// Arguments of `andon clock`.
 #[derive(Debug, Args)]
 pub(super) struct ClockArgs {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Where the box is
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What is to be done.
@@ -32,7 +31,7 @@ pub(super) fn run(args: &ClockArgs) -> anyhow::Result<ExitCode> {
         None => (Method::GET, "/api/v1/clock"),
         Some(Action::Confirm) => (Method::POST, "/api/v1/clock/confirm"),
     };
-    let url = address(&args.url, path);
+    let url = args.place.address(path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(method, &url, &[]))?;
     print!("{}", told(&answer["data"]));

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use reqwest::Method;
 
-use super::ask::{address, stream};
+use super::ask::{Place, stream};
 use super::draft::Draft;
-use super::query::span;
+use super::query::{beginning, end};
 use super::said::bytes;
 use crate::clock::Clock;
 
@@ -19,9 +19,8 @@ pub(super) struct ExportArgs {
     /// Which series, such as 'up{job="a"}'; all if none is given
     #[arg(value_name = "SELECTOR", default_value = r#"{__name__!=""}"#, hide_default_value = true)]
     selectors: Vec<String>,
-    /// Where the box is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
+    #[command(flatten)]
+    place: Place,
     /// From which time on: RFC 3339, seconds since 1970, or a duration such as 1d, which counts back from the end
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
@@ -49,7 +48,8 @@ enum Format {
 
 /// Asks and writes.
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let (start, end) = span(args.start.as_deref(), args.end.as_deref(), Clock::system().now())?;
+    let end = end(args.end.as_deref(), Clock::system().now())?;
+    let start = args.start.as_deref().map(|start| beginning(start, end)).transpose()?;
     let format = match args.format {
         Format::Openmetrics => "openmetrics",
         Format::Csv => "csv",
@@ -58,7 +58,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let mut parameters: Vec<(&str, String)> = args.selectors.iter().map(|s| ("match[]", s.clone())).collect();
     parameters.extend([("format", format.to_owned()), ("end", end.as_seconds().to_string())]);
     parameters.extend(start.map(|start| ("start", start.as_seconds().to_string())));
-    let url = address(&args.url, "/api/v1/export");
+    let url = args.place.address("/api/v1/export");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let write = |out: &mut dyn Write| runtime.block_on(stream(Method::GET, &url, &parameters, "", out));
     match &args.out {

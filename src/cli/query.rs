@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::ask::{address, ask};
+use super::ask::{Place, ask};
 use crate::clock::Clock;
 use crate::model::Timestamp;
 
@@ -25,9 +25,8 @@ pub(super) struct QueryArgs {
     /// What to ask, in PromQL
     #[arg(value_name = "EXPR", required = true)]
     expression: Option<String>,
-    /// Where the box is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
+    #[command(flatten)]
+    place: Place,
     /// At which time: RFC 3339, or seconds since 1970; now if not given
     #[arg(long, value_name = "TIME", conflicts_with_all = ["start", "end", "step"])]
     time: Option<String>,
@@ -69,12 +68,9 @@ enum What {
     },
 }
 
-/// Where and for which time it is asked what there is.
+/// For which time it is asked what there is, and how the answer is printed.
 #[derive(Debug, Args)]
 struct Scope {
-    /// Where the box is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:26366")]
-    url: String,
     /// From which time on: RFC 3339, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
@@ -100,15 +96,14 @@ enum Format {
 /// Asks and prints.
 #[expect(clippy::print_stdout, reason = "printing the answer is what this command is for")]
 pub(super) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
-    let (scope, path, parameters) = match &args.what {
+    let (format, path, parameters) = match &args.what {
         None => {
             let (path, parameters) = question(args, Clock::system().now())?;
-            ((&args.url, args.format), path.to_owned(), parameters)
+            (args.format, path.to_owned(), parameters)
         }
         Some(what) => catalogue(what),
     };
-    let (url, format) = scope;
-    let url = address(url, &path);
+    let url = args.place.address(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(ask(Method::GET, &url, &parameters))?;
     match (format, &args.what) {
@@ -125,11 +120,8 @@ pub(super) fn run(args: &QueryArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A place and a form, a path of the API and its parameters.
-type Catalogue<'a> = ((&'a String, Format), String, Vec<(&'static str, String)>);
-
-/// Returns the path and parameters of the API for what there is.
-fn catalogue(what: &What) -> Catalogue<'_> {
+/// Returns how what there is is printed, and the path and parameters of the API for it.
+fn catalogue(what: &What) -> (Format, String, Vec<(&'static str, String)>) {
     let (path, selectors, scope) = match what {
         What::Series { selectors, scope } => ("/api/v1/series".to_owned(), selectors, scope),
         What::Labels { name: None, selectors, scope } => ("/api/v1/labels".to_owned(), selectors, scope),
@@ -144,7 +136,7 @@ fn catalogue(what: &What) -> Catalogue<'_> {
     let mut parameters: Vec<(&str, String)> = selectors.iter().map(|s| ("match[]", s.clone())).collect();
     parameters.extend(scope.start.iter().map(|start| ("start", start.clone())));
     parameters.extend(scope.end.iter().map(|end| ("end", end.clone())));
-    ((&scope.url, scope.format), path, parameters)
+    (scope.format, path, parameters)
 }
 
 /// Returns the names that an answer lists: of labels, of their values, or of series.
@@ -161,14 +153,13 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// Reads the ends of a span; the first may be a duration, which counts back from the second.
-pub(super) fn span(
-    start: Option<&str>,
-    end: Option<&str>,
-    now: Timestamp,
-) -> anyhow::Result<(Option<Timestamp>, Timestamp)> {
-    let end = end.map_or(Ok(now), Timestamp::parse)?;
-    let Some(start) = start else { return Ok((None, end)) };
+/// Reads the end of a span: now if none was given.
+pub(super) fn end(end: Option<&str>, now: Timestamp) -> anyhow::Result<Timestamp> {
+    Ok(end.map_or(Ok(now), Timestamp::parse)?)
+}
+
+/// Reads the beginning of a span; a duration counts back from the end.
+pub(super) fn beginning(start: &str, end: Timestamp) -> anyhow::Result<Timestamp> {
     let start = match crate::model::parse_duration(start) {
         Ok(ago) => Timestamp::from_millis(end.as_millis() - i64::try_from(ago.as_millis())?),
         Err(_) => Timestamp::parse(start)?,
@@ -176,7 +167,7 @@ pub(super) fn span(
     if start >= end {
         bail!("the range must begin before it ends");
     }
-    Ok((Some(start), end))
+    Ok(start)
 }
 
 /// Returns the path and parameters of the API for what was asked.
@@ -186,7 +177,8 @@ fn question(args: &QueryArgs, now: Timestamp) -> anyhow::Result<(&'static str, V
         let time = args.time.as_deref().map_or(Ok(now), Timestamp::parse)?;
         return Ok(("/api/v1/query", vec![query, ("time", time.as_seconds().to_string())]));
     };
-    let (Some(start), end) = span(Some(start), args.end.as_deref(), now)? else { bail!("the range has no beginning") };
+    let end = end(args.end.as_deref(), now)?;
+    let start = beginning(start, end)?;
     let step_s = match &args.step {
         Some(step) => crate::model::parse_duration(step)?.as_secs_f64(),
         None => (end.since(start).as_secs_f64() / STEPS).max(1.0).round(),
@@ -262,7 +254,7 @@ mod tests {
         QueryArgs {
             what: None,
             expression: Some("up".to_owned()),
-            url: String::new(),
+            place: Place::default(),
             time: None,
             start: start.map(str::to_owned),
             end: None,

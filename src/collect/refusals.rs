@@ -123,21 +123,15 @@ impl Refused {
 
     fn rules(&self) -> Option<String> {
         let worst = self.metrics.first()?;
-        let escaped = |metrics: &mut dyn Iterator<Item = &RefusedMetric>| {
-            metrics.map(|metric| regex_escaped(&metric.name)).collect::<Vec<_>>().join("|")
-        };
         Some(match worst.culprit() {
             Some(label) => {
                 let alike = |metric: &&RefusedMetric| metric.culprit().is_some_and(|other| other.name == label.name);
-                let names = escaped(&mut self.metrics.iter().filter(alike));
+                let names = one_of(self.metrics.iter().filter(alike).map(|metric| metric.name.as_str()));
                 let names = if names.contains('|') { format!("({names})") } else { names };
                 let (label, regex) = (quoted(&label.name), quoted(&format!("{names};.+")));
                 format!("- source_labels: [__name__, {label}]\n  regex: {regex}\n  action: drop\n")
             }
-            None => {
-                let regex = quoted(&escaped(&mut self.metrics.iter()));
-                format!("- source_labels: [__name__]\n  regex: {regex}\n  action: drop\n")
-            }
+            None => drop_rule(self.metrics.iter().map(|metric| metric.name.as_str())),
         })
     }
 
@@ -152,6 +146,16 @@ impl Refused {
             None => format!("metric {} with about {} new series", metric.name, metric.series),
         }
     }
+}
+
+/// Returns the relabel rule, as settings have it, that drops metrics.
+pub fn drop_rule<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    format!("- source_labels: [__name__]\n  regex: {}\n  action: drop\n", quoted(&one_of(names)))
+}
+
+/// Returns the regex that just these names pass.
+fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(regex_escaped).collect::<Vec<_>>().join("|")
 }
 
 /// Returns a text as YAML takes it anywhere: as it is if it is a plain word, else in quotes.
@@ -418,6 +422,12 @@ mod tests {
         let remedy = refused.remedy().unwrap();
         assert!(remedy.contains("source_labels: [__name__]\n") && remedy.contains(r"m\.0|m\.1"), "{remedy}");
         assert_eq!(refused.reasons, [("over_source_limit", 20)]);
+    }
+
+    #[test]
+    fn the_rule_is_about_the_whole_name() {
+        assert!(drop_rule(["up"].into_iter()).contains("regex: up\n"));
+        assert!(drop_rule(["a.b'c"].into_iter()).contains("regex: 'a\\.b\\''c'\n"));
     }
 
     #[test]

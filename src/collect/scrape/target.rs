@@ -92,12 +92,18 @@ fn finish(job: &Job, relabelled: &Labels, discovered: Labels) -> Result<Target, 
         return Err(format!("target {address}: scrape timeout must be above 0 and not above the interval"));
     }
     let url = url_of(job, relabelled).map_err(|problem| format!("target {address}: {problem}"))?;
+    Ok(Target { url, labels: target_labels(relabelled), discovered, interval, timeout })
+}
+
+/// Returns the labels that the series of a target get, from what relabelling left of its own.
+#[must_use]
+pub fn target_labels(relabelled: &Labels) -> Labels {
     let mut labels = LabelsBuilder::default();
     for (name, value) in relabelled.iter().filter(|(name, _)| !name.starts_with("__")) {
         labels.set(name, value);
     }
-    set_missing(&mut labels, "instance", address);
-    Ok(Target { url, labels: labels.build(), discovered, interval, timeout })
+    set_missing(&mut labels, "instance", relabelled.get("__address__").unwrap_or(""));
+    labels.build()
 }
 
 fn url_of(job: &Job, labels: &Labels) -> Result<Url, String> {

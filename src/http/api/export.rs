@@ -18,7 +18,6 @@ use super::parameters::Parameters;
 use super::pieces::{self, Pieces};
 use crate::http::AppState;
 use crate::model::{LABEL_NAME, MatchOp, Matcher, Timestamp, is_stale};
-use crate::query::promql::parse_selector;
 use crate::storage::tsdb::{self, Db, SeriesSamples};
 use crate::task::BlockingPool;
 use crate::wire::exposition::{OPENMETRICS, push_sample, push_series, push_value};
@@ -81,10 +80,8 @@ struct Wanted {
 }
 
 async fn export(pool: BlockingPool, State(app): State<AppState>, parameters: Parameters) -> Result<Response, ApiError> {
-    let selectors =
-        parameters.all("match[]").map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)));
     let wanted = Wanted {
-        selectors: selectors.collect::<Result<_, _>>()?,
+        selectors: parameters.selectors("match[]")?,
         min: parameters.time("start", Timestamp::MIN)?,
         max: parameters.time("end", Timestamp::MAX)?,
         form: Form::read(parameters.get("format"))?,

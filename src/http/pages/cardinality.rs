@@ -1,6 +1,8 @@
 //! What the series are made of: which metrics, labels and values there are most of, who asks for them, and the rule
 //! that drops one.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -8,7 +10,7 @@ use axum::response::Response;
 use super::ask::{Asker, ask};
 use super::breakable::Breakable;
 use super::chart::{Meter, Svg};
-use super::explore::{Known, first_question, selector_of};
+use super::explore::{Known, first_question, label, selector_of};
 use super::layout::Frame;
 use super::metric::{Detail, detail};
 use super::number::{Unit, ago, span};
@@ -92,13 +94,13 @@ struct Cardinality {
 pub(super) struct Wishes {
     asked: AskedSnapshot,
     /// Metrics with the rules that name them.
-    rules: std::collections::BTreeMap<String, Vec<String>>,
+    rules: BTreeMap<String, Vec<String>>,
     now: Timestamp,
 }
 
 impl Wishes {
     fn of(asked: AskedSnapshot, rules: &RulesSnapshot, now: Timestamp) -> Wishes {
-        let mut found: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for rule in rules.groups.iter().flat_map(|group| &group.rules) {
             for metric in selected_metrics(&rule.expression) {
                 let names = found.entry(metric).or_default();
@@ -237,12 +239,6 @@ fn pairs(counts: &Counts, rows_max: usize) -> Vec<Row> {
         }
     });
     rows.collect()
-}
-
-/// Writes a label's name in an expression.
-fn label(name: &str) -> String {
-    let is_bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_bare { name.to_owned() } else { format!("{name:?}") }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

@@ -7,6 +7,7 @@ use super::ask::Asker;
 use super::cardinality::{Asked, Wishes, bar, count, questions};
 use super::chart::Svg;
 use super::relabel::try_address;
+use crate::collect::drop_rule;
 use crate::model::{LABEL_NAME, Labels, Matcher};
 
 /// How far back series are looked at: the head's reach.
@@ -54,7 +55,7 @@ pub(super) fn detail(asker: &Asker, name: &str, about: (&str, &str), wishes: &Wi
     let matchers = [Matcher::equal(LABEL_NAME, name)];
     let series = asker.state.db.querier().series(&matchers, from, to).unwrap_or_default();
     let (explore, growth) = questions(name, about.0);
-    let rule = rule(name);
+    let rule = drop_rule(std::iter::once(name));
     Detail {
         name: name.to_owned(),
         kind: about.0.to_owned(),
@@ -97,17 +98,6 @@ fn short(value: &str) -> String {
     text
 }
 
-/// Returns the rule that drops a metric.
-fn rule(name: &str) -> String {
-    let escaped: String = name
-        .chars()
-        .flat_map(|c| if c.is_alphanumeric() || matches!(c, '_' | ':') { vec![c] } else { vec!['\\', c] })
-        .collect();
-    // Quoted if YAML could take it for something else.
-    let quoted = if escaped == name { escaped } else { format!("'{}'", escaped.replace('\'', "''")) };
-    format!("- source_labels: [__name__]\n  regex: {quoted}\n  action: drop\n")
-}
-
 /// Says where a rule about these series belongs: under the jobs that scrape them, else where they come from.
 fn place(asker: &Asker, series: &[Labels]) -> String {
     let jobs: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get("job")).collect();
@@ -141,11 +131,5 @@ mod tests {
         assert_eq!(told, [("id", "30", true), ("job", "1", false)]);
         assert_eq!(found[0].examples, "0, 1, 10");
         assert!(!labels(&series[..4])[0].is_culprit, "few");
-    }
-
-    #[test]
-    fn the_rule_is_about_the_whole_name() {
-        assert!(rule("up").contains("regex: up\n"));
-        assert!(rule("a.b'c").contains("regex: 'a\\.b\\''c'\n"));
     }
 }

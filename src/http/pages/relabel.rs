@@ -8,6 +8,7 @@ use super::layout::Frame;
 use super::mistake::{Mistake, underline};
 use super::page;
 use super::visit::{Visit, encode};
+use crate::collect::scrape::target_labels;
 use crate::http::AppState;
 use crate::model::{LABEL_NAME, Labels, MatchOp, RelabelAction, RelabelRule, relabel_steps};
 use crate::query::promql::{Error, parse_selector};
@@ -173,7 +174,7 @@ fn outcome(labels: &Labels, rules: &[RelabelRule], is_of_targets: bool) -> Outco
     } else {
         (before.get(LABEL_NAME).is_none(), "")
     };
-    let end = if is_of_targets { of_target(&before) } else { before };
+    let end = if is_of_targets { target_labels(&before) } else { before };
     Outcome {
         unreached: rules.len() - steps.len(),
         steps,
@@ -185,18 +186,6 @@ fn outcome(labels: &Labels, rules: &[RelabelRule], is_of_targets: bool) -> Outco
             _ => remark,
         },
     }
-}
-
-/// Returns the labels that the series of a target get.
-fn of_target(relabelled: &Labels) -> Labels {
-    let mut labels = crate::model::LabelsBuilder::default();
-    for (name, value) in relabelled.iter().filter(|(name, _)| !name.starts_with("__")) {
-        labels.set(name, value);
-    }
-    if let (None, Some(address)) = (labels.get("instance"), relabelled.get("__address__")) {
-        labels.set("instance", address);
-    }
-    labels.build()
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {

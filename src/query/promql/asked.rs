@@ -52,30 +52,14 @@ impl Asked {
         let found = selectors(tree);
         let mut record = self.lock();
         for selector in found {
-            match name_of(selector) {
-                Some(name) => record.note_name(name, at),
-                None => {
-                    let of_names = selector.matchers.iter().filter(|m| m.name == LABEL_NAME);
-                    let names = || of_names.filter_map(|m| Matcher::new(LABEL_NAME, m.op, &m.value).ok()).collect();
-                    record.note_wide(&written(selector), names, at);
-                }
-            }
+            record.note(name_of(selector), parts(selector), at);
         }
     }
 
     /// Notes a selector that was no expression: of federation or remote read.
     pub fn note_selector(&self, matchers: &[Matcher], at: Timestamp) {
-        let name_matchers = matchers.iter().filter(|m| m.name() == LABEL_NAME);
-        let named = name_matchers.clone().find(|m| m.op() == MatchOp::Equal && !m.value().is_empty());
-        let mut record = self.lock();
-        match named {
-            Some(named) => record.note_name(named.value(), at),
-            None => {
-                let parts = matchers.iter().map(|m| format!("{}{}{:?}", m.name(), m.op().as_str(), m.value()));
-                let text = format!("{{{}}}", parts.collect::<Vec<_>>().join(","));
-                record.note_wide(&text, || name_matchers.cloned().collect(), at);
-            }
-        }
+        let parts = || matchers.iter().map(|m| (m.name(), m.op(), m.value()));
+        self.lock().note(named(parts()), parts(), at);
     }
 
     /// Returns the record as it is now.
@@ -98,9 +82,20 @@ pub(crate) fn selected_metrics(expression: &str) -> Vec<String> {
 
 /// Returns the one metric that a selector can mean.
 fn name_of(selector: &Selector) -> Option<&str> {
-    let names = || selector.matchers.iter().filter(|m| m.name == LABEL_NAME);
-    let matched = names().find(|m| m.op == MatchOp::Equal && !m.value.is_empty());
-    selector.name.as_deref().or(matched.map(|m| m.value.as_str()))
+    selector.name.as_deref().or_else(|| named(parts(selector)))
+}
+
+/// A matcher: label, operator, value.
+type Part<'a> = (&'a str, MatchOp, &'a str);
+
+/// Returns the matchers in a selector's braces.
+fn parts(selector: &Selector) -> impl Iterator<Item = Part<'_>> {
+    selector.matchers.iter().map(|m| (m.name.as_str(), m.op, m.value.as_str()))
+}
+
+/// Returns the one metric that matchers let pass.
+fn named<'a>(mut parts: impl Iterator<Item = Part<'a>>) -> Option<&'a str> {
+    parts.find(|(name, op, value)| *name == LABEL_NAME && *op == MatchOp::Equal && !value.is_empty()).map(|part| part.2)
 }
 
 impl AskedSnapshot {
@@ -113,6 +108,13 @@ impl AskedSnapshot {
         let wide = wide.map(|(text, wide)| LastAsked { at: wide.at, by: Some(text.clone()) });
         // Whoever named it is told rather than who may have meant it.
         named.or(wide)
+    }
+
+    fn note<'a>(&mut self, name: Option<&str>, parts: impl Iterator<Item = Part<'a>>, at: Timestamp) {
+        match name {
+            Some(name) => self.note_name(name, at),
+            None => self.note_wide(&parts.collect::<Vec<_>>(), at),
+        }
     }
 
     fn note_name(&mut self, name: &str, at: Timestamp) {
@@ -128,7 +130,9 @@ impl AskedSnapshot {
         }
     }
 
-    fn note_wide(&mut self, text: &str, names: impl FnOnce() -> Vec<Matcher>, at: Timestamp) {
+    fn note_wide(&mut self, parts: &[Part<'_>], at: Timestamp) {
+        let written = parts.iter().map(|(name, op, value)| format!("{name}{}{value:?}", op.as_str()));
+        let text = format!("{{{}}}", written.collect::<Vec<_>>().join(","));
         let text: String = text.chars().take(NAME_BYTES_MAX).collect();
         match self.wide.get_mut(&text) {
             Some(wide) => wide.at = at.max(wide.at),
@@ -136,7 +140,9 @@ impl AskedSnapshot {
                 if self.wide.len() >= WIDE_MAX {
                     forget_oldest(&mut self.wide, |wide| wide.at);
                 }
-                self.wide.insert(text, Wide { at, names: names() });
+                let names = parts.iter().filter(|(name, ..)| *name == LABEL_NAME);
+                let names = names.filter_map(|(name, op, value)| Matcher::new(name, *op, value).ok()).collect();
+                self.wide.insert(text, Wide { at, names });
             }
         }
     }
@@ -146,12 +152,6 @@ fn forget_oldest<V>(map: &mut BTreeMap<String, V>, at: impl Fn(&V) -> Timestamp)
     if let Some(oldest) = map.iter().min_by_key(|(_, value)| at(value)).map(|(name, _)| name.clone()) {
         map.remove(&oldest);
     }
-}
-
-/// Writes a selector without its name.
-fn written(selector: &Selector) -> String {
-    let parts = selector.matchers.iter().map(|m| format!("{}{}{:?}", m.name, m.op.as_str(), m.value));
-    format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]

@@ -94,7 +94,6 @@ pub(super) struct Counts {
     total: AtomicU64,
     /// Of each step, if asked for; else empty.
     at_steps: Mutex<Vec<u64>>,
-    counts_steps: bool,
     /// Whether a subquery is being worked out: what it reads counts when the windows over it are looked at.
     is_in_subquery: AtomicBool,
 }
@@ -102,14 +101,14 @@ pub(super) struct Counts {
 impl Counts {
     /// Returns counts of a whole, and of each of so many steps if that is more than none.
     pub(super) fn new(steps: usize) -> Self {
-        Counts { at_steps: Mutex::new(vec![0; steps]), counts_steps: steps > 0, ..Counts::default() }
+        Counts { at_steps: Mutex::new(vec![0; steps]), ..Counts::default() }
     }
 
     /// Returns what one thread counts into, for one selector.
     pub(super) fn part(&self) -> PartCounts<'_> {
         let is_wanted = !self.is_in_subquery.load(Ordering::Relaxed);
         let steps = self.at_steps.lock().map_or(0, |at_steps| at_steps.len());
-        let at_steps = if is_wanted && self.counts_steps { vec![0; steps] } else { Vec::new() };
+        let at_steps = if is_wanted { vec![0; steps] } else { Vec::new() };
         PartCounts { all: is_wanted.then_some(self), total: 0, at_steps }
     }
 

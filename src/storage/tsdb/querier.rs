@@ -99,13 +99,10 @@ impl SeriesSet {
         if is_there && self.has_failed { Err(Error::TooManySamples { limit: self.limit }) } else { Ok(is_there) }
     }
 
-    /// Returns the next series of the store alone.
+    /// Returns the next series of the store; called without a lane.
     fn next_stored(&mut self) -> Option<Result<SeriesSamples>> {
-        let lane = self.lane.take();
         let mut series = SeriesSamples::default();
-        let next = self.next_into(&mut series);
-        self.lane = lane;
-        next.map(|is_there| is_there.then_some(series)).transpose()
+        self.next_into(&mut series).map(|is_there| is_there.then_some(series)).transpose()
     }
 }
 

@@ -247,7 +247,7 @@ pub(in crate::http::pages) fn metric(name: &str) -> String {
 }
 
 /// Writes a label's name as braces have it.
-fn label(name: &str) -> String {
+pub(in crate::http::pages) fn label(name: &str) -> String {
     if is_bare(name, "") { name.to_owned() } else { format!("\"{}\"", escaped(name, '"')) }
 }
 

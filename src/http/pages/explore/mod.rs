@@ -16,7 +16,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 
-pub(super) use self::complete::metric as selector_of;
+pub(super) use self::complete::{label, metric as selector_of};
 pub(super) use self::names::{Known, expression as first_question};
 
 use self::answer::{Answer, answer};

@@ -4,7 +4,7 @@
 //! selections are not kept but read again, on several cores: memory is dearer than time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::Matcher;
 use crate::query::limits::SampleBudget;
@@ -50,7 +50,7 @@ pub(super) struct Keeping<'r> {
 impl Repeated {
     /// Counts a selector of the query.
     pub(in crate::query::promql) fn count(&self, matchers: &[Matcher]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key(matchers)).or_default().left += 1;
+        self.lock().entry(key(matchers)).or_default().left += 1;
     }
 
     /// Returns what is kept of a selector if that has all of `[min, max]`; it counts as read.
@@ -60,7 +60,7 @@ impl Repeated {
         (min, max): (i64, i64),
         budget: &SampleBudget,
     ) -> Option<Arc<Kept>> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.lock();
         let entry = entries.get_mut(&key(matchers))?;
         entry.left = entry.left.saturating_sub(1);
         let kept = if entry.left == 0 { entry.kept.take() } else { entry.kept.clone() }?;
@@ -73,14 +73,14 @@ impl Repeated {
 
     /// Tells whether all of `[min, max]` is kept of a selector.
     pub(super) fn has(&self, matchers: &[Matcher], min: i64, max: i64) -> bool {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.lock();
         let kept = entries.get(&key(matchers)).and_then(|entry| entry.kept.as_ref());
         kept.is_some_and(|kept| kept.min <= min && max <= kept.max)
     }
 
     /// Tells whether a selector is to be read more than once from now on.
     pub(super) fn is_repeated(&self, matchers: &[Matcher]) -> bool {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.lock();
         entries.get(&key(matchers)).is_some_and(|entry| entry.left > 1)
     }
 
@@ -93,11 +93,15 @@ impl Repeated {
         budget: &'r SampleBudget,
     ) -> Option<Keeping<'r>> {
         let key = key(matchers);
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.lock();
         // It counts as read already.
         entries.get(&key).filter(|entry| entry.left > 0)?;
         let kept = Some(Kept { min, max, series: Vec::new(), samples: 0 });
         Some(Keeping { repeated: self, key, budget, kept })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes back what [`Repeated::read`] gave.
@@ -125,7 +129,7 @@ impl Keeping<'_> {
 
     /// Says that all series were pushed.
     pub(super) fn finish(mut self) {
-        let mut entries = self.repeated.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.repeated.lock();
         if let (Some(entry), Some(kept)) = (entries.get_mut(&self.key), self.kept.take()) {
             entry.kept = Some(Arc::new(kept));
         }

@@ -16,9 +16,6 @@ use crate::query::promql::window::{self, Margins, Series, Window};
 use crate::query::promql::{Error, RangeSeries, Result};
 use crate::storage::tsdb::{SeriesSamples, SeriesSet};
 
-/// How many samples are looked at between two looks at the deadline: a few milliseconds.
-const CHECK_EVERY: usize = 1 << 20;
-
 /// A series costs as much as so many of its samples, beside them.
 const OF_A_SERIES: usize = 512;
 
@@ -70,26 +67,22 @@ impl Evaluation<'_> {
         let mut is_named = windows.function.remark != Remark::NotACounter;
         let mut counts = self.counts.part();
         // Long windows at many steps are the one thing that costs more than samples were read.
-        let mut looked_at = 0;
-        let mut is_over = false;
+        let mut pace = Pace::new(self.deadline);
+        let mut stopped = Ok(());
         self.each_series(windows.input, grid, &mut |labels, series| {
             let any = window::walk(series, grid, shift, (range, margins), &mut row, |i, window: &Window<'_>| {
-                looked_at += window.len();
                 counts.add(i, window.len());
-                if looked_at > CHECK_EVERY {
-                    looked_at = 0;
-                    is_over |= self.deadline.check().is_err();
+                if stopped.is_ok() {
+                    stopped = pace.work(window.len());
                 }
-                if is_over {
+                if stopped.is_err() {
                     return None;
                 }
                 scalars.iter_mut().zip(&numbers).for_each(|(s, n)| *s = n[i]);
                 let mut arguments = Arguments { scalars: &scalars, scratch: &mut scratch };
                 (windows.function.function)(window, &mut arguments)
             });
-            if is_over {
-                self.deadline.check()?;
-            }
+            stopped?;
             if any && !is_named {
                 is_named = true;
                 self.remark_on_name(labels.metric_name(), windows.place);
