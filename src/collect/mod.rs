@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, HostConfig, Limits, LogsConfig, NatsConfig, NatsServer, OwnConfig, TelemetryConfig};
 pub use host::{FlashLife, disk_of, flash_lives};
-pub use refusals::{drop_rule, Refused, RefusedLabel, RefusedMetric, Supplier};
+pub use refusals::{Refused, RefusedLabel, RefusedMetric, Supplier, drop_rule};
 pub use remote_write::{RemoteWrite, WriteError, WriteOutcome, WriteVersion};
 pub use snapshot::{DeviceSnapshot, Health, JobSnapshot, Snapshot, SourceSnapshot, TargetSnapshot, TelemetrySnapshot};
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::headroom::{Headroom, Level};
 
 /// Why a query has to end before it has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +104,14 @@ const READ_FACTOR: usize = 50;
 /// A query that holds no more than this is not refused on account of others: a megabyte.
 const SMALL: usize = 1 << 16;
 
+/// How many samples a query holds or reads between two looks at memory: milliseconds of work.
+const SAMPLES_BETWEEN_LOOKS: usize = 1 << 18;
+
 /// Counts the samples of a query: those it holds, for as long as it does, up to a maximum, and those read from the
 /// store, in all, up to `READ_FACTOR` times as many. All threads that work on the query count together.
+///
+/// How many all queries may hold follows memory while they run: a big one that began with memory ample ends when there
+/// is none left.
 #[derive(Debug)]
 pub struct SampleBudget {
     max: usize,
@@ -112,22 +119,25 @@ pub struct SampleBudget {
     read: AtomicUsize,
     held: AtomicUsize,
     peak: AtomicUsize,
-    /// Who else holds samples, and how many all may.
-    together: (Together, usize),
+    /// Who else holds samples.
+    together: Together,
+    /// How many all may hold.
+    headroom: Headroom,
 }
 
 impl SampleBudget {
-    /// Returns a budget of `max` samples. `is_scarce`: it is that small because memory is short.
+    /// Returns a budget of `max` samples, or of fewer if memory is short, beside others, who hold with it what
+    /// `headroom` lets them.
     #[must_use]
-    pub fn new(max: usize, is_scarce: bool) -> Self {
-        SampleBudget::among(max, is_scarce, Together::default(), usize::MAX)
-    }
-
-    /// Returns a budget of `max` samples beside others, who hold about `together_max` with it.
-    #[must_use]
-    pub fn among(max: usize, is_scarce: bool, together: Together, together_max: usize) -> Self {
+    pub fn new(max: usize, together: Together, headroom: Headroom) -> Self {
+        if together.held() > headroom.query_samples_max() / 2 {
+            // Much is held: how much memory is left is not what it was when it was last looked at.
+            headroom.look();
+        }
+        let spare = headroom.query_samples_max();
+        let is_scarce = headroom.level() > Level::Ample && spare < max;
         let (read, held, peak) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        SampleBudget { max, is_scarce, read, held, peak, together: (together, together_max) }
+        SampleBudget { max: max.min(spare), is_scarce, read, held, peak, together, headroom }
     }
 
     /// Returns how many samples may be held.
@@ -157,7 +167,9 @@ impl SampleBudget {
     /// # Errors
     /// [`Stop::Samples`] if they are too many.
     pub fn add_read(&self, samples: usize) -> Result<(), Stop> {
-        let read = self.read.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        let before = self.read.fetch_add(samples, Ordering::Relaxed);
+        let read = before.saturating_add(samples);
+        self.look_now_and_then(before, read);
         if read > self.read_max() { Err(self.over(self.read_max())) } else { Ok(()) }
     }
 
@@ -166,14 +178,22 @@ impl SampleBudget {
     /// # Errors
     /// [`Stop::Samples`] if they are too many, [`Stop::Crowded`] if they are with those of others.
     pub fn hold(&self, samples: usize) -> Result<(), Stop> {
-        let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        let before = self.held.fetch_add(samples, Ordering::Relaxed);
+        let held = before.saturating_add(samples);
         self.peak.fetch_max(held, Ordering::Relaxed);
-        let (together, together_max) = &self.together;
-        let all = together.add(samples);
+        let all = self.together.add(samples);
         if held > self.max {
             return Err(self.over(self.max));
         }
-        if all > *together_max && held > SMALL { Err(Stop::Crowded) } else { Ok(()) }
+        self.look_now_and_then(before, held);
+        if held > SMALL && all > self.headroom.query_samples_max() { Err(Stop::Crowded) } else { Ok(()) }
+    }
+
+    /// Measures memory when a count has grown past another step.
+    fn look_now_and_then(&self, before: usize, after: usize) {
+        if before / SAMPLES_BETWEEN_LOOKS != after / SAMPLES_BETWEEN_LOOKS {
+            self.headroom.look();
+        }
     }
 
     fn over(&self, max: usize) -> Stop {
@@ -189,13 +209,13 @@ impl SampleBudget {
     /// Counts samples that are no longer held: as many as were counted before, or fewer.
     pub fn release(&self, samples: usize) {
         self.held.fetch_sub(samples, Ordering::Relaxed);
-        self.together.0.subtract(samples);
+        self.together.subtract(samples);
     }
 }
 
 impl Drop for SampleBudget {
     fn drop(&mut self) {
-        self.together.0.subtract(self.held.load(Ordering::Relaxed));
+        self.together.subtract(self.held.load(Ordering::Relaxed));
     }
 }
 
@@ -274,7 +294,9 @@ mod tests {
     #[test]
     fn what_all_hold_together_is_bounded_and_given_back() {
         let together = Together::default();
-        let among = || SampleBudget::among(8 * SMALL, false, together.clone(), 10 * SMALL);
+        // Ten times what is small; a sample counts 16 bytes, and queries hold a quarter.
+        let headroom = Headroom::new(10 * SMALL as u64 * 64, || Some(0));
+        let among = || SampleBudget::new(8 * SMALL, together.clone(), headroom.clone());
         let (first, second) = (among(), among());
         assert_eq!(first.hold(8 * SMALL), Ok(()));
         assert_eq!(second.hold(2 * SMALL), Ok(()));
@@ -297,8 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn a_big_one_ends_when_memory_runs_out() {
+        let used = Arc::new(AtomicUsize::new(0));
+        let read = used.clone();
+        let limit = SAMPLES_BETWEEN_LOOKS as u64 * 64 * 4;
+        let headroom = Headroom::new(limit, move || Some(read.load(Ordering::Relaxed) as u64));
+        let budget = SampleBudget::new(usize::MAX, Together::default(), headroom);
+        assert_eq!(budget.hold(SAMPLES_BETWEEN_LOOKS - 1), Ok(()));
+        used.store(usize::try_from(limit).unwrap(), Ordering::Relaxed);
+        assert_eq!(budget.hold(1), Err(Stop::Crowded));
+        budget.release(SAMPLES_BETWEEN_LOOKS);
+        assert_eq!(budget.hold(SMALL), Ok(()), "what is small goes on");
+        used.store(0, Ordering::Relaxed);
+        assert_eq!(budget.add_read(SAMPLES_BETWEEN_LOOKS), Ok(()));
+        assert_eq!(budget.hold(SAMPLES_BETWEEN_LOOKS), Ok(()), "there is memory again");
+    }
+
+    #[test]
     fn a_budget_may_be_used_up_but_not_passed() {
-        let budget = SampleBudget::new(10, false);
+        let budget = SampleBudget::new(10, Together::default(), Headroom::unlimited());
         assert_eq!(budget.add_read(500), Ok(()));
         assert_eq!(budget.add_read(1), Err(Stop::Samples { max: 500, is_scarce: false }));
         assert_eq!(budget.hold(6), Ok(()));

@@ -13,7 +13,6 @@ use super::tree::{Plan, Vector};
 use super::warnings::Remarks;
 use super::{Asked, Error, InstantSeries, Result, Stats, Trace, Value};
 use crate::clock::Clock;
-use crate::headroom::Level;
 use crate::model::{Matcher, Sample, Timestamp};
 use crate::query::limits::{Deadline, Kept, SampleBudget, Together};
 use crate::query::log::{Origin, Outcome, QueryLog};
@@ -208,14 +207,7 @@ impl Engine {
     ) -> Result<QueryResult> {
         let timeout = options.timeout.map_or(self.limits.timeout, |t| t.min(self.limits.timeout));
         let deadline = Deadline::after(timeout, options.cancelled.clone());
-        let headroom = self.db.headroom();
-        if self.together.held() > headroom.query_samples_max() / 2 {
-            // Much is held: how much memory is left is not what it was when it was last looked at.
-            headroom.look();
-        }
-        let spare = headroom.query_samples_max();
-        let is_scarce = headroom.level() > Level::Ample && spare < self.limits.samples_max;
-        let budget = SampleBudget::among(self.limits.samples_max.min(spare), is_scarce, self.together.clone(), spare);
+        let budget = SampleBudget::new(self.limits.samples_max, self.together.clone(), self.db.headroom());
         let remarks = Remarks::default();
         let default_step_ms = millis(self.limits.default_step).max(1);
         let is_traced = options.is_traced;
