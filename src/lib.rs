@@ -30,6 +30,7 @@ pub mod forward;
 pub mod gateway;
 pub mod notify;
 pub mod rules;
+pub mod tenants;
 
 pub mod http;
 

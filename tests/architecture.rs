@@ -34,6 +34,7 @@ const ROOMS: &[(&str, u32)] = &[
     ("collect", 6),
     ("gateway", 6),
     ("forward", 6),
+    ("tenants", 6),
     ("http", 7),
     ("config", 8),
     ("app", 9),

@@ -26,4 +26,5 @@ mod promql;
 mod rules;
 mod storage;
 mod support;
+mod tenants;
 mod verdicts;

@@ -19,12 +19,14 @@ use crate::gateway::{self, Gateway};
 use crate::headroom::{Headroom, Level};
 use crate::http::{AppState, Info, ReloadRequest, Settings};
 use crate::instrument::Registry;
+use crate::model::Alert;
 use crate::notify::{self, Notifier};
 use crate::query::logql::LogEngine;
 use crate::query::promql::Engine;
 use crate::rules::{self, Rules};
 use crate::storage::Storage;
 use crate::task::{OnPanic, Phase, Tasks};
+use crate::tenants::{self, Tenants};
 
 /// How often metrics and logs are held against the size limit.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,7 +43,7 @@ const LOOK_AT_MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 /// Messages that may wait between the gateway and the collectors; one more is not recorded, which is counted.
 const MESSAGES_MAX: usize = 4096;
 
-/// Batches of alerts that may wait between the rules and the board; one more comes again at the next tick.
+/// Batches of alerts that may wait between the rules or the tenants and the board; one more comes again at the next tick.
 const ALERT_BATCHES_MAX: usize = 64;
 
 /// What every room is handed.
@@ -145,7 +147,19 @@ pub(super) fn join(
     let Storage { db, logs, state, last, .. } = storage.clone();
     let engine = Engine::new(db.clone(), config.query.clone()).timed_by(tools.clock.clone());
     let (bus, gateway, collector) = join_intake(config, storage, &tools);
-    let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine);
+    let (alerts, to_alarms) = mpsc::channel(ALERT_BATCHES_MAX);
+    let tenants = Tenants::start(
+        config.tenants.clone(),
+        tenants::Deps {
+            bus: bus.clone(),
+            engine: engine.clone(),
+            alarms: alerts.clone(),
+            clock: tools.clock.clone(),
+            tasks: tools.tasks.clone(),
+            registry: tools.registry.clone(),
+        },
+    );
+    let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine, (alerts, to_alarms));
     if let Some(host) = &config.collect.host {
         keep_wear(storage, &tools, host.sys_root.clone());
     }
@@ -187,6 +201,7 @@ pub(super) fn join(
         bus,
         gateway,
         collector,
+        tenants,
         rules,
         alarms,
         notifier,
@@ -236,10 +251,15 @@ fn join_intake(config: &Config, storage: &Storage, tools: &Tools) -> (Bus, Gatew
     (bus, gateway, collector)
 }
 
-/// From a rule to a person.
-fn join_alerting(config: &Config, storage: &Storage, tools: &Tools, engine: &Engine) -> (Rules, Alarms, Notifier) {
+/// From a rule, or from what is unusual about a tenant, to a person.
+fn join_alerting(
+    config: &Config,
+    storage: &Storage,
+    tools: &Tools,
+    engine: &Engine,
+    (alerts, to_alarms): (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>),
+) -> (Rules, Alarms, Notifier) {
     let Tools { tasks, clock, registry } = tools.clone();
-    let (alerts, to_alarms) = mpsc::channel(ALERT_BATCHES_MAX);
     let alarms = Alarms::start(
         config.alarms.clone(),
         alarms::Deps {

@@ -52,6 +52,7 @@ impl Reloader {
         self.state.db.set_retention(fresh.storage.tsdb.retention);
         self.state.collector.reload(fresh.collect.clone());
         self.state.gateway.reload(fresh.gateway.clone());
+        self.state.tenants.reload(fresh.tenants.clone());
         self.state.rules.reload(fresh.rules.clone());
         self.state.alarms.reload(fresh.alarms.clone());
         self.state.notifier.reload(fresh.notify.clone());

@@ -184,7 +184,13 @@ impl Bus {
     /// Returns a subscription without patterns yet.
     #[must_use]
     pub fn subscriber(&self, scope: Scope) -> Subscription {
-        let (id, queue, receiver) = self.0.router.join(scope, self.0.queue_messages_max, self.0.queue_bytes_max);
+        self.deep_subscriber(scope, self.0.queue_messages_max, self.0.queue_bytes_max)
+    }
+
+    /// As [`Bus::subscriber`], for a listener of this box that needs a queue of its own size.
+    #[must_use]
+    pub fn deep_subscriber(&self, scope: Scope, messages_max: usize, bytes_max: usize) -> Subscription {
+        let (id, queue, receiver) = self.0.router.join(scope, messages_max, bytes_max);
         Subscription { bus: self.clone(), id, queue, receiver }
     }
 

@@ -29,6 +29,7 @@ mod scrape;
 mod show;
 mod stores;
 mod telemetry;
+mod tenants;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ use std::path::{Path, PathBuf};
 use self::folder::Folder;
 use crate::query::promql;
 use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
-use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage};
+use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage, tenants as tenants_room};
 
 pub(crate) use glob::expand as expand_pattern;
 pub(crate) use relabel::read_text as relabel_rules;
@@ -65,6 +66,7 @@ const KEYS: &[&str] = &[
     "logs",
     "host",
     "nats_monitoring",
+    "tenants",
     "own_metrics",
     "global",
     "scrape_configs",
@@ -125,6 +127,8 @@ pub struct Config {
     pub gateway: gateway::Config,
     /// All ways in.
     pub collect: collect::Config,
+    /// Customers on one NATS system.
+    pub tenants: tenants_room::Config,
     /// Rule files.
     pub rules: rules::Config,
     /// The alarm board.
@@ -281,6 +285,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         own: host::own_metrics(root),
         limits,
     };
+    let tenants = tenants::tenants(root, folder, collect.nats.as_ref());
     let rules = rules::Config {
         files: rule_files::read(root, folder),
         evaluation_interval: global.evaluation_interval,
@@ -307,6 +312,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         bus,
         gateway,
         collect,
+        tenants,
         rules,
         alarms,
         notify: notifications.notify,

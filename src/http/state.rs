@@ -23,6 +23,7 @@ use crate::storage::logs::LogStore;
 use crate::storage::state::State;
 use crate::storage::tsdb::Db;
 use crate::task::Tasks;
+use crate::tenants::Tenants;
 
 /// Everything a handler may use: one handle per room, each cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct AppState {
     pub gateway: Gateway,
     /// Scrapes, host, telemetry, remote write.
     pub collector: Collector,
+    /// Customers on one NATS system.
+    pub tenants: Tenants,
     /// Rules and alerts.
     pub rules: Rules,
     /// Alarms: acknowledge, history.

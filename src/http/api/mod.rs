@@ -23,6 +23,7 @@ mod read;
 mod rules;
 mod status;
 mod targets;
+mod tenants;
 mod tsdb;
 mod write;
 
@@ -55,6 +56,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(rules::routes())
         .merge(status::routes())
         .merge(targets::routes())
+        .merge(tenants::routes())
         .merge(tsdb::routes())
         .merge(write::routes())
 }
