@@ -25,12 +25,33 @@ pub(super) fn avg(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
 
 /// Smallest value; NaN only if all are.
 pub(super) fn min(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
-    window.values.iter().copied().reduce(|a, b| if b < a || a.is_nan() { b } else { a })
+    extreme(window.values, f64::INFINITY, |best, v| v < best)
 }
 
 /// Largest value; NaN only if all are.
 pub(super) fn max(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f64> {
-    window.values.iter().copied().reduce(|a, b| if b > a || a.is_nan() { b } else { a })
+    extreme(window.values, f64::NEG_INFINITY, |best, v| v > best)
+}
+
+/// Values that are compared side by side.
+const LANES: usize = 8;
+
+/// Returns the best value, the first of equal ones; NaN only if all are.
+#[inline]
+fn extreme(values: &[f64], worst: f64, is_better: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let better = |best: f64, v: f64| if is_better(best, v) { v } else { best };
+    let rows = values.chunks_exact(LANES);
+    let rest = rows.remainder().iter().fold(worst, |best, v| better(best, *v));
+    let mut lanes = [worst; LANES];
+    for row in rows {
+        lanes.iter_mut().zip(row).for_each(|(lane, v)| *lane = better(*lane, *v));
+    }
+    let best = lanes.into_iter().fold(rest, better);
+    if best != worst && best != 0.0 {
+        return Some(best);
+    }
+    // There may be nothing but NaN, or zeros of either sign.
+    values.iter().copied().reduce(|best, v| if is_better(best, v) || best.is_nan() { v } else { best })
 }
 
 /// Newest value.
@@ -103,4 +124,50 @@ pub(super) fn ts_of_last(window: &Window<'_>, _: &mut Arguments<'_>) -> Option<f
 fn time_of(window: &Window<'_>, is_better: impl Fn(f64, f64) -> bool) -> Option<f64> {
     let samples = window.timestamps.iter().zip(window.values);
     samples.reduce(|best, next| if is_better(*best.1, *next.1) { next } else { best }).map(|(t, _)| *t as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[f64], smallest: f64, largest: f64) {
+        let min = extreme(values, f64::INFINITY, |best, v| v < best);
+        let max = extreme(values, f64::NEG_INFINITY, |best, v| v > best);
+        assert_eq!((min.map(f64::to_bits), max.map(f64::to_bits)), (Some(smallest.to_bits()), Some(largest.to_bits())));
+    }
+
+    #[test]
+    fn extremes_are_found_in_every_place() {
+        for length in 1..40 {
+            for at in 0..length {
+                let mut values = vec![2.0; length];
+                values[at] = 1.0;
+                check(&values, 1.0, if length == 1 { 1.0 } else { 2.0 });
+                values[at] = 3.0;
+                check(&values, if length == 1 { 3.0 } else { 2.0 }, 3.0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_counts_only_alone() {
+        let mut values = vec![f64::NAN; 20];
+        check(&values, f64::NAN, f64::NAN);
+        values[17] = f64::NEG_INFINITY;
+        check(&values, f64::NEG_INFINITY, f64::NEG_INFINITY);
+        values[3] = f64::INFINITY;
+        check(&values, f64::NEG_INFINITY, f64::INFINITY);
+    }
+
+    #[test]
+    fn of_two_zeros_the_first_is_taken() {
+        let mut values = vec![0.0; 20];
+        values[0] = -0.0;
+        check(&values, -0.0, -0.0);
+        values[0] = 5.0;
+        values[1] = 0.0;
+        values[9] = -0.0;
+        check(&values, 0.0, 5.0);
+    }
 }
