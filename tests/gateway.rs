@@ -6,7 +6,7 @@ use std::time::Duration;
 use andon::bus::{self, Bus};
 use andon::clock::Clock;
 use andon::device::{self, Connection, DeviceClient};
-use andon::gateway::{Config, Deps, Gateway, NewDevice, PayloadShape};
+use andon::gateway::{Config, Deps, Gateway, NewDevice};
 use andon::instrument::Registry;
 use andon::model::DeviceMessage;
 use andon::storage::last::LastKnown;
@@ -37,19 +37,10 @@ pub(crate) fn bus_config() -> bus::Config {
 
 fn config() -> Config {
     Config {
-        message_bytes_max: 1 << 20,
         messages_per_second: 1000,
-        auth_timeout: Duration::from_secs(10),
-        ping_interval: Duration::from_secs(15),
-        dead_after: Duration::from_secs(45),
-        request_timeout: Duration::from_secs(5),
-        subscriptions_max: 64,
-        connections_max: 1000,
-        unauthenticated_per_address_max: 64,
-        auth_failures_max: 50,
-        payload_shape: PayloadShape::Plain,
         default_publish: vec!["factory.>".to_owned(), "devices.{device}.>".to_owned()],
         default_subscribe: vec!["factory.>".to_owned()],
+        ..Config::default()
     }
 }
 

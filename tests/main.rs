@@ -28,3 +28,4 @@ mod storage;
 mod support;
 mod tenants;
 mod verdicts;
+mod wire;

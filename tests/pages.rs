@@ -119,7 +119,7 @@ fn new_device(id: &str, kind: &str) -> NewDevice {
         device_type: kind.to_owned(),
         publish: Some(vec!["telemetry.{device}.>".to_owned()]),
         subscribe: Some(vec!["factory.line1.>".to_owned()]),
-        token: None,
+        ..NewDevice::default()
     }
 }
 

@@ -36,7 +36,7 @@ enum Command {
     Run(run::RunArgs),
     /// Start a box with a simulated packaging line, to look around.
     Demo(demo::DemoArgs),
-    /// Add, list and remove the devices that may connect.
+    /// The devices that may connect, and their tokens.
     Device(device::DeviceArgs),
     /// Check settings and rule files without starting anything.
     Check(check::CheckArgs),

@@ -294,7 +294,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         external_url: base,
     };
     let bus = message_bus::bus(root, folder, &box_name);
-    let gateway = devices::gateway(root);
+    let gateway = devices::gateway(root, folder);
     let logging = logging::logging(root, folder);
     let query = stores::query(root, global.evaluation_interval);
     let forward = remote_write::read(root, &global, folder);

@@ -19,8 +19,11 @@ pub enum TurnedAway {
     /// As many connections as there may be.
     #[error("too many connections")]
     Full,
-    /// Too many sockets of this address have not shown who they are.
-    #[error("too many connections from this address wait for authentication")]
+    /// As many connections of this address as there may be.
+    #[error("too many connections from this address")]
+    Address,
+    /// Too many sockets of this address, or of all, have not shown who they are.
+    #[error("too many connections wait for authentication")]
     Crowd,
     /// Too many wrong tokens from this address.
     #[error("too many failed authentications from this address")]
@@ -32,6 +35,7 @@ impl TurnedAway {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             TurnedAway::Full => "full",
+            TurnedAway::Address => "address",
             TurnedAway::Crowd => "crowd",
             TurnedAway::Failures => "failures",
         }
@@ -42,6 +46,8 @@ impl TurnedAway {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) connections_max: usize,
+    pub(super) per_address_max: usize,
+    pub(super) waiting_max: usize,
     pub(super) waiting_per_address_max: usize,
     pub(super) failures_max: u32,
 }
@@ -55,10 +61,13 @@ struct Inside {
     connections: usize,
     waiting: usize,
     addresses: HashMap<IpAddr, Address>,
+    /// Addresses with nothing against them are forgotten when there are so many.
+    sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Address {
+    connections: usize,
     waiting: usize,
     /// Requests that stand in line until wrong tokens are forgotten.
     in_line: usize,
@@ -87,16 +96,22 @@ impl Porter {
         if inside.connections >= bounds.connections_max {
             return Err(TurnedAway::Full);
         }
-        if inside.addresses.len() >= ADDRESSES_MAX {
-            inside.addresses.retain(|_, a| a.waiting + a.in_line > 0 || !a.failures.is_full(now));
+        if inside.addresses.len() >= inside.sweep_at.max(ADDRESSES_MAX) {
+            inside.addresses.retain(|_, a| a.connections + a.in_line > 0 || !a.failures.is_full(now));
+            inside.sweep_at = inside.addresses.len() * 2;
         }
+        let is_crowded = inside.waiting >= bounds.waiting_max;
         let burst = f64::from(bounds.failures_max);
         let entry = inside.addresses.entry(address).or_insert_with(|| Address {
+            connections: 0,
             waiting: 0,
             in_line: 0,
             failures: Throttle::new(burst / 10.0, burst, now),
         });
-        if entry.waiting >= bounds.waiting_per_address_max {
+        if entry.connections >= bounds.per_address_max {
+            return Err(TurnedAway::Address);
+        }
+        if is_crowded || entry.waiting >= bounds.waiting_per_address_max {
             return Err(TurnedAway::Crowd);
         }
         // Each stranger inside may be one more failure, so after failures only as many come in as may fail.
@@ -106,6 +121,7 @@ impl Porter {
             return Err(TurnedAway::Failures);
         }
         entry.waiting += 1;
+        entry.connections += 1;
         inside.waiting += 1;
         inside.connections += 1;
         Ok(Place { porter: self.clone(), address, is_waiting: true })
@@ -157,7 +173,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.authenticated();
-        self.porter.lock().connections -= 1;
+        let mut inside = self.porter.lock();
+        inside.connections -= 1;
+        if let Some(address) = inside.addresses.get_mut(&self.address) {
+            address.connections -= 1;
+        }
     }
 }
 
@@ -173,7 +193,13 @@ impl Drop for InLine {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { connections_max: 3, waiting_per_address_max: 2, failures_max: 10 };
+    const BOUNDS: Bounds = Bounds {
+        connections_max: 3,
+        per_address_max: 100,
+        waiting_max: 100,
+        waiting_per_address_max: 2,
+        failures_max: 10,
+    };
     const START: Duration = Duration::ZERO;
 
     fn address(last: u8) -> IpAddr {
@@ -191,6 +217,21 @@ mod tests {
         assert_eq!(porter.admit(address(2), BOUNDS, START).unwrap_err(), TurnedAway::Full);
         drop(first);
         assert!(porter.admit(address(2), BOUNDS, START).is_ok());
+    }
+
+    #[test]
+    fn there_are_bounds_for_strangers_in_all_and_for_one_address() {
+        let porter = Porter::default();
+        let few = Bounds { connections_max: 100, waiting_max: 2, ..BOUNDS };
+        let mut both = [1, 2].map(|last| porter.admit(address(last), few, START).unwrap());
+        assert_eq!(porter.admit(address(3), few, START).unwrap_err(), TurnedAway::Crowd);
+        both[0].authenticated();
+        let mut third = porter.admit(address(3), few, START).unwrap();
+        third.authenticated();
+        let narrow = Bounds { per_address_max: 1, ..few };
+        assert_eq!(porter.admit(address(3), narrow, START).unwrap_err(), TurnedAway::Address);
+        drop(third);
+        assert!(porter.admit(address(3), narrow, START).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -21,10 +21,12 @@ use tracing::debug;
 use super::Shared;
 use super::admission::Place;
 use super::devices::{Command, Way};
+use super::end::End;
+use super::identity::Orders;
 use super::outbox::{self, Outbox};
 use super::protocol::Claim;
-use super::registry::Entry;
-use super::session::{Effect, End, Now, Session};
+use super::registry::{CONNECTED, Entry};
+use super::session::{Effect, Now, Session};
 use super::traffic::Traffic;
 use crate::bus::{self, Message, Scope, Subject, Subscription};
 use crate::task::Phase;
@@ -49,8 +51,9 @@ pub(super) struct Connection<S> {
     subscription: Option<Subscription>,
     requests: FuturesUnordered<Answer>,
     entry: Option<Entry>,
-    end_sender: mpsc::Sender<End>,
-    end_receiver: mpsc::Receiver<End>,
+    /// Kept until the registry has one, so that waiting for orders does not end.
+    order_sender: watch::Sender<Orders>,
+    orders: watch::Receiver<Orders>,
     end: Option<End>,
 }
 
@@ -61,6 +64,7 @@ enum Event {
     Overflow,
     Answer((Subject, Option<String>, bus::Result<Message>)),
     Time,
+    Orders,
     End(End),
 }
 
@@ -74,11 +78,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .max_frame_size(Some(config.message_bytes_max));
         let traffic = Arc::new(Traffic::default());
         let now = shared.now();
-        // Holds one: a second reason to end is as good as the first.
-        let (end_sender, end_receiver) = mpsc::channel(1);
+        let (order_sender, orders) = watch::channel(Orders::default());
         Connection {
             socket: WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await,
-            session: Session::new(config, shared.instruments.clone(), traffic.clone(), now),
+            session: Session::new(config, shared.instruments.clone(), traffic.clone(), shared.total.clone(), now),
             place,
             outbox: Outbox::new(traffic.clone(), shared.instruments.clone()),
             traffic,
@@ -86,8 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             subscription: None,
             requests: FuturesUnordered::new(),
             entry: None,
-            end_sender,
-            end_receiver,
+            order_sender,
+            orders,
             end: None,
         }
     }
@@ -113,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let event = tokio::select! {
                 biased;
                 () = intake.cancelled() => Event::End(End::STOPPING),
-                Some(end) = self.end_receiver.recv() => Event::End(end),
+                Ok(()) = self.orders.changed() => Event::Orders,
                 () = &mut overflow.waiter => Event::Overflow,
                 () = &mut timer => Event::Time,
                 Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
@@ -134,6 +137,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let effects = match event {
             Event::Time => self.session.on_time(now),
             Event::End(end) => return self.end = Some(end),
+            Event::Orders => {
+                let orders = self.orders.borrow_and_update().clone();
+                match (orders.end, orders.identity) {
+                    (Some(end), _) => return self.end = Some(end),
+                    (None, Some(identity)) => self.session.on_identity(identity, now),
+                    (None, None) => return,
+                }
+            }
             Event::Overflow => return self.end = Some(End::SLOW),
             Event::Bus(Some(message)) => self.session.on_message(&message, now),
             Event::Bus(None) => return self.end = Some(End::STOPPING),
@@ -219,8 +230,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn authenticate(&mut self, claim: Claim, way: Way) -> Vec<Effect> {
         let start = self.shared.clock.elapsed();
         let (answer, entry) = oneshot::channel();
-        let (address, end) = (self.place.address(), self.end_sender.clone());
-        let command = Command::Connect { claim, way, address, traffic: self.traffic.clone(), end, answer };
+        let (address, orders) = (self.place.address(), self.order_sender.clone());
+        let command = Command::Connect { claim, way, address, traffic: self.traffic.clone(), orders, answer };
         let _ = self.shared.commands.send(command).await;
         let entry = entry.await.unwrap_or(Err("The gateway is stopping"));
         let now = self.shared.now();
@@ -228,12 +239,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match entry {
             Ok(entry) => {
                 self.place.authenticated();
-                let identity = entry.identity.clone();
+                let admitted = (entry.identity.clone(), entry.meter.clone());
                 self.entry = Some(entry);
-                self.session.on_authenticated(Ok(identity), now)
+                self.session.on_authenticated(Ok(admitted), now)
             }
             Err(reason) => {
-                self.place.failed(now.elapsed);
+                // A right token at a wrong moment is no guess.
+                if reason != CONNECTED {
+                    self.place.failed(now.elapsed);
+                }
                 self.session.on_authenticated(Err(reason), now)
             }
         }
@@ -261,8 +275,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let who = self.session.identity().map_or_else(|| "stranger".into(), |identity| identity.device_id.clone());
         debug!(device = %who, address = %self.place.address(), reason = end.reason, "connection ends");
         drop(self.subscription.take());
-        if let Some(entry) = self.entry.take() {
-            let _ = self.shared.commands.send(Command::Disconnected { entry, reason: end.reason }).await;
+        match self.entry.take() {
+            Some(entry) => {
+                let _ = self.shared.commands.send(Command::Disconnected { entry, reason: end.reason }).await;
+            }
+            None => self.shared.instruments.disconnections.with(&["unknown", end.reason]).inc(),
         }
         let is_open = end != End::SOCKET && end != End::NORMAL;
         if is_open {

@@ -8,15 +8,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::admission::Porter;
+use super::enrol::{self, AddedDevice, Edit, NewDevice};
 use super::error::{Error, Result};
+use super::identity::{Admitted, Orders};
 use super::instruments::Instruments;
+use super::jwt::Moment;
 use super::protocol::Claim;
-use super::registry::{self, AddedDevice, Entry, NewDevice, Open, Registry};
-use super::session::{End, Identity};
+use super::registry::{Ended, Entry, Open, Registry, Rules};
 use super::traffic::Traffic;
 use super::{Config, Snapshot};
 use crate::clock::Clock;
-use crate::model::{DevicePresence, Timestamp};
+use crate::model::DevicePresence;
 use crate::storage::last::LastKnown;
 use crate::storage::state::State;
 use crate::task::{Phase, Tasks};
@@ -51,7 +53,7 @@ pub(super) enum Command {
         way: Way,
         address: IpAddr,
         traffic: Arc<Traffic>,
-        end: mpsc::Sender<End>,
+        orders: watch::Sender<Orders>,
         answer: oneshot::Sender<std::result::Result<Entry, &'static str>>,
     },
     /// A connection that was let in is gone.
@@ -63,9 +65,11 @@ pub(super) enum Command {
         device: NewDevice,
         answer: oneshot::Sender<Result<AddedDevice>>,
     },
-    Remove {
+    /// Change a device; answers the token of a rotation.
+    Edit {
         id: String,
-        answer: oneshot::Sender<Result<()>>,
+        edit: Edit,
+        answer: oneshot::Sender<Result<Option<String>>>,
     },
 }
 
@@ -102,6 +106,7 @@ impl Devices {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut is_changed, mut ticks) = (false, 0_u32);
+        let mut new_config = self.config.clone();
         loop {
             tokio::select! {
                 biased;
@@ -110,6 +115,10 @@ impl Devices {
                     Some(command) => is_changed |= self.carry_out(command).await,
                     None => return,
                 },
+                Ok(()) = new_config.changed() => {
+                    self.reconfigure().await;
+                    is_changed = true;
+                }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     let has_traffic = self.registry.connected() > 0 && ticks.is_multiple_of(TICKS_PER_TRAFFIC);
@@ -136,19 +145,31 @@ impl Devices {
                 return false;
             }
         };
-        for device in devices {
-            self.insert(device);
-        }
+        self.each_with_rules(|registry, rules| {
+            devices.into_iter().flat_map(|device| registry.insert(device, rules)).collect()
+        });
         for presence in seen {
             self.registry.note_seen(&presence.device_id, presence.last_seen);
         }
         true
     }
 
-    fn insert(&mut self, device: crate::storage::state::Device) {
-        let id = device.id.clone();
-        for part in self.registry.insert(device) {
-            warn!(device = %id, %part, "left out what cannot be read of a device");
+    /// Works on the registry with the settings and the time; tells what could not be read of devices.
+    fn each_with_rules(&mut self, work: impl FnOnce(&mut Registry, Rules<'_>) -> Vec<String>) {
+        let config = self.config.borrow().clone();
+        let rules = rules(&config, &self.clock);
+        for part in work(&mut self.registry, rules) {
+            warn!(%part, "left out what cannot be read of a device");
+        }
+    }
+
+    /// Takes new settings: roles are lists of many devices.
+    async fn reconfigure(&mut self) {
+        let state = self.state.clone();
+        match self.tasks.pool().run(move || state.devices().list()).await {
+            Ok(Ok(devices)) => self.each_with_rules(|registry, rules| registry.reconfigure(devices, rules)),
+            Ok(Err(error)) => error!(%error, "cannot read the device registry: roles stay as they were"),
+            Err(error) => error!(%error, "cannot read the device registry: roles stay as they were"),
         }
     }
 
@@ -157,13 +178,22 @@ impl Devices {
         // An answer that nobody waits for any more is no loss.
         match command {
             Command::Check { claim, answer } => {
-                let _ = answer.send(self.registry.check(&claim).map(|_| ()));
+                let config = self.config.borrow().clone();
+                let checked = self.registry.check(&claim, rules(&config, &self.clock));
+                let _ = answer.send(checked.map(|_| ()));
                 false
             }
-            Command::Connect { claim, way, address, traffic, end, answer } => {
-                let checked = self.registry.check(&claim);
-                let entry = checked.map(|identity| {
-                    self.connect(identity, way, Open { address, traffic, end, connected_at: self.clock.now() })
+            Command::Connect { claim, way, address, traffic, orders, answer } => {
+                let config = self.config.borrow().clone();
+                let rules = rules(&config, &self.clock);
+                let entry = self.registry.check(&claim, rules).and_then(|Admitted { identity, proof }| {
+                    let device_type = identity.device_type.clone();
+                    let open = Open { address, traffic, orders, connected_at: rules.moment.now, proof, device_type };
+                    self.registry.connect(identity, open, rules)
+                });
+                let entry = entry.map(|(entry, replaced)| {
+                    self.count_begin(&entry, way, replaced);
+                    entry
                 });
                 let is_let_in = entry.is_ok();
                 if let Err(Ok(entry)) = answer.send(entry) {
@@ -179,28 +209,26 @@ impl Devices {
                 let _ = answer.send(added);
                 false
             }
-            Command::Remove { id, answer } => {
-                let removed = self.remove(id).await;
+            Command::Edit { id, edit, answer } => {
+                let edited = self.edit(id, edit).await;
                 self.tell();
-                let _ = answer.send(removed);
+                let _ = answer.send(edited);
                 false
             }
         }
     }
 
-    fn connect(&mut self, identity: Arc<Identity>, way: Way, open: Open) -> Entry {
-        let now = open.connected_at;
-        self.last.connected(&identity.device_id, now);
-        let (entry, replaced) = self.registry.connect(identity, open);
+    fn count_begin(&self, entry: &Entry, way: Way, replaced: Option<Ended>) {
+        let now = self.clock.now();
+        self.last.connected(&entry.identity.device_id, now);
         let device_type = &*entry.identity.device_type;
         self.instruments.connections.with(&[device_type]).inc();
         self.instruments.active.with(&[device_type]).add(1.0);
         let status = if way == Way::Header { "success_header" } else { "success" };
         self.instruments.auth_attempts.with(&[status]).inc();
         if let Some(older) = replaced {
-            self.count_end(device_type, "replaced", older.connected_at, now);
+            self.count_end(&older, "replaced");
         }
-        entry
     }
 
     fn disconnect(&mut self, entry: &Entry, reason: &'static str) -> bool {
@@ -208,64 +236,106 @@ impl Devices {
         match self.registry.disconnect(&entry.identity.device_id, entry.number, now) {
             Some(ended) => {
                 self.last.disconnected(&entry.identity.device_id, now);
-                self.count_end(&entry.identity.device_type, reason, ended.connected_at, now);
+                self.count_end(&ended, reason);
                 true
             }
             None => false,
         }
     }
 
-    fn count_end(&self, device_type: &str, reason: &str, connected_at: Timestamp, now: Timestamp) {
+    fn count_end(&self, ended: &Ended, reason: &str) {
+        let device_type = &*ended.device_type;
+        let lasted = self.clock.now().since(ended.connected_at);
         self.instruments.active.with(&[device_type]).add(-1.0);
         self.instruments.disconnections.with(&[device_type, reason]).inc();
-        self.instruments.connection_duration.with(&[device_type]).observe_duration(now.since(connected_at));
+        self.instruments.connection_duration.with(&[device_type]).observe_duration(lasted);
     }
 
     async fn add(&mut self, device: NewDevice) -> Result<AddedDevice> {
-        let (state, config) = (self.state.clone(), self.config.borrow().clone());
-        let id = device.id.clone();
+        let (state, config, now) = (self.state.clone(), self.config.borrow().clone(), self.clock.now());
+        if !device.role.is_empty() && !config.roles.contains_key(&device.role) {
+            return Err(unknown_role(&device.role));
+        }
         let written = self.tasks.pool().run(move || {
-            let added = registry::register(&state, device, &config.default_publish, &config.default_subscribe)?;
+            let (publish, subscribe) = (&config.default_publish, &config.default_subscribe);
+            let added = enrol::register(&state, device, publish, subscribe, now)?;
             let row = state.devices().get(&added.id)?;
             Ok::<_, Error>((added, row))
         });
         let (added, row) = written.await.map_err(|_| Error::Stopping)??;
-        if let Some(row) = row {
-            self.insert(row);
-        }
-        info!(device = %id, "device added");
+        self.each_with_rules(|registry, rules| row.map(|row| registry.insert(row, rules)).unwrap_or_default());
+        info!(device = %added.id, "device added");
         Ok(added)
     }
 
-    async fn remove(&mut self, id: String) -> Result<()> {
-        let (state, last, key) = (self.state.clone(), self.last.clone(), id.clone());
-        let removed = self.tasks.pool().run(move || {
-            let was_known = state.devices().remove(&key)?;
-            last.forget(&key);
-            Ok::<_, crate::storage::state::Error>(was_known)
+    /// Changes a device in the store, then here; its connection hears of it at once.
+    async fn edit(&mut self, id: String, edit: Edit) -> Result<Option<String>> {
+        if let Edit::Change(change) = &edit
+            && let Some(role) = change.role.as_ref().filter(|role| !role.is_empty())
+            && !self.config.borrow().roles.contains_key(role)
+        {
+            return Err(unknown_role(role));
+        }
+        let what = match edit {
+            Edit::Change(_) => "device changed",
+            Edit::Rotate { .. } => "device has a new token",
+            Edit::Revoke => "device revoked",
+            Edit::Remove => "device removed",
+        };
+        let is_guest = edit == Edit::Revoke && self.registry.is_guest(&id);
+        let (state, last, key, now) = (self.state.clone(), self.last.clone(), id.clone(), self.clock.now());
+        let written = self.tasks.pool().run(move || {
+            if is_guest {
+                enrol::register_revoked(&state, &key)?;
+            }
+            if edit == Edit::Remove {
+                last.forget(&key);
+            }
+            let token = enrol::edit(&state, &key, &edit, now)?;
+            Ok::<_, Error>((token, state.devices().get(&key)?))
         });
-        let was_known = removed.await.map_err(|_| Error::Stopping)??;
-        if let Some((device_type, connected_at)) = self.registry.open_connection(&id) {
-            self.count_end(&device_type, "revoked", connected_at, self.clock.now());
+        let (token, row) = match written.await.map_err(|_| Error::Stopping)? {
+            Err(Error::Unknown(id)) => {
+                self.forget(&id);
+                return Err(Error::Unknown(id));
+            }
+            written => written?,
+        };
+        match row {
+            Some(row) => self.each_with_rules(|registry, rules| registry.insert(row, rules)),
+            None => self.forget(&id),
         }
-        self.registry.remove(&id);
-        self.instruments.rate_limit_rejections.remove(&[&id]);
-        self.instruments.rate_limit_tokens.remove(&[&id]);
-        if !was_known {
-            return Err(Error::Unknown(id));
+        info!(device = %id, "{what}");
+        Ok(token)
+    }
+
+    /// Forgets a device that the store no longer has.
+    fn forget(&mut self, id: &str) {
+        if let Some(ended) = self.registry.remove(id) {
+            self.count_end(&ended, "revoked");
         }
-        info!(device = %id, "device removed");
-        Ok(())
+        self.instruments.rate_limit_rejections.remove(&[id]);
+        self.instruments.rate_limit_tokens.remove(&[id]);
     }
 
     /// Tells pages and collectors who is there.
     #[expect(clippy::cast_precision_loss, reason = "a count of devices is far below 2^53")]
     fn tell(&self) {
-        self.registry.for_each_open(|id, traffic| {
-            self.instruments.rate_limit_tokens.with(&[id]).set(f64::from(traffic.tokens()));
+        let now = self.clock.elapsed();
+        self.registry.for_each_open(|id, meter| {
+            self.instruments.rate_limit_tokens.with(&[id]).set(meter.frames(now).floor());
         });
         self.instruments.registered.set(self.registry.len() as f64);
         self.outlets.presence.send_replace(Arc::new(self.registry.presence()));
         self.outlets.snapshot.send_replace(Arc::new(self.registry.snapshot(self.porter.waiting())));
     }
+}
+
+fn rules<'a>(config: &'a Config, clock: &Clock) -> Rules<'a> {
+    let moment = Moment { now: clock.now(), is_trusted: clock.is_trusted() };
+    Rules { config, moment, elapsed: clock.elapsed() }
+}
+
+fn unknown_role(role: &str) -> Error {
+    Error::Invalid { field: "role", reason: format!("the settings have no role {role:?} under gateway.roles") }
 }

@@ -35,6 +35,8 @@ pub(super) struct Instruments {
     pub(super) nats_subscribe: Counter,
     pub(super) publish_latency: Histogram,
     pub(super) subscribe_latency: Histogram,
+    /// Own: frames over a rate, by which: `frames`, `bytes` (of the device), `all` (of all devices).
+    pub(super) rate_limited: CounterFamily,
     /// Own: frames refused, by code.
     pub(super) refused: CounterFamily,
     /// Own: messages that did not reach the collectors.
@@ -118,6 +120,7 @@ impl Instruments {
             nats_subscribe: r.counter("gateway_nats_subscribe_total", "Subscriptions of devices on the bus."),
             publish_latency: latency.with(&["publish"]),
             subscribe_latency: latency.with(&["subscribe"]),
+            rate_limited: r.counters("andon_gateway_rate_limited_total", "Frames over a rate, by which.", &["limit"]),
             refused: r.counters("andon_gateway_refused_total", "Frames of devices refused, by code.", &["code"]),
             not_recorded: r.counter("andon_gateway_not_recorded_total", "Publishes the collectors had no room for."),
             turned_away: r.counters(

@@ -6,15 +6,22 @@
 //! to the collectors first, over a bounded channel, and then to the bus. Device, type and time are set
 //! here; what a device says of them is ignored.
 //!
-//! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. Tokens of devices are
-//! registered; JSON web tokens, acknowledged publishing and replay are not built yet and say so.
+//! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. A device shows a registered token
+//! (`enrol.rs` writes devices down) or a JSON web token (`jwt`).
 
 mod admission;
+mod answers;
 mod config;
 mod connection;
 mod devices;
+mod end;
+mod enrol;
 mod error;
+#[cfg(fuzzing)]
+mod fuzzing;
+mod identity;
 mod instruments;
+pub mod jwt;
 mod outbox;
 mod permissions;
 mod protocol;
@@ -37,10 +44,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 pub use admission::TurnedAway;
-pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape};
+pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape, SecondSession};
+pub use enrol::{AddedDevice, DEFAULT_OVERLAP, Edit, NewDevice, edit, register};
 pub use error::{Error, Result};
-pub use registry::{AddedDevice, NewDevice, register};
-pub use snapshot::{ConnectionView, DeviceView, Snapshot};
+pub use permissions::{Role, Roles};
+pub use snapshot::{ConnectionView, DeviceProfile, DeviceView, Snapshot};
 
 use crate::bus::Bus;
 use crate::clock::{Clock, Stamp};
@@ -56,6 +64,7 @@ use instruments::Instruments;
 use protocol::Claim;
 use registry::Registry;
 use session::Now;
+use throttle::Meter;
 
 /// How long a socket may wait for its turn while too many of its address have not authenticated, or failed to.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,6 +112,8 @@ struct Shared {
     tasks: Tasks,
     instruments: Arc<Instruments>,
     porter: Porter,
+    /// What all devices together may send.
+    total: Arc<Meter>,
 }
 
 impl Shared {
@@ -153,6 +164,7 @@ impl Gateway {
             registry: Registry::default(),
         };
         deps.tasks.spawn("gateway devices", OnPanic::StopBox, devices.run(receiver));
+        let total = Arc::new(Meter::new(config.borrow().total_rate(), deps.clock.elapsed()));
         let shared = Arc::new(Shared {
             config,
             commands,
@@ -163,6 +175,7 @@ impl Gateway {
             tasks: deps.tasks,
             instruments,
             porter,
+            total,
         });
         Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
     }
@@ -182,6 +195,8 @@ impl Gateway {
                 let config = shared.config.borrow().clone();
                 let bounds = Bounds {
                     connections_max: config.connections_max,
+                    per_address_max: config.connections_per_address_max,
+                    waiting_max: config.unauthenticated_max,
                     waiting_per_address_max: config.unauthenticated_per_address_max,
                     failures_max: config.auth_failures_max,
                 };
@@ -244,15 +259,24 @@ impl Gateway {
         added.await.map_err(|_| Error::Stopping)?
     }
 
+    /// Changes a device, gives it another token, keeps it out or forgets it; an open connection of it hears of it
+    /// at once. Returns the new token of a rotation, which is nowhere else.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Invalid`], [`Error::State`], [`Error::Stopping`].
+    pub async fn edit_device(&self, id: &str, edit: Edit) -> Result<Option<String>> {
+        let (answer, edited) = oneshot::channel();
+        let command = Command::Edit { id: id.to_owned(), edit, answer };
+        self.shared.commands.send(command).await.map_err(|_| Error::Stopping)?;
+        edited.await.map_err(|_| Error::Stopping)?
+    }
+
     /// Removes a device; its connection is ended at once.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::State`], [`Error::Stopping`].
     pub async fn remove_device(&self, id: &str) -> Result<()> {
-        let (answer, removed) = oneshot::channel();
-        let command = Command::Remove { id: id.to_owned(), answer };
-        self.shared.commands.send(command).await.map_err(|_| Error::Stopping)?;
-        removed.await.map_err(|_| Error::Stopping)?
+        self.edit_device(id, Edit::Remove).await.map(|_| ())
     }
 
     /// Returns what the pages see, at most a second old.
@@ -267,17 +291,12 @@ impl Gateway {
         self.presence.clone()
     }
 
-    /// Takes new settings; open connections keep the old ones.
+    /// Takes new settings; open connections keep the old ones but for roles and rates.
     pub fn reload(&self, config: Config) {
+        self.shared.total.set(config.total_rate(), self.shared.clock.elapsed());
         self.new_config.send_replace(Arc::new(config));
     }
 }
 
-/// Door for fuzzers: a text frame of a device.
 #[cfg(fuzzing)]
-pub(crate) fn fuzz(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(frame) = protocol::parse(text) {
-        let _ = protocol::Claim::parse(frame.payload);
-    }
-}
+pub(crate) use fuzzing::{fuzz, fuzz_jwt};

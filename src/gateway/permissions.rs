@@ -1,13 +1,29 @@
 //! What a device may publish on and subscribe to.
 
+use std::collections::BTreeMap;
+
 use super::protocol::Refusal;
 use super::validate;
 use crate::bus::{Subject, SubjectPattern};
 
 /// Stands in a pattern for the device's id; three spellings that people know.
-const PLACEHOLDERS: [&str; 3] = ["{device}", "{deviceId}", "{clientId}"];
+const DEVICE: [&str; 3] = ["{device}", "{deviceId}", "{clientId}"];
+/// Stands in a pattern for what the device belongs to.
+const GROUP: &str = "{group}";
 /// Most patterns of one list.
 pub(super) const PATTERNS_MAX: usize = 64;
+
+/// Lists of patterns that devices may have in common, with `{device}` and `{group}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Role {
+    /// Patterns to publish on.
+    pub publish: Vec<String>,
+    /// Patterns to subscribe to.
+    pub subscribe: Vec<String>,
+}
+
+/// The roles of the settings, by name.
+pub type Roles = BTreeMap<String, Role>;
 
 /// Two lists of patterns; what is not in them is not allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,9 +45,30 @@ impl Permissions {
 }
 
 /// Reads one pattern of a list.
-pub(super) fn resolve(text: &str, device_id: &str) -> Result<SubjectPattern, Refusal> {
-    let replaced = PLACEHOLDERS.iter().fold(text.to_owned(), |text, name| text.replace(name, device_id));
-    validate::pattern(&replaced)
+pub(super) fn resolve(text: &str, device_id: &str, group: &str) -> Result<SubjectPattern, Refusal> {
+    let replaced = DEVICE.iter().fold(text.to_owned(), |text, name| text.replace(name, device_id));
+    validate::pattern(&replaced.replace(GROUP, group))
+}
+
+/// Reads lists, one after the other, for one device; returns what cannot be read too. A pattern with `{group}` is for
+/// devices that belong to something, and each pattern counts once.
+pub(super) fn resolve_all<'a>(
+    lists: impl IntoIterator<Item = &'a [String]>,
+    device_id: &str,
+    group: &str,
+) -> (Vec<SubjectPattern>, Vec<String>) {
+    let (mut patterns, mut bad) = (Vec::new(), Vec::new());
+    for text in lists.into_iter().flatten() {
+        if group.is_empty() && text.contains(GROUP) {
+            continue;
+        }
+        match resolve(text, device_id, group) {
+            Ok(pattern) if patterns.contains(&pattern) => {}
+            Ok(pattern) => patterns.push(pattern),
+            Err(_) => bad.push(text.clone()),
+        }
+    }
+    (patterns, bad)
 }
 
 #[cfg(test)]
@@ -39,16 +76,27 @@ mod tests {
     use super::*;
 
     fn permissions(list: &[&str]) -> Permissions {
-        let patterns: Vec<_> = list.iter().map(|text| resolve(text, "press-1").unwrap()).collect();
+        let list: Vec<String> = list.iter().map(|text| (*text).to_owned()).collect();
+        let (patterns, bad) = resolve_all([list.as_slice()], "press-1", "line1");
+        assert!(bad.is_empty(), "{bad:?}");
         Permissions { publish: patterns.clone(), subscribe: patterns }
     }
 
     #[test]
-    fn a_placeholder_is_the_device() {
-        let own = permissions(&["devices.{device}.>", "status.{deviceId}"]);
+    fn placeholders_are_the_device_and_what_it_belongs_to() {
+        let own = permissions(&["devices.{device}.>", "status.{deviceId}", "factory.{group}.{clientId}.*"]);
         assert!(own.may_publish(&"devices.press-1.x".parse().unwrap()));
         assert!(own.may_publish(&"status.press-1".parse().unwrap()));
+        assert!(own.may_publish(&"factory.line1.press-1.a".parse().unwrap()));
         assert!(!own.may_publish(&"devices.press-2.x".parse().unwrap()));
+    }
+
+    #[test]
+    fn without_a_group_there_are_no_patterns_for_groups() {
+        let list = ["factory.{group}.>".to_owned(), "a".to_owned(), "a".to_owned(), "a..b".to_owned()];
+        let (patterns, bad) = resolve_all([list.as_slice()], "press-1", "");
+        assert_eq!(patterns, ["a".parse().unwrap()]);
+        assert_eq!(bad, ["a..b"]);
     }
 
     #[test]
@@ -64,6 +112,6 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_default_and_nats_itself_never() {
         assert!(!Permissions::default().may_publish(&"a".parse().unwrap()));
-        assert!(resolve("$JS.>", "d").is_err());
+        assert!(resolve("$JS.>", "d", "").is_err());
     }
 }

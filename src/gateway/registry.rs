@@ -1,129 +1,62 @@
 //! The known devices and who of them is connected, without tasks or stores.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use super::error::{Error, Result};
-use super::permissions::{self, PATTERNS_MAX, Permissions};
+use super::config::SecondSession;
+use super::end::End;
+use super::enrol;
+use super::identity::{Admitted, Identity, Orders, Proof};
+use super::jwt::{self, Claims, Moment, refusals};
+use super::permissions::{Permissions, Roles, resolve_all};
 use super::protocol::Claim;
-use super::session::{End, Identity};
+use super::throttle::{Meter, Rate};
 use super::token::{self, TokenHash};
 use super::traffic::Traffic;
-use super::validate;
-use super::{ConnectionView, DeviceView, Snapshot};
+use super::{Config, ConnectionView, DeviceProfile, DeviceView, Snapshot};
 use crate::model::{DevicePresence, Timestamp};
 use crate::storage::state;
 
-/// Longest device id; it is one token of a subject.
-const ID_CHARS_MAX: usize = 64;
-/// Longest device type; it is a label value.
-const TYPE_CHARS_MAX: usize = 32;
-
 /// What a device is told that is not let in; the same whether the id or the token is wrong.
 pub(super) const WRONG: &str = "Invalid device ID or token";
-const JWT: &str = "JSON web tokens are not supported by this version: use a device token";
+/// What the second session of a device is told where the first stays.
+pub(super) const CONNECTED: &str = "Device is already connected";
+const JWT: &str = "JSON web tokens are not set up on this box: use a device token";
+const REVOKED: &str = "Device revoked";
+const CROWDED: &str = "Too many devices";
 
-/// A device as somebody wants it added.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewDevice {
-    /// Its name: letters, digits, `-` and `_`, at most 64.
-    pub id: String,
-    /// What it is (`sensor`, `actuator`, ...); may be empty.
-    pub device_type: String,
-    /// Patterns it may publish on; nothing for the default list.
-    pub publish: Option<Vec<String>>,
-    /// Patterns it may subscribe to; nothing for the default list.
-    pub subscribe: Option<Vec<String>>,
-    /// A token that the device brings along, at least 16 characters; nothing to have one made.
-    pub token: Option<String>,
-}
+/// Devices of which only tokens tell that are remembered; beyond it those longest away are forgotten.
+const GUESTS_MAX: usize = 10_000;
+/// Types that tokens may bring along: they are label values.
+const GUEST_TYPES_MAX: usize = 32;
+/// The type of a guest whose role is one too many.
+const GUEST_TYPE: &str = "device";
 
-/// A device that was added, with the only sight of its token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddedDevice {
-    /// Its name.
-    pub id: String,
-    /// What it is.
-    pub device_type: String,
-    /// The token; it cannot be read again.
-    pub token: String,
-    /// Patterns it may publish on, as stored.
-    pub publish: Vec<String>,
-    /// Patterns it may subscribe to, as stored.
-    pub subscribe: Vec<String>,
-}
-
-/// Checks a new device and writes it into the store of the box; for `andon device add` beside a box that is
-/// not running, too. Blocks on a file sync.
-///
-/// # Errors
-/// [`Error::Invalid`], [`Error::Exists`], [`Error::State`].
-pub fn register(
-    state: &state::State,
-    new: NewDevice,
-    default_publish: &[String],
-    default_subscribe: &[String],
-) -> Result<AddedDevice> {
-    let added = prepare(new, default_publish, default_subscribe)?;
-    let row = state::NewDevice {
-        id: added.id.clone(),
-        device_type: added.device_type.clone(),
-        token_hash: TokenHash::of(&added.token).to_string(),
-        publish: added.publish.clone(),
-        subscribe: added.subscribe.clone(),
-    };
-    if state.devices().add(&row)? { Ok(added) } else { Err(Error::Exists(added.id)) }
-}
-
-fn prepare(new: NewDevice, default_publish: &[String], default_subscribe: &[String]) -> Result<AddedDevice> {
-    let invalid = |field, reason: String| Err(Error::Invalid { field, reason });
-    if !validate::is_token(&new.id) || new.id.len() > ID_CHARS_MAX {
-        return invalid("id", format!("needs 1 to {ID_CHARS_MAX} letters, digits, '-' or '_'"));
-    }
-    let is_plain = new.device_type.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if !is_plain || new.device_type.len() > TYPE_CHARS_MAX {
-        return invalid("type", format!("takes up to {TYPE_CHARS_MAX} letters, digits, '-', '_' or '.'"));
-    }
-    let token = new.token.unwrap_or_else(token::generate);
-    if !(token::BROUGHT_CHARS_MIN..=token::CHARS_MAX).contains(&token.len())
-        || !token.bytes().all(|b| b.is_ascii_graphic())
-    {
-        let (min, max) = (token::BROUGHT_CHARS_MIN, token::CHARS_MAX);
-        return invalid("token", format!("needs {min} to {max} printable ASCII characters without spaces"));
-    }
-    let publish = new.publish.unwrap_or_else(|| default_publish.to_vec());
-    let subscribe = new.subscribe.unwrap_or_else(|| default_subscribe.to_vec());
-    for (field, list) in [("publish", &publish), ("subscribe", &subscribe)] {
-        if list.len() > PATTERNS_MAX {
-            return invalid(field, format!("no more than {PATTERNS_MAX} patterns"));
-        }
-        for text in list {
-            if let Err(refusal) = permissions::resolve(text, &new.id) {
-                return invalid(field, format!("{text:?}: {}", refusal.message));
-            }
-        }
-    }
-    Ok(AddedDevice { id: new.id, device_type: new.device_type, token, publish, subscribe })
-}
-
-/// All registered devices.
+/// All known devices.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     by_id: BTreeMap<String, Known>,
     by_hash: HashMap<TokenHash, String>,
     connected: usize,
+    guests: usize,
+    guest_types: BTreeSet<Arc<str>>,
     next_number: u64,
 }
 
 #[derive(Debug)]
 struct Known {
+    /// As registered, without an end.
     identity: Arc<Identity>,
-    hash: TokenHash,
+    tokens: Vec<(TokenHash, Option<Timestamp>)>,
+    /// Known from a JSON web token alone.
+    is_guest: bool,
     is_enabled: bool,
-    created_at: Timestamp,
+    profile: Arc<DeviceProfile>,
+    meter: Arc<Meter>,
     open: Option<Open>,
     disconnected_at: Option<Timestamp>,
     last_seen: Option<Timestamp>,
@@ -134,61 +67,95 @@ struct Known {
 pub(super) struct Open {
     pub(super) address: IpAddr,
     pub(super) traffic: Arc<Traffic>,
-    /// Ends the connection; holds one.
-    pub(super) end: mpsc::Sender<End>,
+    /// Tells the connection what is to change.
+    pub(super) orders: watch::Sender<Orders>,
     pub(super) connected_at: Timestamp,
+    pub(super) proof: Proof,
+    /// What it is counted as, also if the registered type changes meanwhile.
+    pub(super) device_type: Arc<str>,
 }
 
 /// A device that was let in.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) identity: Arc<Identity>,
+    /// What it may send, whatever connection it uses.
+    pub(super) meter: Arc<Meter>,
     /// Tells this connection from others of the same device.
     pub(super) number: u64,
 }
 
 /// The connection that ended, as far as it was the device's current one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) connected_at: Timestamp,
+    pub(super) device_type: Arc<str>,
+}
+
+/// What decides who may come in and what they may do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) config: &'a Config,
+    pub(super) moment: Moment,
+    /// Since the process began.
+    pub(super) elapsed: Duration,
 }
 
 impl Registry {
-    /// Takes a device from the store. A pattern that cannot be read is left out; its text is returned.
-    pub(super) fn insert(&mut self, device: state::Device) -> Vec<String> {
-        let mut bad = Vec::new();
-        let mut read = |list: &[String]| {
-            let mut patterns = Vec::new();
-            for text in list {
-                match permissions::resolve(text, &device.id) {
-                    Ok(pattern) => patterns.push(pattern),
-                    Err(_) => bad.push(text.clone()),
-                }
+    /// Takes a device from the store, also one that has changed; an open connection hears of it at once. A pattern
+    /// that cannot be read is left out; its text is returned.
+    pub(super) fn insert(&mut self, device: state::Device, rules: Rules<'_>) -> Vec<String> {
+        let (permissions, mut bad) = registered_permissions(&device, &rules.config.roles);
+        let mut tokens = Vec::new();
+        for token in &device.tokens {
+            match TokenHash::parse(&token.hash) {
+                Some(hash) => tokens.push((hash, token.expires_at)),
+                None => bad.push("token_hash".to_owned()),
             }
-            patterns
-        };
-        let permissions = Permissions { publish: read(&device.publish), subscribe: read(&device.subscribe) };
-        let Some(hash) = TokenHash::parse(&device.token_hash) else {
-            bad.push("token_hash".to_owned());
-            return bad;
-        };
+        }
+        let role = if device.role.is_empty() { &device.device_type } else { &device.role };
         let identity = Arc::new(Identity {
             device_id: device.id.as_str().into(),
             device_type: device.device_type.as_str().into(),
+            role: role.as_str().into(),
             permissions,
+            expires_at: None,
         });
-        self.by_hash.insert(hash, device.id.clone());
-        let known = Known {
-            identity,
-            hash,
-            is_enabled: device.is_enabled,
-            created_at: device.created_at,
-            open: None,
-            disconnected_at: None,
-            last_seen: None,
+        let id = device.id.clone();
+        let profile = Arc::new(DeviceProfile::of(device, &identity.permissions));
+        let older = self.forget(&id);
+        self.by_hash.extend(tokens.iter().map(|(hash, _)| (*hash, id.clone())));
+        let (is_enabled, is_guest) = (profile.is_enabled, false);
+        let known = match older {
+            Some(older) => Known { identity, tokens, is_guest, is_enabled, profile, ..older },
+            None => Known {
+                identity,
+                tokens,
+                is_guest,
+                is_enabled,
+                profile,
+                meter: Arc::new(Meter::new(rules.config.device_rate(), rules.elapsed)),
+                open: None,
+                disconnected_at: None,
+                last_seen: None,
+            },
         };
-        self.by_id.insert(device.id, known);
+        let orders = known.orders(rules);
+        if let (Some(orders), Some(open)) = (orders, &known.open) {
+            open.orders.send_replace(orders);
+        }
+        self.by_id.insert(id, known);
         bad
+    }
+
+    /// Takes a device out of the maps.
+    fn forget(&mut self, id: &str) -> Option<Known> {
+        let known = self.by_id.remove(id)?;
+        for (hash, _) in &known.tokens {
+            self.by_hash.remove(hash);
+        }
+        self.guests -= usize::from(known.is_guest);
+        Some(known)
     }
 
     /// Notes when a device was last seen before this start.
@@ -198,51 +165,150 @@ impl Registry {
         }
     }
 
-    /// Forgets a device and ends its connection. Returns whether it was known.
-    pub(super) fn remove(&mut self, id: &str) -> bool {
-        let Some(known) = self.by_id.remove(id) else { return false };
-        self.by_hash.remove(&known.hash);
-        if let Some(open) = known.open {
-            self.connected -= 1;
-            // Full means that the connection is being ended already.
-            let _ = open.end.try_send(End::REVOKED);
+    /// Tells whether a device is known from a JSON web token alone.
+    pub(super) fn is_guest(&self, id: &str) -> bool {
+        self.by_id.get(id).is_some_and(|known| known.is_guest)
+    }
+
+    /// Forgets a device and ends its connection, which is returned.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Ended> {
+        let open = self.forget(id)?.open?;
+        self.connected -= 1;
+        open.orders.send_replace(Orders { end: Some(End::REMOVED), identity: None });
+        Some(open.ended())
+    }
+
+    /// Takes new settings: roles and rates hold for open connections at once.
+    pub(super) fn reconfigure(&mut self, devices: Vec<state::Device>, rules: Rules<'_>) -> Vec<String> {
+        let rate = rules.config.device_rate();
+        for known in self.by_id.values() {
+            known.meter.set(rate, rules.elapsed);
+            if let (true, Some(open)) = (known.is_guest, &known.open)
+                && let Some(orders) = known.orders(rules)
+            {
+                open.orders.send_replace(orders);
+            }
         }
-        true
+        devices.into_iter().flat_map(|device| self.insert(device, rules)).collect()
     }
 
     /// Checks a claim; the same answer, after the same work, whatever is wrong with it.
-    pub(super) fn check(&self, claim: &Claim) -> std::result::Result<Arc<Identity>, &'static str> {
-        if claim.token.len() > token::CHARS_MAX && claim.device_id.is_some() {
-            return Err(WRONG);
+    pub(super) fn check(&self, claim: &Claim, rules: Rules<'_>) -> Result<Admitted, &'static str> {
+        let is_jwt = jwt::is_alike(&claim.token);
+        match &rules.config.jwt {
+            Some(jwt) if is_jwt => {
+                let claims = jwt.check(&claim.token, rules.moment)?;
+                if claim.device_id.as_ref().is_some_and(|id| *id != claims.device_id) {
+                    return Err(WRONG);
+                }
+                self.check_claims(claims, rules)
+            }
+            _ => self.check_token(claim, rules).map_err(|why| match claim.device_id {
+                None if is_jwt => JWT,
+                _ => why,
+            }),
         }
-        if claim.device_id.is_none() && claim.token.matches('.').count() == 2 {
-            return Err(JWT);
+    }
+
+    fn check_token(&self, claim: &Claim, rules: Rules<'_>) -> Result<Admitted, &'static str> {
+        if claim.token.len() > token::CHARS_MAX {
+            return Err(WRONG);
         }
         let shown = TokenHash::of(&claim.token);
         let id = claim.device_id.as_ref().or_else(|| self.by_hash.get(&shown));
         let known = id.and_then(|id| self.by_id.get(id));
-        let is_right = known.map_or(TokenHash::of(""), |known| known.hash).is_same(&shown);
-        match known {
-            Some(known) if is_right && known.is_enabled => Ok(known.identity.clone()),
+        let mut found = None;
+        // Each is compared, so that time says nothing about which is right.
+        for (hash, expires_at) in known.map(|known| known.tokens.as_slice()).unwrap_or_default() {
+            if hash.is_same(&shown) {
+                found = Some(*expires_at);
+            }
+        }
+        match (known, found) {
+            (Some(_), Some(Some(end))) if rules.moment.now >= end => Err(refusals::EXPIRED),
+            (Some(known), Some(expires_at)) if known.is_enabled => {
+                let identity = known.until(expires_at);
+                Ok(Admitted { identity, proof: Proof::Token(shown) })
+            }
             _ => Err(WRONG),
         }
     }
 
-    /// Lets a checked device in; an older connection of it is ended. Returns that one's age too.
-    pub(super) fn connect(&mut self, identity: Arc<Identity>, open: Open) -> (Entry, Option<Ended>) {
+    fn check_claims(&self, claims: Claims, rules: Rules<'_>) -> Result<Admitted, &'static str> {
+        if !enrol::is_id(&claims.device_id) || !enrol::is_word(&claims.role) {
+            return Err(refusals::CLAIMS);
+        }
+        let known = self.by_id.get(&claims.device_id);
+        if known.is_some_and(|known| !known.is_enabled) {
+            return Err(REVOKED);
+        }
+        let role: Arc<str> = claims.role.as_str().into();
+        let has_room = self.guest_types.len() < GUEST_TYPES_MAX || self.guest_types.contains(&role);
+        let device_type = match known {
+            Some(known) => known.identity.device_type.clone(),
+            None if has_room => role.clone(),
+            None => GUEST_TYPE.into(),
+        };
+        let base = known.filter(|known| !known.is_guest).map(|known| &known.identity.permissions);
+        let permissions = claimed_permissions(&claims, base, &rules.config.roles);
+        let identity = Arc::new(Identity {
+            device_id: claims.device_id.as_str().into(),
+            device_type,
+            role,
+            permissions,
+            expires_at: Some(claims.expires_at),
+        });
+        Ok(Admitted { identity, proof: Proof::Claims(Arc::new(claims)) })
+    }
+
+    /// Lets a checked device in; an older connection of it is ended, or stays and this one is not let in. Returns
+    /// the ended one's age too.
+    pub(super) fn connect(
+        &mut self,
+        identity: Arc<Identity>,
+        open: Open,
+        rules: Rules<'_>,
+    ) -> Result<(Entry, Option<Ended>), &'static str> {
+        if !self.by_id.contains_key(&*identity.device_id) {
+            self.add_guest(&identity, open.connected_at, rules)?;
+        }
+        let known = self.by_id.get_mut(&*identity.device_id).ok_or(WRONG)?;
+        if known.open.is_some() && rules.config.second_session == SecondSession::Refuse {
+            return Err(CONNECTED);
+        }
         self.next_number += 1;
         let number = self.next_number;
-        let mut replaced = None;
-        if let Some(known) = self.by_id.get_mut(&*identity.device_id) {
-            open.traffic.set_number(number);
-            if let Some(older) = known.open.replace(open) {
-                let _ = older.end.try_send(End::REPLACED);
-                replaced = Some(Ended { connected_at: older.connected_at });
-            } else {
-                self.connected += 1;
-            }
+        open.traffic.set_number(number);
+        let older = known.open.replace(open);
+        match &older {
+            Some(older) => _ = older.orders.send_replace(Orders { end: Some(End::REPLACED), identity: None }),
+            None => self.connected += 1,
         }
-        (Entry { identity, number }, replaced)
+        let replaced = older.map(Open::ended);
+        Ok((Entry { identity, meter: known.meter.clone(), number }, replaced))
+    }
+
+    fn add_guest(&mut self, identity: &Arc<Identity>, now: Timestamp, rules: Rules<'_>) -> Result<(), &'static str> {
+        if self.guests >= GUESTS_MAX {
+            let away = self.by_id.iter().filter(|(_, known)| known.is_guest && known.open.is_none());
+            let longest = away.min_by_key(|(_, known)| known.disconnected_at).map(|(id, _)| id.clone());
+            self.forget(&longest.ok_or(CROWDED)?);
+        }
+        self.guest_types.insert(identity.device_type.clone());
+        self.guests += 1;
+        let known = Known {
+            tokens: Vec::new(),
+            is_guest: true,
+            is_enabled: true,
+            profile: Arc::new(DeviceProfile::of_guest(identity, now)),
+            identity: identity.clone(),
+            meter: Arc::new(Meter::new(rules.config.device_rate(), rules.elapsed)),
+            open: None,
+            disconnected_at: None,
+            last_seen: None,
+        };
+        self.by_id.insert(identity.device_id.to_string(), known);
+        Ok(())
     }
 
     /// Notes that a connection ended; nothing if a newer one has taken its place.
@@ -252,13 +318,7 @@ impl Registry {
         known.disconnected_at = Some(now);
         known.last_seen = open.traffic.last_received().or(known.last_seen);
         self.connected -= 1;
-        Some(Ended { connected_at: open.connected_at })
-    }
-
-    /// Returns the type of a device and since when it is connected, if it is.
-    pub(super) fn open_connection(&self, id: &str) -> Option<(Arc<str>, Timestamp)> {
-        let known = self.by_id.get(id)?;
-        Some((known.identity.device_type.clone(), known.open.as_ref()?.connected_at))
+        Some(open.ended())
     }
 
     /// Returns how many devices are connected.
@@ -291,30 +351,61 @@ impl Registry {
         Snapshot { devices, connected: self.connected, unauthenticated }
     }
 
-    /// Calls with the id and the traffic of each connected device.
-    pub(super) fn for_each_open(&self, mut visit: impl FnMut(&str, &Traffic)) {
-        for known in self.by_id.values() {
-            if let Some(open) = &known.open {
-                visit(&known.identity.device_id, &open.traffic);
-            }
+    /// Calls with the id and the meter of each connected device.
+    pub(super) fn for_each_open(&self, mut visit: impl FnMut(&str, &Meter)) {
+        for known in self.by_id.values().filter(|known| known.open.is_some()) {
+            visit(&known.identity.device_id, &known.meter);
         }
     }
 }
 
+impl Open {
+    fn ended(self) -> Ended {
+        Ended { connected_at: self.connected_at, device_type: self.device_type }
+    }
+}
+
 impl Known {
+    /// Returns the registered identity with an end.
+    fn until(&self, expires_at: Option<Timestamp>) -> Arc<Identity> {
+        match expires_at {
+            None => self.identity.clone(),
+            Some(_) => Arc::new(Identity { expires_at, ..(*self.identity).clone() }),
+        }
+    }
+
+    /// Returns what the open connection has to know after a change; nothing if there is none.
+    fn orders(&self, rules: Rules<'_>) -> Option<Orders> {
+        let open = self.open.as_ref()?;
+        let revoked = Orders { end: Some(End::REVOKED), identity: None };
+        if !self.is_enabled {
+            return Some(revoked);
+        }
+        let identity = match &open.proof {
+            Proof::Token(shown) => match self.tokens.iter().find(|(hash, _)| hash == shown) {
+                Some((_, expires_at)) => self.until(*expires_at),
+                None => return Some(revoked),
+            },
+            Proof::Claims(claims) => {
+                let base = (!self.is_guest).then_some(&self.identity.permissions);
+                Arc::new(Identity {
+                    role: claims.role.as_str().into(),
+                    permissions: claimed_permissions(claims, base, &rules.config.roles),
+                    expires_at: Some(claims.expires_at),
+                    ..(*self.identity).clone()
+                })
+            }
+        };
+        Some(Orders { end: None, identity: Some(identity) })
+    }
+
     fn last_seen(&self) -> Option<Timestamp> {
         self.open.as_ref().and_then(|open| open.traffic.last_received()).or(self.last_seen)
     }
 
     fn view(&self) -> DeviceView {
-        let texts = |list: &[crate::bus::SubjectPattern]| list.iter().map(ToString::to_string).collect();
         DeviceView {
-            id: self.identity.device_id.to_string(),
-            device_type: self.identity.device_type.to_string(),
-            publish: texts(&self.identity.permissions.publish),
-            subscribe: texts(&self.identity.permissions.subscribe),
-            is_enabled: self.is_enabled,
-            created_at: self.created_at,
+            profile: self.profile.clone(),
             connection: self.open.as_ref().map(|open| ConnectionView {
                 address: open.address,
                 connected_at: open.connected_at,
@@ -325,6 +416,65 @@ impl Known {
             }),
             disconnected_at: self.disconnected_at,
             last_seen: self.last_seen(),
+        }
+    }
+}
+
+/// Returns what a registered device may do: its own lists and its role's; and what cannot be read of them.
+fn registered_permissions(device: &state::Device, roles: &Roles) -> (Permissions, Vec<String>) {
+    let role = roles.get(&device.role);
+    let read = |own: &[String], of_role: Option<&[String]>| {
+        resolve_all([own, of_role.unwrap_or_default()], &device.id, &device.group)
+    };
+    let (publish, mut bad) = read(&device.publish, role.map(|role| role.publish.as_slice()));
+    let (subscribe, more) = read(&device.subscribe, role.map(|role| role.subscribe.as_slice()));
+    bad.extend(more);
+    (Permissions { publish, subscribe }, bad)
+}
+
+/// Returns what a token's bearer may do: what the token says; where it says nothing, what the device may do as
+/// registered; if it is not, what its role may.
+fn claimed_permissions(claims: &Claims, registered: Option<&Permissions>, roles: &Roles) -> Permissions {
+    let read = |list: &[String]| {
+        let list = list.get(..list.len().min(super::permissions::PATTERNS_MAX)).unwrap_or_default();
+        // What cannot be read is not allowed.
+        resolve_all([list], &claims.device_id, "").0
+    };
+    let role = roles.get(&claims.role).cloned().unwrap_or_default();
+    Permissions {
+        publish: match (&claims.publish, registered) {
+            (Some(list), _) => read(list),
+            (None, Some(registered)) => registered.publish.clone(),
+            (None, None) => read(&role.publish),
+        },
+        subscribe: match (&claims.subscribe, registered) {
+            (Some(list), _) => read(list),
+            (None, Some(registered)) => registered.subscribe.clone(),
+            (None, None) => read(&role.subscribe),
+        },
+    }
+}
+
+impl Config {
+    /// Returns what one device may send.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^53")]
+    pub(super) fn device_rate(&self) -> Rate {
+        let bytes = self.bytes_per_second as f64;
+        Rate {
+            frames: f64::from(self.messages_per_second),
+            bytes,
+            bytes_burst: bytes.max(self.message_bytes_max as f64),
+        }
+    }
+
+    /// Returns what all devices together may send.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is far below 2^53")]
+    pub(super) fn total_rate(&self) -> Rate {
+        let bytes = self.total_bytes_per_second as f64;
+        Rate {
+            frames: f64::from(self.total_messages_per_second),
+            bytes,
+            bytes_burst: bytes.max(self.message_bytes_max as f64),
         }
     }
 }

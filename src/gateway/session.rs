@@ -10,12 +10,14 @@ use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::answers::{self, acknowledge, send, welcome};
+use super::end::End;
+use super::identity::Identity;
 use super::instruments::Instruments;
-use super::permissions::Permissions;
 use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
-use super::throttle::Throttle;
+use super::throttle::{Exceeded, Meter, Throttle};
 use super::traffic::Traffic;
-use super::{Config, PayloadShape, validate};
+use super::{Config, PayloadShape, jwt, validate};
 use crate::bus::{Message, Subject, SubjectPattern};
 use crate::model::{DeviceMessage, Origin, Timestamp};
 
@@ -26,15 +28,6 @@ const REQUESTS_OPEN_MAX: usize = 16;
 /// Requests to a device whose answers are still taken; the oldest goes.
 const REPLIES_OPEN_MAX: usize = 64;
 
-/// How much of a refused subject is said back.
-const ECHO_BYTES_MAX: usize = 256;
-
-/// Close codes of RFC 6455 that the gateway uses.
-const NORMAL: u16 = 1000;
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;
-const TOO_BIG: u16 = 1009;
-
 /// The moment at which something happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -43,14 +36,6 @@ pub(super) struct Now {
     pub(super) wall: Timestamp,
     /// By how much wall time had been moved then.
     pub(super) moved_ms: i64,
-}
-
-/// Who a device is, once it has shown it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) device_id: Arc<str>,
-    pub(super) device_type: Arc<str>,
-    pub(super) permissions: Permissions,
 }
 
 /// What is to be done.
@@ -76,31 +61,6 @@ pub(super) enum Effect {
     Close(End),
 }
 
-/// Why and how a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct End {
-    /// Close code.
-    pub(super) code: u16,
-    /// What the close frame says.
-    pub(super) text: &'static str,
-    /// What `gateway_websocket_disconnections_total` counts.
-    pub(super) reason: &'static str,
-}
-
-impl End {
-    pub(super) const NORMAL: End = End { code: NORMAL, text: "", reason: "normal" };
-    pub(super) const SOCKET: End = End { code: NORMAL, text: "", reason: "websocket_error" };
-    pub(super) const TOO_BIG: End = End { code: TOO_BIG, text: "Message too big", reason: "too_big" };
-    pub(super) const SLOW: End = End { code: POLICY, text: "Slow consumer", reason: "slow_consumer" };
-    pub(super) const STOPPING: End = End { code: GOING_AWAY, text: "Going away", reason: "shutdown" };
-    pub(super) const REPLACED: End = End { code: POLICY, text: "Replaced by a newer connection", reason: "replaced" };
-    pub(super) const REVOKED: End = End { code: POLICY, text: "Device removed", reason: "revoked" };
-    const AUTH_FAILED: End = End { code: POLICY, text: "Authentication failed", reason: "auth_failed" };
-    const AUTH_TIMEOUT: End = End { code: POLICY, text: "Authentication timeout", reason: "auth_timeout" };
-    const FLOOD: End = End { code: POLICY, text: "Rate limit exceeded", reason: "rate_limit" };
-    const DEAD: End = End { code: GOING_AWAY, text: "No sign of life", reason: "timeout" };
-}
-
 /// The state machine.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -108,7 +68,11 @@ pub(super) struct Session {
     instruments: Arc<Instruments>,
     traffic: Arc<Traffic>,
     phase: Phase,
+    /// What all devices together may send.
+    total: Arc<Meter>,
     last_heard: Duration,
+    /// The last frame in either direction, pings of WebSocket aside.
+    last_frame: Duration,
     last_ping: Duration,
 }
 
@@ -123,7 +87,9 @@ enum Phase {
 #[derive(Debug)]
 struct Active {
     identity: Arc<Identity>,
-    throttle: Throttle,
+    meter: Arc<Meter>,
+    /// When what the device showed ends; [`Duration::MAX`] if never.
+    expires: Duration,
     /// Refused frames that are answered before the device is cut off.
     patience: Throttle,
     subscriptions: Vec<SubjectPattern>,
@@ -138,20 +104,28 @@ type Outcome = Result<Vec<Effect>, Refusal>;
 
 impl Session {
     /// Returns a session that waits for the device to show who it is.
-    pub(super) fn new(config: Arc<Config>, instruments: Arc<Instruments>, traffic: Arc<Traffic>, now: Now) -> Self {
-        let until = now.elapsed + config.auth_timeout;
-        let phase = Phase::Waiting { until };
-        Session { config, instruments, traffic, phase, last_heard: now.elapsed, last_ping: now.elapsed }
+    pub(super) fn new(
+        config: Arc<Config>,
+        instruments: Arc<Instruments>,
+        traffic: Arc<Traffic>,
+        total: Arc<Meter>,
+        now: Now,
+    ) -> Self {
+        let phase = Phase::Waiting { until: now.elapsed + config.auth_timeout };
+        let (last_heard, last_frame, last_ping) = (now.elapsed, now.elapsed, now.elapsed);
+        Session { config, instruments, traffic, phase, total, last_heard, last_frame, last_ping }
     }
 
     /// Takes a text message; returns its type too, if it has one.
     pub(super) fn on_text(&mut self, text: &str, now: Now) -> (Option<FrameType>, Vec<Effect>) {
         self.heard(now);
+        self.last_frame = now.elapsed;
         #[expect(clippy::cast_precision_loss, reason = "a message is far smaller than 2^53 bytes")]
         self.instruments.size_received.observe(text.len() as f64);
         match &mut self.phase {
             Phase::Closed => (None, Vec::new()),
             Phase::Waiting { .. } => (Some(FrameType::Auth), self.on_first_text(text, now)),
+            Phase::Active(active) if active.is_expired(now) => (None, self.expire(now)),
             Phase::Active(_) => self.on_later_text(text, now),
         }
     }
@@ -164,12 +138,12 @@ impl Session {
             Ok(frame) => (frame.subject.to_string(), frame.correlation_id.as_ref().map(ToString::to_string)),
             Err(malformed) => (malformed.subject.clone(), malformed.correlation_id.clone()),
         };
-        let has_token = active.throttle.take(now.elapsed);
-        self.traffic.note_tokens(active.throttle.remaining(now.elapsed));
+        let limited = over_limit(&active.meter, &self.total, text.len(), now.elapsed);
         let outcome = match parsed {
-            _ if !has_token => {
+            _ if let Some((limit, why)) = limited => {
                 self.instruments.rate_limit_rejections.with(&[&*active.identity.device_id]).inc();
-                Err(Refusal::new(Code::RateLimit, "Rate limit exceeded"))
+                self.instruments.rate_limited.with(&[limit]).inc();
+                Err(Refusal::new(Code::RateLimit, why))
             }
             Err(malformed) => Err(malformed.refusal),
             Ok(frame) => {
@@ -193,7 +167,7 @@ impl Session {
             Phase::Closed => Vec::new(),
             Phase::Waiting { .. } => self.turn_away(None, "Authentication failed", now),
             Phase::Active(active) => {
-                let _ = active.throttle.take(now.elapsed);
+                let _ = active.meter.take(0, now.elapsed);
                 let refusal = Refusal::new(Code::InvalidMessage, "Binary messages are not understood, send text");
                 self.refuse(&refusal, "", None, now)
             }
@@ -205,7 +179,7 @@ impl Session {
         self.heard(now);
         match &mut self.phase {
             Phase::Active(active) => {
-                let is_flood = !active.throttle.take(now.elapsed) && !active.patience.take(now.elapsed);
+                let is_flood = active.meter.take(0, now.elapsed).is_err() && !active.patience.take(now.elapsed);
                 if is_flood { self.end(End::FLOOD) } else { Vec::new() }
             }
             Phase::Waiting { .. } | Phase::Closed => Vec::new(),
@@ -225,17 +199,22 @@ impl Session {
         effects
     }
 
-    /// Takes the registry's answer to [`Effect::Authenticate`]: who it is, or why not.
-    pub(super) fn on_authenticated(&mut self, answer: Result<Arc<Identity>, &str>, now: Now) -> Vec<Effect> {
-        let identity = match answer {
-            Ok(identity) => identity,
+    /// Takes the registry's answer to [`Effect::Authenticate`]: who it is and what it may send, or why not.
+    pub(super) fn on_authenticated(
+        &mut self,
+        answer: Result<(Arc<Identity>, Arc<Meter>), &str>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let (identity, meter) = match answer {
+            Ok(answer) => answer,
             Err(reason) => return self.turn_away(Some(reason), "Authentication failed", now),
         };
         let welcome = welcome(&identity, now);
         let rate = f64::from(self.config.messages_per_second);
         self.phase = Phase::Active(Box::new(Active {
+            expires: expiry(&identity, now),
             identity,
-            throttle: Throttle::new(rate, rate, now.elapsed),
+            meter,
             patience: Throttle::new(rate, rate * PATIENCE_S, now.elapsed),
             subscriptions: Vec::new(),
             replies: VecDeque::new(),
@@ -245,9 +224,31 @@ impl Session {
         vec![welcome]
     }
 
+    /// Goes on with other permissions or another end; subscriptions that are not allowed any more end, and the
+    /// device is told.
+    pub(super) fn on_identity(&mut self, identity: Arc<Identity>, now: Now) -> Vec<Effect> {
+        let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        active.expires = expiry(&identity, now);
+        active.identity = identity;
+        let permissions = &active.identity.permissions;
+        let gone: Vec<_> = active.subscriptions.extract_if(.., |p| !permissions.may_subscribe(p)).collect();
+        let mut effects = Vec::new();
+        for pattern in gone {
+            let refusal = Refusal::new(Code::NotAuthorized, format!("No longer authorized to subscribe to {pattern}"));
+            effects.extend(self.refuse(&refusal, pattern.as_str(), None, now));
+            effects.push(Effect::Unsubscribe(pattern));
+        }
+        effects
+    }
+
     /// Takes a message from the bus for this device.
     pub(super) fn on_message(&mut self, message: &Message, now: Now) -> Vec<Effect> {
         let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        // A pattern as wide as `>` reaches what belongs to NATS itself, too.
+        if validate::is_reserved(message.subject.as_str()) {
+            return Vec::new();
+        }
+        self.last_frame = now.elapsed;
         let mark = message.reply.as_ref().map(|reply| active.expect_reply(reply.clone()));
         let frame = ServerFrame {
             subject: message.subject.as_str(),
@@ -290,6 +291,10 @@ impl Session {
 
     /// Does what is due; see [`Session::deadline`].
     pub(super) fn on_time(&mut self, now: Now) -> Vec<Effect> {
+        if let Phase::Active(active) = &mut self.phase {
+            // Wall time may have been set meanwhile.
+            active.expires = expiry(&active.identity, now);
+        }
         match &self.phase {
             Phase::Waiting { until } if now.elapsed >= *until => {
                 self.instruments.auth_attempts.with(&["timeout"]).inc();
@@ -298,7 +303,9 @@ impl Session {
                 effects.extend(self.end(End::AUTH_TIMEOUT));
                 effects
             }
+            Phase::Active(active) if active.is_expired(now) => self.expire(now),
             Phase::Active(_) if now.elapsed >= self.last_heard + self.config.dead_after => self.end(End::DEAD),
+            Phase::Active(_) if self.idle_until().is_some_and(|end| now.elapsed >= end) => self.end(End::IDLE),
             Phase::Active(_) if now.elapsed >= self.last_heard.max(self.last_ping) + self.config.ping_interval => {
                 self.last_ping = now.elapsed;
                 vec![Effect::Ping]
@@ -309,13 +316,25 @@ impl Session {
 
     /// Returns when [`Session::on_time`] wants to be called next.
     pub(super) fn deadline(&self) -> Duration {
+        let next_ping = self.last_heard.max(self.last_ping) + self.config.ping_interval;
+        let end = next_ping.min(self.last_heard + self.config.dead_after);
         match &self.phase {
             Phase::Waiting { until } => *until,
-            Phase::Active(_) | Phase::Closed => {
-                let next_ping = self.last_heard.max(self.last_ping) + self.config.ping_interval;
-                next_ping.min(self.last_heard + self.config.dead_after)
-            }
+            Phase::Active(active) => end.min(active.expires).min(self.idle_until().unwrap_or(Duration::MAX)),
+            Phase::Closed => end,
         }
+    }
+
+    fn idle_until(&self) -> Option<Duration> {
+        self.config.idle_timeout.map(|timeout| self.last_frame + timeout)
+    }
+
+    /// Ends a session whose token is over, and says so.
+    fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = self.refuse(&Refusal::new(Code::AuthFailed, jwt::refusals::EXPIRED), "", None, now);
+        effects.retain(|effect| !matches!(effect, Effect::Close(_)));
+        effects.extend(self.end(End::EXPIRED));
+        effects
     }
 
     /// Returns who the device is, once known.
@@ -366,21 +385,7 @@ impl Session {
     fn refuse(&mut self, refusal: &Refusal, subject: &str, correlation_id: Option<&str>, now: Now) -> Vec<Effect> {
         self.instruments.refused.with(&[refusal.code.as_str()]).inc();
         self.traffic.note_refused();
-        let subject = subject.get(..subject.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
-        let mut body = json!({ "error": refusal.message, "message": refusal.message, "code": refusal.code.as_str() });
-        if let (false, Some(members)) = (subject.is_empty(), body.as_object_mut()) {
-            members.insert("subject".to_owned(), subject.into());
-        }
-        if let (Some(id), Some(members)) = (correlation_id, body.as_object_mut()) {
-            members.insert("correlationId".to_owned(), id.into());
-        }
-        let frame = ServerFrame {
-            subject,
-            correlation_id,
-            payload: protocol::payload(&body),
-            ..ServerFrame::new(FrameType::Error, now.wall)
-        };
-        let mut effects = vec![send(&frame)];
+        let mut effects = vec![answers::refused(refusal, subject, correlation_id, now)];
         if let Phase::Active(active) = &mut self.phase
             && !active.patience.take(now.elapsed)
         {
@@ -397,7 +402,26 @@ impl Session {
     }
 }
 
+/// Tells what a frame is too much for, and how to say it: the device's own rates, or that of all.
+fn over_limit(own: &Meter, all: &Meter, bytes: usize, now: Duration) -> Option<(&'static str, &'static str)> {
+    match own.take(bytes, now) {
+        Err(Exceeded::Frames) => Some(("frames", "Rate limit exceeded")),
+        Err(Exceeded::Bytes) => Some(("bytes", "Byte rate limit exceeded")),
+        Ok(()) => all.take(bytes, now).err().map(|_| ("all", "The box takes no more at the moment: rate limit of all")),
+    }
+}
+
+/// Returns when what a device showed ends, on the clock that never steps.
+fn expiry(identity: &Identity, now: Now) -> Duration {
+    identity.expires_at.map_or(Duration::MAX, |end| now.elapsed + end.since(now.wall))
+}
+
 impl Active {
+    /// Tells whether what the device showed is over.
+    fn is_expired(&self, now: Now) -> bool {
+        self.identity.expires_at.is_some_and(|end| now.wall >= end)
+    }
+
     fn on_frame(&mut self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
         match frame.kind {
             FrameType::Publish => self.publish(frame, config, instruments, now),
@@ -529,39 +553,4 @@ const MARK: &str = "request-";
 
 fn body(frame: &ClientFrame<'_>) -> Bytes {
     frame.payload.map_or_else(Bytes::new, |raw| Bytes::copy_from_slice(raw.get().as_bytes()))
-}
-
-fn send(frame: &ServerFrame<'_>) -> Effect {
-    Effect::Send { kind: frame.kind, json: frame.to_json() }
-}
-
-fn acknowledge(frame: &ClientFrame<'_>, message: &str, now: Now) -> Effect {
-    send(&ServerFrame {
-        subject: &frame.subject,
-        correlation_id: frame.correlation_id.as_deref(),
-        payload: protocol::payload(&json!({ "success": true, "message": message })),
-        ..ServerFrame::new(FrameType::Ack, now.wall)
-    })
-}
-
-/// Tells a device that it is in, in the shapes of both branches of nats-websocket-bridge.
-fn welcome(identity: &Identity, now: Now) -> Effect {
-    let texts = |list: &[SubjectPattern]| list.iter().map(SubjectPattern::to_string).collect::<Vec<_>>();
-    let role = if identity.device_type.is_empty() { "device" } else { &*identity.device_type };
-    let time = now.wall.to_rfc3339();
-    let body = json!({
-        "success": true,
-        "clientId": &*identity.device_id,
-        "role": role,
-        "device": {
-            "deviceId": &*identity.device_id,
-            "deviceType": &*identity.device_type,
-            "isConnected": true,
-            "connectedAt": time,
-            "lastActivityAt": time,
-            "allowedPublishTopics": texts(&identity.permissions.publish),
-            "allowedSubscribeTopics": texts(&identity.permissions.subscribe),
-        },
-    });
-    send(&ServerFrame { payload: protocol::payload(&body), ..ServerFrame::new(FrameType::Auth, now.wall) })
 }

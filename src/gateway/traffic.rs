@@ -1,7 +1,7 @@
 //! What a connection counts for others to read: written by its task, read by the devices' task.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::Timestamp;
 
@@ -13,10 +13,9 @@ pub(super) struct Traffic {
     refused: AtomicU64,
     /// Milliseconds since the epoch; 0 before the first.
     last_received_ms: AtomicI64,
-    tokens: AtomicU32,
     /// The registry's number for the connection.
     number: AtomicU64,
-    subscriptions: Mutex<Vec<String>>,
+    subscriptions: Mutex<Arc<Vec<String>>>,
 }
 
 impl Traffic {
@@ -33,18 +32,13 @@ impl Traffic {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes how many frames the device may send at once.
-    pub(super) fn note_tokens(&self, tokens: f64) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the burst")]
-        self.tokens.store(tokens as u32, Ordering::Relaxed);
-    }
-
     pub(super) fn note_subscribed(&self, pattern: String) {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).push(pattern);
+        Arc::make_mut(&mut self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)).push(pattern);
     }
 
     pub(super) fn note_unsubscribed(&self, pattern: &str) {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).retain(|p| p != pattern);
+        let mut list = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut list).retain(|p| p != pattern);
     }
 
     pub(super) fn set_number(&self, number: u64) {
@@ -67,16 +61,12 @@ impl Traffic {
         self.refused.load(Ordering::Relaxed)
     }
 
-    pub(super) fn tokens(&self) -> u32 {
-        self.tokens.load(Ordering::Relaxed)
-    }
-
     pub(super) fn last_received(&self) -> Option<Timestamp> {
         let ms = self.last_received_ms.load(Ordering::Relaxed);
         (ms != 0).then(|| Timestamp::from_millis(ms))
     }
 
-    pub(super) fn subscriptions(&self) -> Vec<String> {
+    pub(super) fn subscriptions(&self) -> Arc<Vec<String>> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

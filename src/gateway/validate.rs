@@ -38,10 +38,15 @@ fn check(text: &str) -> Result<(), Refusal> {
     if !text.split('.').all(|token| token == "*" || token == ">" || is_token(token)) {
         return refuse(format!("Invalid subject format: {}", shown(text)));
     }
-    if text.split('.').next().is_some_and(|first| RESERVED.contains(&first)) {
+    if is_reserved(text) {
         return refuse(format!("Subject is reserved: {}", shown(text)));
     }
     Ok(())
+}
+
+/// Tells whether a subject belongs to NATS itself.
+pub(super) fn is_reserved(subject: &str) -> bool {
+    subject.starts_with('$') || subject.split('.').next().is_some_and(|first| RESERVED.contains(&first))
 }
 
 /// Tells whether a text may be one token of a subject; device ids must.

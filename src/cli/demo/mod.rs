@@ -131,8 +131,9 @@ fn prepare(folder: &Path, nats: Option<&str>, devices: &[Device]) -> anyhow::Res
             publish: Some(publish),
             subscribe: Some(subscribe),
             token: Some(device.token.clone()),
+            ..NewDevice::default()
         };
-        gateway::register(&state, new, &[], &[])?;
+        gateway::register(&state, new, &[], &[], Clock::system().now())?;
     }
     Ok(())
 }

@@ -1,0 +1,46 @@
+//! Who a device is, and by what it showed that.
+
+use std::sync::Arc;
+
+use super::jwt::Claims;
+use super::permissions::Permissions;
+use super::token::TokenHash;
+use crate::model::Timestamp;
+
+/// Who a device is, once it has shown it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) device_id: Arc<str>,
+    /// A label's value: registered, or one of few.
+    pub(super) device_type: Arc<str>,
+    /// What the device is told of itself; may be empty.
+    pub(super) role: Arc<str>,
+    pub(super) permissions: Permissions,
+    /// When what it showed ends; nothing: never.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// By what a device showed who it is.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// A registered token.
+    Token(TokenHash),
+    /// A JSON web token.
+    Claims(Arc<Claims>),
+}
+
+/// A device that may come in.
+#[derive(Debug, Clone)]
+pub(super) struct Admitted {
+    pub(super) identity: Arc<Identity>,
+    pub(super) proof: Proof,
+}
+
+/// What the registry wants of an open connection; the newest is all that counts, and an end stays one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Orders {
+    /// To end, and why.
+    pub(super) end: Option<super::end::End>,
+    /// To go on as this.
+    pub(super) identity: Option<Arc<Identity>>,
+}
