@@ -6,13 +6,16 @@ use crate::pages::Plant;
 use crate::support::browser::Browser;
 
 /// Where a script, a chart or a form could go wrong.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 12] = [
     "/",
     "/explore?q=factory_oee_overall",
     "/cardinality",
     "/targets/relabel",
     "/devices/sensor-temp-001",
     "/alarms",
+    "/alarms/wall",
+    "/alarms/history",
+    "/alarms/health",
     "/logs",
     "/storage",
     "/about",

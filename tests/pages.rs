@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 25] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -23,6 +23,11 @@ const PAGES: [&str; 20] = [
     "/devices",
     "/devices/sensor-temp-001",
     "/alarms",
+    "/alarms?state=new&priority=1&find=line1",
+    "/alarms/wall",
+    "/alarms/history",
+    "/alarms/history?find=line&with=severity%3D%22critical%22&event=raised",
+    "/alarms/health?range=24h",
     "/silences",
     "/silences?filter=alertname%3DLineFault",
     "/logs",

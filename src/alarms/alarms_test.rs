@@ -22,6 +22,7 @@ struct Room {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     clock: Clock,
+    state: crate::storage::state::State,
     tasks: Tasks,
     alarms: Alarms,
     alerts: mpsc::Sender<Vec<Alert>>,
@@ -29,6 +30,10 @@ struct Room {
 
 impl Room {
     fn open(disk: Arc<dyn Disk>, folder: PathBuf, clock: Clock) -> Room {
+        Room::with_state(disk, folder, clock.clone(), crate::storage::state::State::in_memory_at(clock))
+    }
+
+    fn with_state(disk: Arc<dyn Disk>, folder: PathBuf, clock: Clock, state: crate::storage::state::State) -> Room {
         let tasks = Tasks::new(1);
         let (alerts, receiver) = mpsc::channel(64);
         let config = Config {
@@ -39,13 +44,13 @@ impl Room {
         };
         let deps = Deps {
             disk: disk.clone(),
-            state: crate::storage::state::State::in_memory(),
+            state: state.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
             registry: Registry::default(),
             alerts: receiver,
         };
-        Room { alarms: Alarms::start(config, deps), disk, folder, clock, tasks, alerts }
+        Room { alarms: Alarms::start(config, deps), disk, folder, clock, state, tasks, alerts }
     }
 
     fn in_memory() -> Room {
@@ -56,7 +61,7 @@ impl Room {
     /// Ends the process without a word and starts it again.
     async fn restart(self) -> Room {
         self.stop().await;
-        Room::open(self.disk, self.folder, self.clock)
+        Room::with_state(self.disk, self.folder, self.clock, self.state)
     }
 
     async fn stop(&self) {
@@ -78,15 +83,20 @@ impl Room {
         self.alarms.snapshot().alarms.to_vec()
     }
 
-    fn events(&self) -> Vec<(Event, i64)> {
-        let history = self.alarms.history(&HistoryQuery::default());
+    async fn find(&self, query: HistoryQuery) -> Vec<(Event, String)> {
+        let found = self.alarms.history(&query).await.unwrap();
+        found.iter().map(|t| (t.event, t.alarm.name().to_owned())).collect()
+    }
+
+    async fn events(&self) -> Vec<(Event, i64)> {
+        let history = self.alarms.history(&HistoryQuery::default()).await.unwrap();
         history.iter().map(|t| (t.event, (t.at.as_millis() - START) / 1000)).collect()
     }
 }
 
 fn firing(name: &str, fired_at: i64) -> Alert {
     Alert {
-        labels: Labels::from_pairs([("alertname", name), ("severity", "critical")]),
+        labels: Labels::from_pairs([("alertname", name), ("severity", "medium")]),
         annotations: Labels::from_pairs([("summary", "s")]),
         state: AlertState::Firing,
         value: 81.0,
@@ -97,6 +107,7 @@ fn firing(name: &str, fired_at: i64) -> Alert {
         expires_at: at(fired_at + 240),
         expression: "up == 0".to_owned(),
         group: "g".to_owned(),
+        rule_version: 0,
     }
 }
 
@@ -123,7 +134,7 @@ async fn an_alarm_is_raised_acknowledged_and_cleared() {
     room.tell(firing("Hot", 100)).await;
     assert_eq!((room.board()[0].raised_at, room.board()[0].acknowledgement.clone()), (at(100), None));
     assert_eq!(
-        room.events(),
+        room.events().await,
         [(Event::Raised, 100), (Event::Cleared, 60), (Event::Acknowledged, 0), (Event::Raised, 5)]
     );
     room.stop().await;
@@ -137,13 +148,13 @@ async fn a_restart_neither_clears_nor_raises() {
     let hot = room.board().iter().find(|a| a.name() == "Hot").unwrap().fingerprint;
     room.alarms.acknowledge(hot, "Eva", "").await.unwrap();
     room.tell(resolved("Loud", 6, 7)).await;
-    let (board, events) = (room.board(), room.events());
+    let (board, events) = (room.board(), room.events().await);
 
     let room = room.restart().await;
     assert_eq!(room.board(), board);
-    assert_eq!(room.events(), events);
+    assert_eq!(room.events().await, events);
     room.tell(Alert { evaluated_at: at(30), ..firing("Hot", 5) }).await;
-    assert_eq!(room.events(), events, "heard of again, nothing happened");
+    assert_eq!(room.events().await, events, "heard of again, nothing happened");
     room.stop().await;
 }
 
@@ -159,7 +170,7 @@ async fn an_alarm_nobody_speaks_of_any_more_is_cleared_and_leaves_the_board() {
     room.clock.advance(Duration::from_secs(15 * 60));
     board.changed().await.unwrap();
     assert_eq!(room.board(), []);
-    assert_eq!(room.events(), [(Event::Cleared, 241), (Event::Raised, 0)]);
+    assert_eq!(room.events().await, [(Event::Cleared, 241), (Event::Raised, 0)]);
     room.stop().await;
 }
 
@@ -192,18 +203,15 @@ async fn history_is_found_by_time_and_alarm() {
     room.tell(firing("A", 1)).await;
     room.tell(firing("B", 10)).await;
     room.tell(resolved("A", 1, 20)).await;
-    let find = |query: HistoryQuery| -> Vec<(Event, String)> {
-        room.alarms.history(&query).iter().map(|t| (t.event, t.alarm.name().to_owned())).collect()
-    };
     let some = |event, name: &str| (event, name.to_owned());
     let since = HistoryQuery { start: Some(at(10)), ..HistoryQuery::default() };
-    assert_eq!(find(since), [some(Event::Cleared, "A"), some(Event::Raised, "B")]);
+    assert_eq!(room.find(since).await, [some(Event::Cleared, "A"), some(Event::Raised, "B")]);
     let until = HistoryQuery { end: Some(at(10)), ..HistoryQuery::default() };
-    assert_eq!(find(until), [some(Event::Raised, "A")]);
+    assert_eq!(room.find(until).await, [some(Event::Raised, "A")]);
     let one = HistoryQuery { limit: 1, ..HistoryQuery::default() };
-    assert_eq!(find(one), [some(Event::Cleared, "A")]);
+    assert_eq!(room.find(one).await, [some(Event::Cleared, "A")]);
     let matchers = vec![crate::model::Matcher::equal("alertname", "B")];
-    assert_eq!(find(HistoryQuery { matchers, ..HistoryQuery::default() }), [some(Event::Raised, "B")]);
+    assert_eq!(room.find(HistoryQuery { matchers, ..HistoryQuery::default() }).await, [some(Event::Raised, "B")]);
     room.stop().await;
 }
 
@@ -216,5 +224,85 @@ async fn the_journal_on_a_real_disk_is_read_back() {
     let board = room.board();
     let room = room.restart().await;
     assert_eq!(room.board(), board);
+    room.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_matters_and_was_not_noted_stays_for_people_but_not_for_notices() {
+    let room = Room::in_memory();
+    let critical = Labels::from_pairs([("alertname", "Hot"), ("severity", "critical")]);
+    room.tell(Alert { labels: critical.clone(), ..firing("Hot", 0) }).await;
+    room.tell(Alert { labels: critical.clone(), ..resolved("Hot", 0, 10) }).await;
+    let mut board = room.alarms.board();
+    board.mark_unchanged();
+    room.clock.advance(Duration::from_secs(16 * 60));
+    board.changed().await.unwrap();
+    assert_eq!(*board.borrow().clone(), []);
+    assert_eq!(room.board().len(), 1);
+    // It gives way to a new one.
+    for name in ["A", "B", "C"] {
+        room.tell(firing(name, 1000)).await;
+    }
+    assert_eq!(room.alarms.snapshot().active().count(), 3);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn shelving_is_journalled_and_outlives_a_restart() {
+    let room = Room::in_memory();
+    room.tell(firing("Hot", 5)).await;
+    room.tell(firing("Loud", 6)).await;
+    let hot = room.board().iter().find(|a| a.name() == "Hot").unwrap().fingerprint;
+    let mut board = room.alarms.watch();
+    board.mark_unchanged();
+    let silence = room.alarms.shelve(hot, "Eva", "known", at(0), at(3600)).await.unwrap();
+    board.changed().await.unwrap();
+    let told = room.alarms.history(&HistoryQuery { limit: 1, ..HistoryQuery::default() }).await.unwrap().remove(0);
+    assert_eq!((told.event, told.alarm.name(), told.by.as_str()), (Event::Shelved, "Hot", "Eva"));
+    assert_eq!((told.note.as_str(), told.until), ("known", Some(at(3600))));
+    // Longer is the same shelving.
+    let longer = room.alarms.shelve(hot, "Eva", "known", at(0), at(7200)).await.unwrap();
+    assert_eq!((longer.id.as_str(), longer.ends_at), (silence.id.as_str(), at(7200)));
+
+    let room = room.restart().await;
+    let events = room.events().await;
+    assert_eq!(events[0], (Event::Shelved, 0));
+    let mut board = room.alarms.watch();
+    board.mark_unchanged();
+    room.alarms.expire_silence(&silence.id).await.unwrap();
+    board.changed().await.unwrap();
+    assert_eq!(
+        room.find(HistoryQuery { limit: 1, ..HistoryQuery::default() }).await,
+        [(Event::Back, "Hot".to_owned())]
+    );
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn the_journal_answers_what_memory_has_no_more() {
+    let room = Room::in_memory();
+    for second in 0..1100 {
+        room.alerts.send(vec![firing("Hot", second * 2), resolved("Hot", second * 2, second * 2 + 1)]).await.unwrap();
+    }
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    while room.board().first().is_none_or(|a| a.cleared_at != Some(at(2199))) {
+        assert!(tokio::time::Instant::now() < end);
+        tokio::task::yield_now().await;
+    }
+    let seconds = |query: HistoryQuery| {
+        let mut found = Vec::new();
+        room.alarms.visit_history(&query, &mut |t| {
+            found.push((t.at.as_millis() - START) / 1000);
+            true
+        });
+        found
+    };
+    let all: Vec<i64> = (0..2200).rev().collect();
+    assert_eq!(seconds(HistoryQuery::default()), all, "each once, newest first, memory and disk together");
+    let some = HistoryQuery { start: Some(at(5)), end: Some(at(9)), ..HistoryQuery::default() };
+    assert_eq!(seconds(some), [8, 7, 6, 5]);
+    let by_text = HistoryQuery { text: "hOT".to_owned(), event: Some(Event::Raised), ..HistoryQuery::default() };
+    assert_eq!(seconds(by_text).len(), 1100);
+    assert_eq!(room.alarms.figures(at(0), at(2200)).raised, 1100);
     room.stop().await;
 }

@@ -1,7 +1,7 @@
 //! The task that owns all alarms: takes alerts and commands, journals transitions, publishes the board.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,18 +9,26 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Config;
-use super::error::{Error, Result};
+
+use super::figures::{Flood, floods};
 use super::history::History;
 use super::instruments::Instruments;
 use super::journal::{Journal, Replayed};
 use super::lifecycle::{Heard, acknowledged, cleared, hear};
+use super::silences::Silences;
 use super::snapshot::{Event, Snapshot, Transition};
 use crate::clock::Clock;
-use crate::model::{Acknowledgement, Alarm, AlarmState, Alert, Timestamp};
+use crate::model::{Acknowledgement, Alarm, AlarmState, Alert, Silence, Timestamp};
 use crate::task::{BlockingPool, Phase, Tasks};
 
 /// How long a cleared alarm stays on the board: notify must see it, people may want to.
 pub(super) const CLEARED_KEPT: Duration = Duration::from_secs(15 * 60);
+
+/// How long one of priority 1 or 2 stays for people that was cleared before anybody took note of it.
+const UNNOTED_KEPT: Duration = Duration::from_secs(86_400);
+
+/// How far back floods are looked for.
+const FLOOD_LOOKBACK: Duration = Duration::from_secs(3 * 3600);
 
 /// How often the board looks for what is over: expired alarms, old transitions, a journal that works again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,7 +39,7 @@ const WAITING_MAX: usize = 10_000;
 /// What the handle asks of the board.
 #[derive(Debug)]
 pub(super) enum Command {
-    Acknowledge { fingerprint: u64, acknowledgement: (String, String), answer: oneshot::Sender<Result<Alarm>> },
+    Acknowledge { fingerprints: Vec<u64>, by: String, note: String, answer: oneshot::Sender<Vec<Alarm>> },
     Hear(Vec<Alert>, oneshot::Sender<()>),
     Reload(Config),
 }
@@ -54,7 +62,10 @@ pub(super) struct Board {
     pub(super) history: History,
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
     pub(super) boards: watch::Sender<Arc<Vec<Alarm>>>,
+    pub(super) silences: Silences,
     alarms: BTreeMap<u64, Entry>,
+    /// Active alarms that are shelved or silenced, as the journal has it.
+    withheld: BTreeSet<u64>,
     /// `None` if it could not be opened: alarms work, but a restart forgets them.
     journal: Option<Arc<Mutex<Journal>>>,
     journal_error: Option<String>,
@@ -69,8 +80,9 @@ impl Board {
         clock: Clock,
         pool: BlockingPool,
         instruments: Instruments,
-        journal: std::result::Result<(Journal, Replayed), String>,
+        replayed: std::result::Result<Replayed, String>,
         history: History,
+        silences: Silences,
         snapshots: watch::Sender<Arc<Snapshot>>,
         boards: watch::Sender<Arc<Vec<Alarm>>>,
     ) -> Self {
@@ -83,17 +95,23 @@ impl Board {
             history,
             snapshots,
             boards,
+            silences,
             alarms: BTreeMap::new(),
+            withheld: BTreeSet::new(),
             journal: None,
             journal_error: None,
             waiting: Vec::new(),
         };
-        match journal {
-            Ok((journal, replayed)) => {
+        match replayed {
+            Ok(replayed) => {
                 board.instruments.journal_damages.add(replayed.damages as u64);
+                if replayed.unknown > 0 {
+                    warn!(records = replayed.unknown, "the alarm journal has records of another version; passed over");
+                }
                 board.history.push(&Vec::from(replayed.history));
                 board.alarms = replayed.alarms.into_iter().map(|(f, alarm)| (f, Entry { alarm, deadline })).collect();
-                board.journal = Some(Arc::new(Mutex::new(journal)));
+                board.withheld = replayed.withheld;
+                board.journal = board.history.journal();
             }
             Err(reason) => {
                 error!(%reason, "cannot open the alarm journal; a restart will forget alarms");
@@ -121,6 +139,8 @@ impl Board {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut alerts_open = true;
+        let mut silences = self.silences.watch();
+        silences.mark_changed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -132,6 +152,7 @@ impl Board {
                     Some(command) => self.command(command).await,
                     None => break,
                 },
+                Ok(()) = silences.changed() => self.withhold().await,
                 _ = sweep.tick() => self.sweep().await,
             }
         }
@@ -162,17 +183,18 @@ impl Board {
                     self.alarms.insert(fingerprint, Entry { alarm, deadline });
                 }
                 Heard::Changed(event, alarm) => {
-                    if entry.is_none() && self.alarms.len() >= self.config.active_max {
+                    if entry.is_none() && self.alarms.len() >= self.config.active_max && !self.make_room(now) {
                         self.instruments.refused.inc();
                         continue;
                     }
                     let at = alarm.changed_at;
-                    transitions.push(Transition { event, at, alarm: Arc::new(alarm.clone()) });
+                    transitions.push(Transition::of(event, at, alarm.clone()));
                     self.alarms.insert(fingerprint, Entry { alarm, deadline });
                 }
             }
         }
         if !transitions.is_empty() {
+            transitions.extend(self.withheld_now(now));
             self.record(transitions).await;
         } else if refreshed {
             self.publish();
@@ -187,22 +209,63 @@ impl Board {
                 // The asker may have gone away; what it said stands.
                 let _ = answer.send(());
             }
-            Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer } => {
+            Command::Acknowledge { fingerprints, by, note, answer } => {
                 let at = self.clock.now();
-                let result = match self.alarms.get_mut(&fingerprint) {
-                    None => Err(Error::NotFound(fingerprint)),
-                    Some(entry) => {
-                        entry.alarm = acknowledged(&entry.alarm, Acknowledgement { by, note, at });
-                        let alarm = entry.alarm.clone();
-                        let event = Event::Acknowledged;
-                        self.record(vec![Transition { event, at, alarm: Arc::new(alarm.clone()) }]).await;
-                        Ok(alarm)
+                let mut acknowledged_now = Vec::new();
+                for fingerprint in fingerprints {
+                    if let Some(entry) = self.alarms.get_mut(&fingerprint) {
+                        let acknowledgement = Acknowledgement { by: by.clone(), note: note.clone(), at };
+                        entry.alarm = acknowledged(&entry.alarm, acknowledgement);
+                        acknowledged_now.push(entry.alarm.clone());
                     }
-                };
+                }
+                let told = acknowledged_now.iter().cloned();
+                self.record(told.map(|alarm| Transition::of(Event::Acknowledged, at, alarm)).collect()).await;
                 // The asker may have gone away; the note stands.
-                let _ = answer.send(result);
+                let _ = answer.send(acknowledged_now);
             }
         }
+    }
+
+    /// Journals which alarms came under a silence and which came back.
+    async fn withhold(&mut self) {
+        let transitions = self.withheld_now(self.clock.now());
+        if !transitions.is_empty() {
+            self.record(transitions).await;
+        }
+    }
+
+    /// Compares what is shelved and silenced with what the journal has of it.
+    fn withheld_now(&mut self, now: Timestamp) -> Vec<Transition> {
+        let silences = self.silences.list();
+        let holding: Vec<&Silence> = silences.iter().filter(|s| s.starts_at <= now && now < s.ends_at).collect();
+        let mut transitions = Vec::new();
+        self.withheld.retain(|f| self.alarms.get(f).is_some_and(|e| e.alarm.state == AlarmState::Active));
+        for (fingerprint, entry) in self.alarms.iter().filter(|(_, e)| e.alarm.state == AlarmState::Active) {
+            let mutes = holding.iter().filter(|s| s.matches(&entry.alarm.labels));
+            // Of several the one that says most: meant for this alarm alone, then the longest.
+            let silence = mutes.max_by_key(|s| (s.is_shelving(&entry.alarm.labels), s.ends_at));
+            let told = || Transition::of(Event::Back, now, entry.alarm.clone());
+            match (silence, self.withheld.contains(fingerprint)) {
+                (Some(silence), false) => {
+                    let is_shelving = silence.is_shelving(&entry.alarm.labels);
+                    self.withheld.insert(*fingerprint);
+                    transitions.push(Transition {
+                        event: if is_shelving { Event::Shelved } else { Event::Silenced },
+                        by: silence.created_by.clone(),
+                        note: silence.comment.clone(),
+                        until: Some(silence.ends_at),
+                        ..told()
+                    });
+                }
+                (None, true) => {
+                    self.withheld.remove(fingerprint);
+                    transitions.push(told());
+                }
+                _ => {}
+            }
+        }
+        transitions
     }
 
     /// Clears alarms nobody speaks of any more, forgets old ones, and tries the journal again.
@@ -212,26 +275,40 @@ impl Board {
         for entry in self.alarms.values_mut() {
             if entry.alarm.state == AlarmState::Active && entry.deadline < elapsed {
                 entry.alarm = cleared(&entry.alarm, now, entry.alarm.value);
-                transitions.push(Transition { event: Event::Cleared, at: now, alarm: Arc::new(entry.alarm.clone()) });
+                transitions.push(Transition::of(Event::Cleared, now, entry.alarm.clone()));
             }
         }
         self.instruments.expired.add(transitions.len() as u64);
+        transitions.extend(self.withheld_now(now));
         let forgot = self.forget_cleared();
         self.history.forget_before(now - self.config.history_age);
         if !transitions.is_empty() || !self.waiting.is_empty() {
             self.record(transitions).await;
-        } else if forgot {
+        } else if forgot || (self.has_flood() && self.flood(now).is_none()) {
             self.publish();
         }
         self.prune().await;
     }
 
-    /// Takes alarms off the board that were cleared a while ago. Returns whether any went.
+    /// Takes an alarm off the board that is only kept for people. Returns whether there was one.
+    fn make_room(&mut self, now: Timestamp) -> bool {
+        let kept = self.alarms.iter().filter(|(_, e)| !is_recent(&e.alarm, now));
+        let oldest = kept.min_by_key(|(_, e)| e.alarm.cleared_at).map(|(fingerprint, _)| *fingerprint);
+        oldest.is_some_and(|fingerprint| self.alarms.remove(&fingerprint).is_some())
+    }
+
+    /// Takes alarms off the board that were cleared a while ago; those that matter and that nobody took note of stay
+    /// longer. Returns whether anything changed, also for notify.
     fn forget_cleared(&mut self) -> bool {
         let before = self.alarms.len();
         let now = self.clock.now();
-        self.alarms.retain(|_, e| e.alarm.cleared_at.is_none_or(|at| now.since(at) < CLEARED_KEPT));
-        self.alarms.len() < before
+        self.alarms.retain(|_, e| {
+            let is_unnoted = e.alarm.acknowledgement.is_none() && e.alarm.priority() <= 2;
+            let kept = if is_unnoted { UNNOTED_KEPT } else { CLEARED_KEPT };
+            e.alarm.cleared_at.is_none_or(|at| now.since(at) < kept)
+        });
+        let told = self.alarms.values().filter(|e| is_recent(&e.alarm, now)).count();
+        self.alarms.len() < before || told < self.boards.borrow().len()
     }
 
     /// Journals transitions, then shows them: what is told to others is on disk before. A journal that cannot
@@ -305,16 +382,33 @@ impl Board {
             #[expect(clippy::cast_precision_loss, reason = "a count of alarms")]
             self.instruments.active.with(&[&priority.to_string()]).set(count as f64);
         }
-        let alarms = Arc::new(alarms);
-        let (history_len, history_since): (usize, Option<Timestamp>) = self.history.extent();
+        let now = self.clock.now();
+        let recent: Vec<Alarm> = alarms.iter().filter(|a| is_recent(a, now)).cloned().collect();
         self.snapshots.send_replace(Arc::new(Snapshot {
-            alarms: alarms.clone(),
-            at: self.clock.now(),
-            history_len,
-            history_since,
+            alarms: Arc::new(alarms),
+            flood: self.flood(now),
+            at: now,
             journal_error: self.journal_error.clone(),
             resolve_timeout: self.config.resolve_timeout,
         }));
-        self.boards.send_replace(alarms);
+        self.boards.send_replace(Arc::new(recent));
     }
+
+    fn has_flood(&self) -> bool {
+        self.snapshots.borrow().flood.is_some()
+    }
+
+    /// Returns the flood that goes on.
+    fn flood(&self, now: Timestamp) -> Option<Flood> {
+        let raised = self.history.newest(|t| {
+            let is_raised = t.event == Event::Raised && t.at > now - FLOOD_LOOKBACK;
+            is_raised.then_some((t.at, t.alarm.fingerprint))
+        });
+        floods(&raised, now).pop().filter(|flood| flood.end.is_none())
+    }
+}
+
+/// Tells whether notify is to see an alarm: active, or cleared a moment ago.
+fn is_recent(alarm: &Alarm, now: Timestamp) -> bool {
+    alarm.cleared_at.is_none_or(|at| now.since(at) < CLEARED_KEPT)
 }

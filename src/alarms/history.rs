@@ -1,19 +1,32 @@
-//! Past transitions by time, alarm and label.
+//! Past transitions by time, alarm and label: the newest in memory, the rest in the journal.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::journal::HISTORY_MAX;
+use super::journal::{HISTORY_MAX, Journal};
 use super::snapshot::{HistoryQuery, Transition};
 use crate::model::Timestamp;
 
-/// The newest transitions, shared between the board's task and those who ask.
+/// All transitions there are, shared between the board's task and those who ask.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History(Arc<Mutex<VecDeque<Transition>>>);
+pub(super) struct History {
+    newest: Arc<Mutex<VecDeque<Transition>>>,
+    journal: Option<Arc<Mutex<Journal>>>,
+}
 
 impl History {
+    /// Returns a history that goes on in a journal, if there is one.
+    pub(super) fn new(journal: Option<Arc<Mutex<Journal>>>) -> Self {
+        History { newest: Arc::default(), journal }
+    }
+
+    /// Returns where it goes on.
+    pub(super) fn journal(&self) -> Option<Arc<Mutex<Journal>>> {
+        self.journal.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Transition>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn push(&self, transitions: &[Transition]) {
@@ -30,21 +43,32 @@ impl History {
         all.drain(..old);
     }
 
-    /// Returns how many there are and the time of the oldest.
-    pub(super) fn extent(&self) -> (usize, Option<Timestamp>) {
-        let all = self.lock();
-        (all.len(), all.front().map(|t| t.at))
+    /// Returns the newest transitions, oldest first, that `pick` makes something of.
+    pub(super) fn newest<T>(&self, pick: impl Fn(&Transition) -> Option<T>) -> Vec<T> {
+        self.lock().iter().filter_map(pick).collect()
     }
 
-    /// Returns what is asked for, newest first.
-    pub(super) fn find(&self, query: &HistoryQuery) -> Vec<Transition> {
-        let limit = if query.limit == 0 { HistoryQuery::LIMIT } else { query.limit.min(HistoryQuery::LIMIT) };
-        let passes = |t: &&Transition| {
-            query.start.is_none_or(|start| t.at >= start)
-                && query.end.is_none_or(|end| t.at < end)
-                && query.fingerprint.is_none_or(|f| t.alarm.fingerprint == f)
-                && query.matchers.iter().all(|m| m.matches_labels(&t.alarm.labels))
-        };
-        self.lock().iter().rev().filter(passes).take(limit).cloned().collect()
+    /// Hands on what a query wants, newest first, until `visit` has enough. Blocking: reads the journal, unless
+    /// memory has all that is wanted.
+    pub(super) fn visit(&self, query: &HistoryQuery, visit: &mut dyn FnMut(Transition) -> bool) {
+        let recent: Vec<Transition> = self.lock().iter().cloned().collect();
+        for transition in recent.iter().rev().filter(|t| query.wants(t)) {
+            if !visit(transition.clone()) {
+                return;
+            }
+        }
+        let oldest = recent.first().map(|t| t.at);
+        let (Some(journal), true) = (&self.journal, recent.len() >= HISTORY_MAX) else { return };
+        let pages = journal.lock().unwrap_or_else(PoisonError::into_inner).pages();
+        // Of the very millisecond at which memory begins some stand there, some only on the disk.
+        let end = oldest.map(|at| Timestamp::from_millis(at.as_millis().saturating_add(1)));
+        let known: Vec<&Transition> = recent.iter().take_while(|t| Some(t.at) == oldest).collect();
+        let older = HistoryQuery { end: query.end.into_iter().chain(end).min(), ..query.clone() };
+        pages.visit(&older, &mut |transition| {
+            let is_known = known.iter().any(|k| {
+                (k.at, k.event, k.alarm.fingerprint) == (transition.at, transition.event, transition.alarm.fingerprint)
+            });
+            is_known || visit(transition)
+        });
     }
 }

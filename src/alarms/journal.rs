@@ -1,53 +1,73 @@
-//! Every transition on disk, replayed at start.
+//! Every transition on disk: replayed at start, searched afterwards.
 //!
 //! # Format
 //!
-//! Records in segments (`storage/disk/segments.rs`) in `alarms/journal`. Version 1, little-endian; text is a
-//! length as varint and UTF-8; a label set is a count as varint, then name and value as text, sorted by name.
+//! Records in segments (`storage/disk/segments.rs`) in `alarms/journal`. Version 2, little-endian; text is a
+//! length as varint and UTF-8; a label set is a count as varint, then name and value as text, sorted by name; a
+//! time is milliseconds (i64), the smallest there is for none.
 //!
-//! | kind | record       | payload                                                                      |
-//! |------|--------------|------------------------------------------------------------------------------|
-//! | 1    | raised       | at (i64 ms), alarm                                                           |
-//! | 2    | cleared      | at (i64 ms), fingerprint (u64), value (f64 bits, u64)                        |
-//! | 3    | acknowledged | at (i64 ms), fingerprint (u64), who (text), note (text)                      |
-//! | 4    | standing     | at (i64 ms), alarm, acknowledged (u8 0 or 1; if 1: at (i64 ms), who, note)   |
+//! | kind | record       |
+//! |------|--------------|
+//! | 11   | raised       |
+//! | 12   | cleared      |
+//! | 13   | acknowledged |
+//! | 14   | standing     |
+//! | 15   | shelved      |
+//! | 16   | back (no longer shelved or silenced) |
+//! | 17   | silenced     |
 //!
-//! An alarm is: fingerprint (u64), raised at (i64 ms), value (f64 bits, u64), labels, annotations,
-//! expression (text).
+//! | field          | bytes  | meaning                                               |
+//! |----------------|--------|-------------------------------------------------------|
+//! | at             | 8      | when it happened                                      |
+//! | fingerprint    | 8      | of the alarm; the alarm is as it was right after      |
+//! | state          | 1      | 0 active, 1 cleared                                   |
+//! | raised         | 8      | time                                                  |
+//! | cleared        | 8      | time or none                                          |
+//! | value          | 8      | f64 bits                                              |
+//! | rule version   | 4      | of the rule's definition                              |
+//! | labels         |        | label set                                             |
+//! | annotations    |        | label set                                             |
+//! | expression     |        | text                                                  |
+//! | acknowledged   | 1      | 0 or 1; if 1: when (8), who (text), note (text)        |
+//! | by             |        | text: who did it; empty if nobody                     |
+//! | note           |        | text: what they wrote                                 |
+//! | until          | 8      | time or none: end of shelving or silence              |
 //!
-//! `standing` repeats an active alarm before segments that raised it are removed; it is no transition.
-//! Damage: a payload that does not fit costs that record. A transition of an alarm that is not known is
-//! passed over. Growth: a new kind; kinds that are not known are passed over.
+//! Each record tells its whole alarm, so that it can be read without those before it: damage costs one line of the
+//! history, and a search begins anywhere. `standing` repeats an active alarm before segments that raised it are
+//! removed; it is no transition.
+//! Damage: a payload that does not fit costs that record. Growth: a new kind; kinds that are not known, those of
+//! version 1 (1 to 4) among them, are passed over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lifecycle::{acknowledged, cleared};
-use super::snapshot::{Event, Transition};
+use super::snapshot::{Event, HistoryQuery, Transition};
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, Malformed, Record, Segments, SegmentsOptions};
 
-const RAISED: u8 = 1;
-const CLEARED: u8 = 2;
-const ACKNOWLEDGED: u8 = 3;
-const STANDING: u8 = 4;
+const STANDING: u8 = 14;
 
 /// A segment is closed at this size: small, so that old ones can go one by one.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
 
-/// Upper bound of the journal: some 400 000 transitions. Above it the oldest segments go before their time.
+/// Upper bound of the journal: some 250 000 transitions. Above it the oldest segments go before their time.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
-/// Transitions kept in memory, at most: 90 days at 100 a day.
-pub(super) const HISTORY_MAX: usize = 10_000;
+/// Transitions kept in memory, at most; older ones are read from the disk.
+pub(super) const HISTORY_MAX: usize = 2_000;
 
-/// The journal: a log of transitions with the newest time of each segment.
+/// Stands for no time.
+const NONE: i64 = i64::MIN;
+
+/// The journal: a log of transitions with the times of each segment.
 #[derive(Debug)]
 pub(super) struct Journal {
-    segments: Segments,
-    newest: BTreeMap<u64, Timestamp>,
+    segments: Arc<Segments>,
+    /// Oldest and newest time by segment.
+    times: BTreeMap<u64, (Timestamp, Timestamp)>,
 }
 
 /// What was found at start.
@@ -55,10 +75,21 @@ pub(super) struct Journal {
 pub(super) struct Replayed {
     /// Alarms by fingerprint, active or cleared last.
     pub(super) alarms: BTreeMap<u64, Alarm>,
-    /// Transitions, oldest first.
+    /// Alarms that were shelved or silenced last.
+    pub(super) withheld: BTreeSet<u64>,
+    /// The newest transitions, oldest first.
     pub(super) history: VecDeque<Transition>,
     /// Places that could not be read.
     pub(super) damages: usize,
+    /// Records of another version.
+    pub(super) unknown: usize,
+}
+
+/// A view of the journal that is read without holding up who writes.
+#[derive(Debug)]
+pub(super) struct Pages {
+    segments: Arc<Segments>,
+    times: BTreeMap<u64, (Timestamp, Timestamp)>,
 }
 
 impl Journal {
@@ -66,31 +97,39 @@ impl Journal {
     pub(super) fn open(disk: Arc<dyn Disk>, folder: &Path) -> crate::storage::disk::Result<(Journal, Replayed)> {
         let options = SegmentsOptions { segment_bytes_max: SEGMENT_BYTES_MAX, is_synced: true, has_parity: false };
         let mut replayed = Replayed::default();
-        let mut newest = BTreeMap::new();
+        let mut times = BTreeMap::new();
         let (segments, found) = Segments::open(disk, folder, options, &mut |record| {
-            let at = replayed.take(record)?;
-            newest.entry(record.segment).and_modify(|n: &mut Timestamp| *n = at.max(*n)).or_insert(at);
+            let Some((kind, transition)) = decode(&record)? else {
+                replayed.unknown += 1;
+                return Ok(());
+            };
+            note_time(&mut times, record.segment, transition.at);
+            replayed.take(kind, transition);
             Ok(())
         })?;
         replayed.damages = found.damages.len();
-        Ok((Journal { segments, newest }, replayed))
+        Ok((Journal { segments: Arc::new(segments), times }, replayed))
     }
 
     /// Writes transitions and makes them last. Blocking: one file sync.
     pub(super) fn write(&mut self, transitions: &[Transition]) -> crate::storage::disk::Result<()> {
         for transition in transitions {
-            let (kind, payload) = encode(transition);
-            self.append(kind, &payload, transition.at)?;
+            self.append(kind_of(transition.event), transition)?;
         }
         self.segments.sync().map(|_| ())
     }
 
-    fn append(&mut self, kind: u8, payload: &[u8], at: Timestamp) -> crate::storage::disk::Result<()> {
-        self.segments.append(kind, payload)?;
+    fn append(&mut self, kind: u8, transition: &Transition) -> crate::storage::disk::Result<()> {
+        self.segments.append(kind, &encode(transition))?;
         if let Some((_, number)) = self.segments.numbers() {
-            self.newest.entry(number).and_modify(|n| *n = at.max(*n)).or_insert(at);
+            note_time(&mut self.times, number, transition.at);
         }
         Ok(())
+    }
+
+    /// Returns what can be searched.
+    pub(super) fn pages(&self) -> Pages {
+        Pages { segments: self.segments.clone(), times: self.times.clone() }
     }
 
     /// Removes segments whose transitions are all older than `age`, and the oldest above the size bound;
@@ -102,7 +141,7 @@ impl Journal {
         standing: impl Iterator<Item = &'a Alarm>,
     ) -> crate::storage::disk::Result<bool> {
         let Some((oldest, newest)) = self.segments.numbers() else { return Ok(false) };
-        let is_old = |number: &u64| self.newest.get(number).is_none_or(|at| *at < now - age);
+        let is_old = |number: &u64| self.times.get(number).is_none_or(|(_, at)| *at < now - age);
         let mut before = (oldest..newest).find(|number| !is_old(number)).unwrap_or(newest);
         if self.segments.bytes() > JOURNAL_BYTES_MAX {
             before = before.max(oldest + (newest - oldest).div_ceil(8));
@@ -111,109 +150,106 @@ impl Journal {
             return Ok(false);
         }
         for alarm in standing {
-            self.append(STANDING, &encode_standing(alarm, now), now)?;
+            self.append(STANDING, &Transition::of(Event::Raised, now, alarm.clone()))?;
         }
         self.segments.sync()?;
         self.segments.remove_before(before)?;
-        self.newest.retain(|number, _| *number >= before);
+        self.times.retain(|number, _| *number >= before);
         Ok(true)
     }
 }
 
-impl Replayed {
-    /// Takes a record; returns its time.
-    fn take(&mut self, record: Record<'_>) -> Result<Timestamp, Malformed> {
-        let mut reader = ByteReader::new(record.payload);
-        let at = Timestamp::from_millis(reader.i64()?);
-        match record.kind {
-            RAISED => {
-                let alarm = decode_alarm(&mut reader, at)?;
-                self.note(Event::Raised, at, alarm);
+impl Pages {
+    /// Hands on the transitions that a query wants, newest first, until `visit` has enough. What cannot be read is
+    /// passed over. Blocking: reads the segments of the query's time, each in memory alone.
+    pub(super) fn visit(&self, query: &HistoryQuery, visit: &mut dyn FnMut(Transition) -> bool) {
+        let mut below = u64::MAX;
+        for (number, (oldest, newest)) in self.times.iter().rev() {
+            if query.start.is_some_and(|start| *newest < start) || query.end.is_some_and(|end| *oldest >= end) {
+                continue;
             }
-            CLEARED => {
-                let (fingerprint, value) = (reader.u64()?, f64::from_bits(reader.u64()?));
-                if let Some(alarm) = self.alarms.get(&fingerprint) {
-                    let alarm = cleared(alarm, at, value);
-                    self.note(Event::Cleared, at, alarm);
+            let mut found = Vec::new();
+            let mut first = below;
+            let read = self.segments.read(*number, &mut |record| {
+                first = first.min(record.sequence);
+                if record.sequence < below
+                    && let Ok(Some((kind, transition))) = decode(&record)
+                    && kind != STANDING
+                    && query.wants(&transition)
+                {
+                    found.push(transition);
+                }
+            });
+            if let Err(error) = read {
+                tracing::warn!(%error, segment = number, "cannot read a part of the alarm journal");
+            }
+            below = first;
+            for transition in found.into_iter().rev() {
+                if !visit(transition) {
+                    return;
                 }
             }
-            ACKNOWLEDGED => {
-                let fingerprint = reader.u64()?;
-                let (by, note) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-                if let Some(alarm) = self.alarms.get(&fingerprint) {
-                    let alarm = acknowledged(alarm, Acknowledgement { by, note, at });
-                    self.note(Event::Acknowledged, at, alarm);
-                }
-            }
-            STANDING => {
-                let mut alarm = decode_alarm(&mut reader, at)?;
-                if reader.u8()? == 1 {
-                    let at = Timestamp::from_millis(reader.i64()?);
-                    let (by, note) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-                    alarm.acknowledgement = Some(Acknowledgement { by, note, at });
-                }
-                alarm.changed_at = alarm.acknowledgement.as_ref().map_or(alarm.raised_at, |a| a.at);
-                self.alarms.insert(alarm.fingerprint, alarm);
-            }
-            _ => return Ok(at),
         }
-        reader.end()?;
-        Ok(at)
     }
+}
 
-    fn note(&mut self, event: Event, at: Timestamp, alarm: Alarm) {
-        self.alarms.insert(alarm.fingerprint, alarm.clone());
+impl Replayed {
+    fn take(&mut self, kind: u8, transition: Transition) {
+        let fingerprint = transition.alarm.fingerprint;
+        let mut alarm = (*transition.alarm).clone();
+        if kind == STANDING {
+            alarm.changed_at = alarm.acknowledgement.as_ref().map_or(alarm.raised_at, |a| a.at);
+            self.alarms.insert(fingerprint, alarm);
+            return;
+        }
+        self.alarms.insert(fingerprint, alarm);
+        match transition.event {
+            Event::Shelved | Event::Silenced => self.withheld.insert(fingerprint),
+            Event::Raised | Event::Cleared | Event::Back => self.withheld.remove(&fingerprint),
+            Event::Acknowledged => false,
+        };
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }
-        self.history.push_back(Transition { event, at, alarm: Arc::new(alarm) });
+        self.history.push_back(transition);
     }
 }
 
-/// Returns a transition's kind and payload.
-pub(super) fn encode(transition: &Transition) -> (u8, Vec<u8>) {
+fn note_time(times: &mut BTreeMap<u64, (Timestamp, Timestamp)>, segment: u64, at: Timestamp) {
+    let (oldest, newest) = times.entry(segment).or_insert((at, at));
+    (*oldest, *newest) = ((*oldest).min(at), (*newest).max(at));
+}
+
+fn kind_of(event: Event) -> u8 {
+    match event {
+        Event::Raised => 11,
+        Event::Cleared => 12,
+        Event::Acknowledged => 13,
+        Event::Shelved => 15,
+        Event::Back => 16,
+        Event::Silenced => 17,
+    }
+}
+
+fn millis(time: Option<Timestamp>) -> i64 {
+    time.map_or(NONE, Timestamp::as_millis)
+}
+
+fn time(millis: i64) -> Option<Timestamp> {
+    (millis != NONE).then(|| Timestamp::from_millis(millis))
+}
+
+/// Returns a transition's payload.
+pub(super) fn encode(transition: &Transition) -> Vec<u8> {
     let alarm = &transition.alarm;
     let mut writer = ByteWriter::default();
     writer.i64(transition.at.as_millis());
-    let kind = match transition.event {
-        Event::Raised => {
-            encode_alarm(&mut writer, alarm);
-            RAISED
-        }
-        Event::Cleared => {
-            writer.u64(alarm.fingerprint);
-            writer.u64(alarm.value.to_bits());
-            CLEARED
-        }
-        Event::Acknowledged => {
-            writer.u64(alarm.fingerprint);
-            let (by, note) = alarm.acknowledgement.as_ref().map_or(("", ""), |a| (a.by.as_str(), a.note.as_str()));
-            writer.text(by);
-            writer.text(note);
-            ACKNOWLEDGED
-        }
-    };
-    (kind, writer.into_bytes())
-}
-
-/// Returns the payload that repeats an active alarm.
-pub(super) fn encode_standing(alarm: &Alarm, now: Timestamp) -> Vec<u8> {
-    let mut writer = ByteWriter::default();
-    writer.i64(now.as_millis());
-    encode_alarm(&mut writer, alarm);
-    writer.u8(u8::from(alarm.acknowledgement.is_some()));
-    if let Some(acknowledgement) = &alarm.acknowledgement {
-        writer.i64(acknowledgement.at.as_millis());
-        writer.text(&acknowledgement.by);
-        writer.text(&acknowledgement.note);
-    }
-    writer.into_bytes()
-}
-
-fn encode_alarm(writer: &mut ByteWriter, alarm: &Alarm) {
     writer.u64(alarm.fingerprint);
+    writer.u8(u8::from(alarm.state == AlarmState::Cleared));
     writer.i64(alarm.raised_at.as_millis());
+    writer.i64(millis(alarm.cleared_at));
     writer.u64(alarm.value.to_bits());
+    writer.u32(alarm.rule_version);
     for set in [&alarm.labels, &alarm.annotations] {
         writer.varint(set.len() as u64);
         for (name, value) in set.iter() {
@@ -222,12 +258,45 @@ fn encode_alarm(writer: &mut ByteWriter, alarm: &Alarm) {
         }
     }
     writer.text(&alarm.expression);
+    writer.u8(u8::from(alarm.acknowledgement.is_some()));
+    if let Some(acknowledgement) = &alarm.acknowledgement {
+        writer.i64(acknowledgement.at.as_millis());
+        writer.text(&acknowledgement.by);
+        writer.text(&acknowledgement.note);
+    }
+    writer.text(&transition.by);
+    writer.text(&transition.note);
+    writer.i64(millis(transition.until));
+    writer.into_bytes()
+}
+
+/// Returns kind and transition of a record; `None` if the kind is not known. A standing alarm is told as raised.
+pub(super) fn decode(record: &Record<'_>) -> Result<Option<(u8, Transition)>, Malformed> {
+    let event = match record.kind {
+        11 | STANDING => Event::Raised,
+        12 => Event::Cleared,
+        13 => Event::Acknowledged,
+        15 => Event::Shelved,
+        16 => Event::Back,
+        17 => Event::Silenced,
+        _ => return Ok(None),
+    };
+    let mut reader = ByteReader::new(record.payload);
+    let at = Timestamp::from_millis(reader.i64()?);
+    let alarm = decode_alarm(&mut reader, at)?;
+    let (by, note) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+    let until = time(reader.i64()?);
+    reader.end()?;
+    Ok(Some((record.kind, Transition { event, at, alarm: Arc::new(alarm), by, note, until })))
 }
 
 fn decode_alarm(reader: &mut ByteReader<'_>, at: Timestamp) -> Result<Alarm, Malformed> {
     let fingerprint = reader.u64()?;
+    let state = if reader.u8()? == 0 { AlarmState::Active } else { AlarmState::Cleared };
     let raised_at = Timestamp::from_millis(reader.i64()?);
+    let cleared_at = time(reader.i64()?);
     let value = f64::from_bits(reader.u64()?);
+    let rule_version = reader.u32()?;
     let mut sets = [Labels::empty(), Labels::empty()];
     for set in &mut sets {
         let count = reader.count(2)?;
@@ -238,16 +307,26 @@ fn decode_alarm(reader: &mut ByteReader<'_>, at: Timestamp) -> Result<Alarm, Mal
         *set = Labels::from_pairs(pairs);
     }
     let [labels, annotations] = sets;
+    let expression = reader.text()?.to_owned();
+    let acknowledgement = match reader.u8()? {
+        0 => None,
+        _ => Some(Acknowledgement {
+            at: Timestamp::from_millis(reader.i64()?),
+            by: reader.text()?.to_owned(),
+            note: reader.text()?.to_owned(),
+        }),
+    };
     Ok(Alarm {
         fingerprint,
         labels,
         annotations,
-        state: AlarmState::Active,
+        state,
         raised_at,
-        cleared_at: None,
-        acknowledgement: None,
+        cleared_at,
+        acknowledgement,
         value,
-        expression: reader.text()?.to_owned(),
+        expression,
+        rule_version,
         changed_at: at,
     })
 }

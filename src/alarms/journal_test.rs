@@ -2,8 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::journal::{Journal, encode, encode_standing};
-use super::snapshot::{Event, Transition};
+use super::journal::{Journal, encode};
+use super::snapshot::{Event, HistoryQuery, Transition};
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
 use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions};
 
@@ -24,6 +24,7 @@ fn alarm() -> Alarm {
         acknowledgement: None,
         value: 81.5,
         expression: "temp > 80".to_owned(),
+        rule_version: 0xabcd_1234,
         changed_at: at(0),
     }
 }
@@ -54,33 +55,48 @@ fn records(dump: &str) -> Vec<(u8, Vec<u8>)> {
 }
 
 fn event(event: Event, alarm: Alarm) -> Transition {
-    Transition { event, at: alarm.changed_at, alarm: Arc::new(alarm) }
+    Transition::of(event, alarm.changed_at, alarm)
+}
+
+fn shelved() -> Transition {
+    let told = event(Event::Shelved, Alarm { changed_at: at(70_000), ..acknowledged() });
+    Transition { by: "Jo".to_owned(), note: "spare part ordered".to_owned(), until: Some(at(3_600_000)), ..told }
+}
+
+fn standing() -> Transition {
+    Transition::of(Event::Raised, at(61_000), acknowledged())
 }
 
 #[test]
-fn a_journal_of_version_1() {
-    let records = records(include_str!("../../tests/formats/alarms_journal_1.hex"));
-    let written = [
-        encode(&event(Event::Raised, alarm())),
-        encode(&event(Event::Acknowledged, acknowledged())),
-        (4, encode_standing(&acknowledged(), at(61_000))),
-        encode(&event(Event::Cleared, cleared())),
-    ];
+fn a_journal_of_version_2() {
+    let records = records(include_str!("../../tests/formats/alarms_journal_2.hex"));
+    let told = [event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged()), standing(), shelved()];
+    let cleared = event(Event::Cleared, cleared());
+    let written: Vec<(u8, Vec<u8>)> =
+        [11, 13, 14, 15].into_iter().zip(&told).chain([(12, &cleared)]).map(|(k, t)| (k, encode(t))).collect();
     assert_eq!(records, written);
 
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
     let folder = Path::new("/journal");
     let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
     let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
+    segments.append(1, b"of version 1").unwrap();
     for (kind, payload) in &records {
         segments.append(*kind, payload).unwrap();
     }
-    let (_, replayed) = Journal::open(disk, folder).unwrap();
-    assert_eq!(replayed.damages, 0);
-    assert_eq!(replayed.alarms.into_values().collect::<Vec<_>>(), [cleared()]);
-    let told: Vec<(Event, Alarm)> = replayed.history.iter().map(|t| (t.event, (*t.alarm).clone())).collect();
-    let expected = [(Event::Raised, alarm()), (Event::Acknowledged, acknowledged()), (Event::Cleared, cleared())];
-    assert_eq!(told, expected);
+    let (journal, replayed) = Journal::open(disk, folder).unwrap();
+    assert_eq!((replayed.damages, replayed.unknown), (0, 1));
+    assert_eq!(replayed.alarms.into_values().collect::<Vec<_>>(), [(*cleared.alarm).clone()]);
+    let [raised, acknowledged, _, shelved] = told;
+    let expected = [raised, acknowledged, shelved, cleared];
+    assert_eq!(Vec::from(replayed.history), expected);
+    let mut found = Vec::new();
+    journal.pages().visit(&HistoryQuery::default(), &mut |transition| {
+        found.push(transition);
+        true
+    });
+    found.reverse();
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -90,7 +106,7 @@ fn damage_costs_a_record_and_never_the_start() {
         let folder = Path::new("/journal");
         let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
         let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
-        let (kind, payload) = encode(&event(Event::Raised, alarm()));
+        let (kind, payload) = (11, encode(&event(Event::Raised, alarm())));
         // The payload cut, or one byte of it changed: the record checks out, its content does not.
         let mut broken = payload.clone();
         let place = usize::try_from(seed).unwrap() % payload.len();

@@ -29,6 +29,7 @@ pub(super) fn hear(alarm: Option<&Alarm>, alert: &Alert, now: Timestamp) -> Hear
             let mut next = alarm.clone();
             next.value = alert.value;
             next.expression.clone_from(&alert.expression);
+            next.rule_version = alert.rule_version;
             if next.annotations != alert.annotations {
                 next.annotations = alert.annotations.clone();
                 next.changed_at = now;
@@ -49,7 +50,10 @@ pub(super) fn hear(alarm: Option<&Alarm>, alert: &Alert, now: Timestamp) -> Hear
 
 /// Compares with values by their bits, since NaN must equal itself here.
 fn same(a: &Alarm, b: &Alarm) -> bool {
-    a.value.to_bits() == b.value.to_bits() && a.annotations == b.annotations && a.expression == b.expression
+    a.value.to_bits() == b.value.to_bits()
+        && a.annotations == b.annotations
+        && a.expression == b.expression
+        && a.rule_version == b.rule_version
 }
 
 fn raised(alert: &Alert, at: Timestamp) -> Alarm {
@@ -63,6 +67,7 @@ fn raised(alert: &Alert, at: Timestamp) -> Alarm {
         acknowledgement: None,
         value: alert.value,
         expression: alert.expression.clone(),
+        rule_version: alert.rule_version,
         changed_at: at,
     }
 }

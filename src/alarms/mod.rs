@@ -11,14 +11,18 @@
 //! ```
 //!
 //! Every transition goes to the journal first and is replayed at start, so a restart neither clears nor
-//! raises anything. Silences are kept beside the board: for a while nobody is told of what they match. This room
-//! does not tell anybody: `notify` watches the board and the silences.
+//! raises anything; it is searched for what happened in the last 90 days, and what is made of it tells how well the
+//! alarms serve people (`figures.rs`). Silences are kept beside the board: for a while nobody is told of what they
+//! match. A silence that means one alarm alone is what people call shelving. One of priority 1 or 2 that was cleared
+//! before anybody took note of it stays on the board for a day. This room does not tell anybody: `notify` watches the
+//! board and the silences.
 
 #[cfg(test)]
 mod alarms_test;
 mod board;
 mod config;
 mod error;
+mod figures;
 mod history;
 mod instruments;
 mod journal;
@@ -28,18 +32,19 @@ mod lifecycle;
 mod silences;
 mod snapshot;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Alarm, Alert, Silence};
+use crate::model::{Alarm, Alert, Labels, Matcher, Silence, Timestamp};
 use crate::storage::disk::Disk;
 use crate::storage::state::State;
-use crate::task::{OnPanic, Tasks};
+use crate::task::{BlockingPool, OnPanic, Tasks};
 
 use self::board::{Board, Command};
+use self::figures::Counting;
 use self::history::History;
 use self::instruments::Instruments;
 use self::journal::Journal;
@@ -47,6 +52,7 @@ use self::silences::Silences;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use figures::{Actor, FLOOD_ABOVE, Figures, Flood, RATE_WINDOW, STALE_AFTER, floods};
 pub use silences::NewSilence;
 pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
 
@@ -76,6 +82,11 @@ const NAME_CHARS_MAX: usize = 100;
 /// The longest note.
 const NOTE_CHARS_MAX: usize = 2000;
 
+/// Returns the matchers that mean the alarm with these labels alone.
+fn exact(labels: &Labels) -> Vec<Matcher> {
+    labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect()
+}
+
 /// The room's handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Alarms {
@@ -84,6 +95,7 @@ pub struct Alarms {
     commands: mpsc::Sender<Command>,
     history: History,
     silences: Silences,
+    pool: BlockingPool,
 }
 
 impl Alarms {
@@ -96,22 +108,27 @@ impl Alarms {
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (boards, board) = watch::channel(Arc::default());
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let history = History::default();
         let silences = Silences::open(deps.state, deps.clock.clone(), deps.tasks.pool().clone());
-        let journal = Journal::open(deps.disk, &config.folder).map_err(|e| e.to_string());
+        let (journal, replayed) = match Journal::open(deps.disk, &config.folder) {
+            Ok((journal, replayed)) => (Some(Arc::new(Mutex::new(journal))), Ok(replayed)),
+            Err(error) => (None, Err(error.to_string())),
+        };
+        let history = History::new(journal);
+        let pool = deps.tasks.pool().clone();
         let owner = Board::new(
             config,
             deps.clock,
-            deps.tasks.pool().clone(),
+            pool.clone(),
             Instruments::new(&deps.registry),
-            journal,
+            replayed,
             history.clone(),
+            silences.clone(),
             snapshots,
             boards,
         );
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("alarms board", OnPanic::StopBox, owner.run(tasks, deps.alerts, receiver));
-        Alarms { snapshot, board, commands, history, silences }
+        Alarms { snapshot, board, commands, history, silences, pool }
     }
 
     /// Returns the board as of now.
@@ -133,9 +150,36 @@ impl Alarms {
     }
 
     /// Returns transitions, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the search broke off.
+    pub async fn history(&self, query: &HistoryQuery) -> Result<Vec<Transition>> {
+        let (history, query) = (self.history.clone(), query.clone());
+        let limit = if query.limit == 0 { HistoryQuery::LIMIT } else { query.limit.min(HistoryQuery::LIMIT) };
+        let searched = self.pool.run(move || {
+            let mut found = Vec::new();
+            history.visit(&query, &mut |transition| {
+                found.push(transition);
+                found.len() < limit
+            });
+            found
+        });
+        searched.await.map_err(|panicked| Error::Storage(panicked.to_string()))
+    }
+
+    /// Hands on transitions, newest first, until `visit` has enough. Blocking: reads the journal.
+    pub fn visit_history(&self, query: &HistoryQuery, visit: &mut dyn FnMut(Transition) -> bool) {
+        self.history.visit(query, visit);
+    }
+
+    /// Returns how well the alarms served people in a window. Blocking: reads the journal of that time; keeps times
+    /// and names only, some 100 bytes for each alarm raised.
     #[must_use]
-    pub fn history(&self, query: &HistoryQuery) -> Vec<Transition> {
-        self.history.find(query)
+    pub fn figures(&self, start: Timestamp, end: Timestamp) -> Figures {
+        let query = HistoryQuery { start: Some(start), end: Some(end), ..HistoryQuery::default() };
+        let mut counting = Counting::default();
+        self.history.visit(&query, &mut |transition| counting.take(&transition));
+        counting.figures(start, end)
     }
 
     /// Notes that somebody takes care of an alarm; the answer comes after the journal has it.
@@ -143,6 +187,16 @@ impl Alarms {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Text`], [`Error::Stopped`].
     pub async fn acknowledge(&self, fingerprint: u64, by: &str, note: &str) -> Result<Alarm> {
+        let mut acknowledged = self.acknowledge_all(vec![fingerprint], by, note).await?;
+        acknowledged.pop().ok_or(Error::NotFound(fingerprint))
+    }
+
+    /// Notes that somebody takes care of several alarms; the answer comes after the journal has it, with those that
+    /// are on the board.
+    ///
+    /// # Errors
+    /// [`Error::Text`], [`Error::Stopped`].
+    pub async fn acknowledge_all(&self, fingerprints: Vec<u64>, by: &str, note: &str) -> Result<Vec<Alarm>> {
         let (by, note) = (by.trim().to_owned(), note.trim().to_owned());
         if by.is_empty() || by.chars().count() > NAME_CHARS_MAX {
             return Err(Error::Text { what: "the name", min: 1, max: NAME_CHARS_MAX });
@@ -151,9 +205,37 @@ impl Alarms {
             return Err(Error::Text { what: "the note", min: 0, max: NOTE_CHARS_MAX });
         }
         let (answer, answered) = oneshot::channel();
-        let command = Command::Acknowledge { fingerprint, acknowledgement: (by, note), answer };
+        let command = Command::Acknowledge { fingerprints, by, note, answer };
         self.commands.send(command).await.map_err(|_| Error::Stopped)?;
-        answered.await.map_err(|_| Error::Stopped)?
+        answered.await.map_err(|_| Error::Stopped)
+    }
+
+    /// Puts an alarm aside until a time: it stays on the board, nobody is told of it. Kept as a silence for just its
+    /// labels, so that it holds over restarts and [`Alarms::expire_silence`] takes it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and as [`Alarms::silence`].
+    pub async fn shelve(
+        &self,
+        fingerprint: u64,
+        by: &str,
+        note: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Silence> {
+        let snapshot = self.snapshot();
+        let alarm = snapshot.alarm(fingerprint).ok_or(Error::NotFound(fingerprint))?;
+        let matchers = exact(&alarm.labels);
+        let before = self.silences().iter().find(|s| s.ends_at > from && s.is_shelving(&alarm.labels)).cloned();
+        self.silence(NewSilence {
+            starts_at: before.as_ref().map_or(from, |s| s.starts_at),
+            id: before.map(|s| s.id),
+            matchers,
+            ends_at: until,
+            created_by: by.to_owned(),
+            comment: note.to_owned(),
+        })
+        .await
     }
 
     /// Takes alerts of other programs, as they send them to an Alertmanager; the answer comes after the journal has

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::figures::Flood;
 use crate::model::{Alarm, AlarmState, Timestamp};
 
 /// The board at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// Alarms that are active, or cleared within the last 15 minutes; by priority, then newest first.
+    /// Alarms that are active, cleared within the last 15 minutes, or cleared within a day and never acknowledged
+    /// though their priority is 1 or 2; by priority, then newest first.
     pub alarms: Arc<Vec<Alarm>>,
+    /// The flood that goes on, if one does.
+    pub flood: Option<Flood>,
     /// When this was made.
     pub at: Timestamp,
-    /// Transitions in memory, for the history page.
-    pub history_len: usize,
-    /// Oldest transition in memory.
-    pub history_since: Option<Timestamp>,
     /// Why the journal cannot be written at the moment; `None` if it can.
     pub journal_error: Option<String>,
     /// How long an alert of another program counts that does not say it itself (`global.resolve_timeout`).
@@ -33,10 +33,16 @@ impl Snapshot {
     pub fn count(&self, priority: u8) -> usize {
         self.active().filter(|a| a.priority() == priority).count()
     }
+
+    /// Returns the alarm of this fingerprint.
+    #[must_use]
+    pub fn alarm(&self, fingerprint: u64) -> Option<&Alarm> {
+        self.alarms.iter().find(|a| a.fingerprint == fingerprint)
+    }
 }
 
 /// What happened to an alarm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// Its cause came.
     Raised,
@@ -44,16 +50,29 @@ pub enum Event {
     Cleared,
     /// Somebody took note.
     Acknowledged,
+    /// Somebody put it aside for a while.
+    Shelved,
+    /// It began to be among those that are silenced.
+    Silenced,
+    /// It is no longer shelved or silenced.
+    Back,
 }
 
 impl Event {
-    /// Returns the word shown to people: `raised`, `cleared` or `acknowledged`.
+    /// All there are.
+    pub const ALL: [Event; 6] =
+        [Event::Raised, Event::Cleared, Event::Acknowledged, Event::Shelved, Event::Silenced, Event::Back];
+
+    /// Returns the word shown to people: `raised`, `cleared`, `acknowledged`, `shelved`, `silenced` or `back`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Event::Raised => "raised",
             Event::Cleared => "cleared",
             Event::Acknowledged => "acknowledged",
+            Event::Shelved => "shelved",
+            Event::Silenced => "silenced",
+            Event::Back => "back",
         }
     }
 }
@@ -67,6 +86,21 @@ pub struct Transition {
     pub at: Timestamp,
     /// The alarm right after.
     pub alarm: Arc<Alarm>,
+    /// Who did it; empty if nobody.
+    pub by: String,
+    /// What they wrote.
+    pub note: String,
+    /// Until when it is shelved or silenced.
+    pub until: Option<Timestamp>,
+}
+
+impl Transition {
+    /// Returns a transition that nobody caused, or that the alarm itself tells who did.
+    pub(super) fn of(event: Event, at: Timestamp, alarm: Alarm) -> Self {
+        let said = alarm.acknowledgement.as_ref().filter(|_| event == Event::Acknowledged);
+        let (by, note) = said.map_or_else(Default::default, |a| (a.by.clone(), a.note.clone()));
+        Transition { event, at, alarm: Arc::new(alarm), by, note, until: None }
+    }
 }
 
 /// Which lines of the history are wanted.
@@ -80,6 +114,10 @@ pub struct HistoryQuery {
     pub fingerprint: Option<u64>,
     /// Only alarms whose labels pass all of these.
     pub matchers: Vec<crate::model::Matcher>,
+    /// Only this event.
+    pub event: Option<Event>,
+    /// Only lines with this in a label's value, a text or a note; any case.
+    pub text: String,
     /// At most so many, newest first; 0 is [`HistoryQuery::LIMIT`].
     pub limit: usize,
 }
@@ -87,4 +125,26 @@ pub struct HistoryQuery {
 impl HistoryQuery {
     /// The most lines one answer holds.
     pub const LIMIT: usize = 1000;
+
+    /// Tells whether a line is wanted.
+    #[must_use]
+    pub fn wants(&self, transition: &Transition) -> bool {
+        let alarm = &transition.alarm;
+        self.start.is_none_or(|start| transition.at >= start)
+            && self.end.is_none_or(|end| transition.at < end)
+            && self.fingerprint.is_none_or(|f| alarm.fingerprint == f)
+            && self.event.is_none_or(|event| transition.event == event)
+            && self.matchers.iter().all(|m| m.matches_labels(&alarm.labels))
+            && self.has_text(transition)
+    }
+
+    fn has_text(&self, transition: &Transition) -> bool {
+        if self.text.is_empty() {
+            return true;
+        }
+        let wanted = self.text.to_lowercase();
+        let alarm = &transition.alarm;
+        let texts = alarm.labels.iter().chain(alarm.annotations.iter()).map(|(_, value)| value);
+        texts.chain([transition.by.as_str(), transition.note.as_str()]).any(|t| t.to_lowercase().contains(&wanted))
+    }
 }

@@ -11,11 +11,12 @@ use axum::routing::get;
 use super::AppState;
 
 /// Name, type and content of each file.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("andon.css", "text/css; charset=utf-8", include_str!("../../web/static/andon.css")),
     ("andon.js", "text/javascript; charset=utf-8", include_str!("../../web/static/andon.js")),
     ("andon.svg", "image/svg+xml", include_str!("../../web/static/andon.svg")),
     ("explore.js", "text/javascript; charset=utf-8", include_str!("../../web/static/explore.js")),
+    ("alarms.js", "text/javascript; charset=utf-8", include_str!("../../web/static/alarms.js")),
 ];
 
 /// Addresses of the files, as pages write them.
@@ -29,11 +30,18 @@ pub(super) struct Assets {
     pub(super) icon: String,
     /// The script of the page for questions.
     pub(super) explore_js: String,
+    /// The script of the alarms' pages.
+    pub(super) alarms_js: String,
 }
 
 /// Addresses of the files in this build.
-pub(super) static ASSETS: LazyLock<Assets> =
-    LazyLock::new(|| Assets { css: address(0), js: address(1), icon: address(2), explore_js: address(3) });
+pub(super) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
+    css: address(0),
+    js: address(1),
+    icon: address(2),
+    explore_js: address(3),
+    alarms_js: address(4),
+});
 
 /// Returns the paths of all files.
 pub(super) fn routes() -> Router<AppState> {

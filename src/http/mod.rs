@@ -41,6 +41,7 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
         .with_state(state)
         .layer(axum::middleware::from_fn(guard::options))
         .layer(Extension(api::FormRoom::default()))
+        .layer(Extension(pages::Followers::default()))
         .layer(axum::middleware::from_fn(guard::same_origin))
         .layer(CatchPanicLayer::new())
         .layer(DefaultBodyLimit::max(body_bytes_max))

@@ -51,4 +51,6 @@ pub struct Alert {
     pub expression: String,
     /// Group of the rule.
     pub group: String,
+    /// Names the rule's definition: another one as soon as anything of it is written otherwise; 0 if it is not known.
+    pub rule_version: u32,
 }

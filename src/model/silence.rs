@@ -1,6 +1,6 @@
 //! A silence: for a while nobody is told of the alarms that match.
 
-use super::{Labels, Matcher, Timestamp};
+use super::{Labels, MatchOp, Matcher, Timestamp};
 
 /// Whether a silence holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,13 @@ impl Silence {
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.matchers.iter().all(|m| m.matches_labels(labels))
+    }
+
+    /// Tells whether just one alarm is meant, the one with these labels: it is shelved.
+    #[must_use]
+    pub fn is_shelving(&self, labels: &Labels) -> bool {
+        self.matchers.len() == labels.len()
+            && self.matchers.iter().all(|m| m.op() == MatchOp::Equal && labels.get(m.name()) == Some(m.value()))
     }
 
     /// Tells whether nobody is to be told of an alarm with these labels at a time.

@@ -154,6 +154,7 @@ impl Room {
             acknowledgement: None,
             value: 1.0,
             expression: "up == 0".to_owned(),
+            rule_version: 0,
             changed_at: now,
         });
         self.board.send_replace(Arc::new(self.alarms.clone()));

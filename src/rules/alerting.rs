@@ -10,12 +10,13 @@
 //!
 //! Source: Prometheus 3, `rules/alerting.go`. Intended difference: an alert that was restored after a
 //! restart stays as it is for a while even if the expression gives nothing, because the expression's
-//! samples may not have come back yet. Nobody is told that all is well only because the box was restarted.
+//! samples may not have come back yet. Nobody is told that all is well only because the box was restarted. Where
+//! the expression compares something with a number, that something tells when the samples are back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::file::Alerting;
+use super::file::{Alerting, Rule};
 use crate::model::{Alert, AlertState, LABEL_NAME, Labels, Timestamp};
 
 /// How long a resolved alert is kept, so that it is told to the alarms room again if a message was lost.
@@ -93,6 +94,18 @@ impl Alerts {
         Ok(())
     }
 
+    /// Tells whether any alert of before a restart still waits for its samples.
+    pub(super) fn has_held(&self) -> bool {
+        self.0.values().any(|a| a.held_until.is_some())
+    }
+
+    /// Lets go of alerts of before a restart whose samples are there again: what the expression says of them counts.
+    pub(super) fn release(&mut self, measured: &BTreeSet<u64>) {
+        for (_, alert) in self.0.iter_mut().filter(|(fingerprint, _)| measured.contains(fingerprint)) {
+            alert.held_until = None;
+        }
+    }
+
     /// Returns the series that tell of the alerts: `ALERTS` and `ALERTS_FOR_STATE`.
     pub(super) fn series(&self) -> Vec<(Labels, f64)> {
         let live = self.0.values().filter(|a| a.state != AlertState::Resolved);
@@ -108,7 +121,7 @@ impl Alerts {
 }
 
 impl Active {
-    fn new(found: Found, now: Timestamp) -> Self {
+    pub(super) fn new(found: Found, now: Timestamp) -> Self {
         Active {
             labels: found.labels,
             annotations: found.annotations,
@@ -124,18 +137,23 @@ impl Active {
 
     /// The condition holds.
     fn found(&mut self, found: Found, now: Timestamp) {
-        if self.state == AlertState::Resolved {
-            *self = Active::new(found, now);
-            return;
-        }
         self.annotations = found.annotations;
         self.value = found.value;
+        self.holds(now);
+    }
+
+    /// Notes that the condition holds.
+    pub(super) fn holds(&mut self, now: Timestamp) {
+        if self.state == AlertState::Resolved {
+            (self.state, self.active_at) = (AlertState::Pending, now);
+            (self.fired_at, self.resolved_at) = (None, None);
+        }
         self.keep_firing_since = None;
         self.held_until = None;
     }
 
     /// The condition does not hold. Returns whether the alert is kept.
-    fn missing(&mut self, rule: &Alerting, now: Timestamp) -> bool {
+    pub(super) fn missing(&mut self, rule: &Alerting, now: Timestamp) -> bool {
         if self.held_until.is_some_and(|until| now < until) {
             return true;
         }
@@ -163,7 +181,7 @@ impl Active {
     }
 
     /// Lets a pending alert fire that has held long enough.
-    fn promote(&mut self, rule: &Alerting, now: Timestamp) {
+    pub(super) fn promote(&mut self, rule: &Alerting, now: Timestamp) {
         let is_seen = self.held_until.is_none();
         if is_seen && self.state == AlertState::Pending && now.since(self.active_at) >= rule.hold {
             self.state = AlertState::Firing;
@@ -172,13 +190,7 @@ impl Active {
     }
 
     /// Returns the alert in the shape for others.
-    pub(super) fn to_alert(
-        &self,
-        expression: &str,
-        group: &str,
-        evaluated_at: Timestamp,
-        expires_at: Timestamp,
-    ) -> Alert {
+    pub(super) fn to_alert(&self, rule: &Rule, group: &str, evaluated_at: Timestamp, expires_at: Timestamp) -> Alert {
         Alert {
             labels: self.labels.clone(),
             annotations: self.annotations.clone(),
@@ -189,8 +201,9 @@ impl Active {
             resolved_at: self.resolved_at,
             evaluated_at,
             expires_at,
-            expression: expression.to_owned(),
+            expression: rule.expression.clone(),
             group: group.to_owned(),
+            rule_version: rule.version,
         }
     }
 }

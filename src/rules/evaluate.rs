@@ -1,11 +1,12 @@
 //! One rule evaluated at one time: ask, step, append. Synchronous and heavy; run on the pool.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::alerting::{Alerts, Found};
 use super::file::{Alerting, Group, Kind, Rule};
 use super::instruments::Instruments;
+use super::measure::threshold;
 use super::recording::{record, vector};
 use super::snapshot::{AlertingSnapshot, Health, RuleKind, RuleSnapshot};
 use crate::clock::{Clock, Stamp};
@@ -84,6 +85,9 @@ impl RuleState {
             Kind::Recording => record(&rule.name, &rule.labels, group.limit, result).map_err(|e| e.to_string())?,
             Kind::Alerting(alerting) => {
                 let render = Render { environment, asked_at };
+                if self.alerts.has_held() {
+                    self.alerts.release(&render.measured(rule, alerting));
+                }
                 let found = result.into_iter().map(|(l, v)| render.found(rule, alerting, &l, v)).collect();
                 let stepped = self.alerts.step(alerting, group.limit, found, timing.at);
                 stepped.map_err(|e| e.to_string())?;
@@ -125,7 +129,7 @@ impl RuleState {
         for alert in self.alerts.0.values_mut().filter(|a| a.state == AlertState::Firing) {
             alert.state = AlertState::Resolved;
             alert.resolved_at = Some(now);
-            alerts.push(alert.to_alert(&rule.expression, &group.name, now, now));
+            alerts.push(alert.to_alert(rule, &group.name, now, now));
         }
         if let Err(error) = self.append(environment, Vec::new(), stamp) {
             tracing::warn!(rule = %rule.name, %error, "cannot end the series of a rule that is gone");
@@ -136,7 +140,7 @@ impl RuleState {
     /// Returns the rule's alerts that others must hear of: firing, or resolved lately.
     pub(super) fn alerts_to_tell(&self, group: &Group, rule: &Rule, timing: &Timing) -> Vec<Alert> {
         let told = self.alerts.0.values().filter(|a| a.state != AlertState::Pending);
-        told.map(|a| a.to_alert(&rule.expression, &group.name, timing.at, timing.expires_at())).collect()
+        told.map(|a| a.to_alert(rule, &group.name, timing.at, timing.expires_at())).collect()
     }
 
     pub(super) fn snapshot(&self, group: &Group, rule: &Rule, timing: &Timing) -> RuleSnapshot {
@@ -146,7 +150,7 @@ impl RuleState {
                 let expires_at = timing.expires_at();
                 let alerts = self.alerts.0.values();
                 let mut alerts: Vec<Alert> =
-                    alerts.map(|a| a.to_alert(&rule.expression, &group.name, timing.at, expires_at)).collect();
+                    alerts.map(|a| a.to_alert(rule, &group.name, timing.at, expires_at)).collect();
                 alerts.sort_by(|a, b| a.labels.cmp(&b.labels));
                 RuleKind::Alerting(AlertingSnapshot {
                     hold: alerting.hold,
@@ -161,6 +165,7 @@ impl RuleState {
             expression: rule.expression.clone(),
             labels: rule.labels.clone(),
             line: rule.line,
+            version: rule.version,
             health: match (self.last_evaluation, &self.last_error) {
                 (None, _) => Health::Unknown,
                 (Some(_), None) => Health::Ok,
@@ -225,6 +230,16 @@ struct Render<'a> {
 }
 
 impl Render<'_> {
+    /// Returns the fingerprints of what the rule's measure gives, whatever its value: alerts whose samples are there.
+    fn measured(&self, rule: &Rule, alerting: &Alerting) -> BTreeSet<u64> {
+        let Some(threshold) = threshold(&rule.expression) else { return BTreeSet::new() };
+        let answer = self.environment.engine.instant(&threshold.measure, self.asked_at, &Options::default());
+        let Ok(found) = answer.map_err(|_| ()).and_then(|a| vector(a.value).map_err(|_| ())) else {
+            return BTreeSet::new();
+        };
+        found.into_iter().map(|(l, v)| self.found(rule, alerting, &l, v).labels.stable_hash()).collect()
+    }
+
     fn found(&self, rule: &Rule, alerting: &Alerting, labels: &Labels, value: f64) -> Found {
         let mut own = labels.without_name().builder();
         for (name, template) in &alerting.labels {

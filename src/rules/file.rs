@@ -42,6 +42,8 @@ pub(super) struct Rule {
     pub(super) labels: Labels,
     /// Line of the file it begins at.
     pub(super) line: usize,
+    /// Names the definition: another one as soon as anything of it is written otherwise.
+    pub(super) version: u32,
     pub(super) kind: Kind,
 }
 
@@ -184,6 +186,7 @@ impl Reader<'_> {
         let expression = self.expression(&fields);
         let (kind, expression) = (kind?, expression?);
         (item.report().count() == before).then(|| Rule {
+            version: version(&name, &expression, &merged, &kind),
             name,
             expression,
             labels: merged,
@@ -264,6 +267,20 @@ impl Reader<'_> {
         item.report().add(yaml::Mistake { line, column, key_path, message, suggestion: None });
         None
     }
+}
+
+/// Returns what names a rule's definition.
+fn version(name: &str, expression: &str, labels: &Labels, kind: &Kind) -> u32 {
+    let mut definition = vec![("name".to_owned(), name.to_owned()), ("expr".to_owned(), expression.to_owned())];
+    definition.push(("labels".to_owned(), labels.to_string()));
+    if let Kind::Alerting(alerting) = kind {
+        definition.push(("for".to_owned(), alerting.hold.as_millis().to_string()));
+        definition.push(("keep_firing_for".to_owned(), alerting.keep_firing.as_millis().to_string()));
+        let texts = alerting.annotations.iter().map(|(name, t)| (format!("annotation {name}"), t.text().to_owned()));
+        definition.extend(texts);
+    }
+    let hash = Labels::from_pairs(definition).stable_hash();
+    u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 fn recording(fields: &Fields<'_>, record: &Item<'_>, name: &str) -> Option<Kind> {

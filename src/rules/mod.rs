@@ -17,6 +17,7 @@ mod file_test;
 mod group;
 mod groups;
 mod instruments;
+mod measure;
 mod recording;
 mod restore;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::storage::tsdb::Db;
 use crate::task::Tasks;
 
 pub use config::{Config, FILES_MAX, RuleSource};
+pub use measure::{Threshold, threshold};
 pub use snapshot::{AlertingSnapshot, FileSnapshot, GroupSnapshot, Health, Mistake, RuleKind, RuleSnapshot, Snapshot};
 
 /// What the room is handed at start.

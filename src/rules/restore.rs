@@ -10,48 +10,41 @@ use super::file::{Group, Kind, Rule};
 use crate::model::{Alarm, AlertState, LABEL_NAME, Labels, Matcher, Timestamp, is_stale};
 use crate::storage::tsdb::Querier;
 
-/// A pending alert is not restored after a longer absence: nobody knows what happened meanwhile.
-const PENDING_LOOKBACK: Duration = Duration::from_secs(24 * 3600);
+/// So far back pending alerts are looked for: as far as the first of these that has any.
+const LOOKBACKS: [Duration; 3] =
+    [Duration::from_secs(86_400), Duration::from_secs(7 * 86_400), Duration::from_secs(90 * 86_400)];
+
+/// What was written longer before the newest was not pending any more when the process ended.
+const PENDING_AT_ONCE: Duration = Duration::from_secs(86_400);
 
 /// At most so many samples are read: a day of a few thousand alerts.
 const SAMPLES_MAX: usize = 5_000_000;
 
-/// How long a restored alert stays as it is without its condition being seen: scrapes and rates need a
-/// moment to come back.
-const HOLD_MIN: Duration = Duration::from_secs(120);
+/// How long a restored alert stays as it is without its samples being seen: scrapes, rates and above all devices
+/// need a moment to come back.
+const HOLD_MIN: Duration = Duration::from_secs(600);
 
 /// What was there when the process ended before.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// Alarms that were active.
     firing: Vec<Alarm>,
-    /// Alerts by their series: labels, since when the condition held, when they were last written.
-    since: Vec<(Labels, Timestamp, Timestamp)>,
+    since: Since,
 }
 
 impl Past {
     /// Reads what the store knows. What cannot be read is taken as not there; the error is handed back.
     pub(super) fn read(querier: &Querier, firing: Vec<Alarm>, now: Timestamp) -> (Past, Option<String>) {
-        let matchers = [Matcher::equal(LABEL_NAME, "ALERTS_FOR_STATE")];
         let mut since = Vec::new();
         let mut failure = None;
-        match querier.select(&matchers, now - PENDING_LOOKBACK, now, SAMPLES_MAX) {
-            Err(error) => failure = Some(error.to_string()),
-            Ok(set) => {
-                for series in set {
-                    match series {
-                        Err(error) => failure = Some(error.to_string()),
-                        Ok(series) => {
-                            let last = series.timestamps.last().zip(series.values.last());
-                            if let Some((at, value)) = last.filter(|(_, v)| !is_stale(**v)) {
-                                let active_at = Timestamp::from_seconds(*value);
-                                since.push((series.labels.without_name(), active_at, Timestamp::from_millis(*at)));
-                            }
-                        }
-                    }
-                }
+        for lookback in LOOKBACKS {
+            (since, failure) = pending(querier, now - lookback, now);
+            if !since.is_empty() || failure.is_some() {
+                break;
             }
         }
+        let newest = since.iter().map(|(_, _, at)| *at).max();
+        since.retain(|(_, _, at)| newest.is_some_and(|newest| newest.since(*at) <= PENDING_AT_ONCE));
         (Past { firing, since }, failure)
     }
 
@@ -97,6 +90,33 @@ impl Past {
         }
         alerts
     }
+}
+
+/// Alerts by their series: labels, since when the condition held, when they were last written.
+type Since = Vec<(Labels, Timestamp, Timestamp)>;
+
+/// Reads the alerts that had not ended in a window, and what went wrong.
+fn pending(querier: &Querier, start: Timestamp, end: Timestamp) -> (Since, Option<String>) {
+    let matchers = [Matcher::equal(LABEL_NAME, "ALERTS_FOR_STATE")];
+    let set = match querier.select(&matchers, start, end, SAMPLES_MAX) {
+        Ok(set) => set,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
+    };
+    let mut since = Vec::new();
+    let mut failure = None;
+    for series in set {
+        match series {
+            Err(error) => failure = Some(error.to_string()),
+            Ok(series) => {
+                let last = series.timestamps.last().zip(series.values.last());
+                if let Some((at, value)) = last.filter(|(_, v)| !is_stale(**v)) {
+                    let active_at = Timestamp::from_seconds(*value);
+                    since.push((series.labels.without_name(), active_at, Timestamp::from_millis(*at)));
+                }
+            }
+        }
+    }
+    (since, failure)
 }
 
 /// Tells whether an alert's labels are what a rule would give: its name, and its labels that are not templates.

@@ -138,6 +138,8 @@ pub struct RuleSnapshot {
     pub labels: Labels,
     /// Line of the file it begins at.
     pub line: usize,
+    /// Names the definition: another one as soon as anything of it is written otherwise.
+    pub version: u32,
     /// Whether it works.
     pub health: Health,
     /// Why not; empty if it does.

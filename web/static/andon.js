@@ -20,7 +20,7 @@
       for (const part of document.querySelectorAll("[data-live]")) {
         const fresh = part.id && request.response.getElementById(part.id);
         if (!fresh || part.contains(document.activeElement) || part.matches(":hover") && part.querySelector(".cross")) continue;
-        if (part.querySelector("details[open]")) continue;
+        if (part.querySelector("details[open], input:checked")) continue;
         part.replaceWith(document.adoptNode(fresh));
       }
       document.title = request.response.title;
@@ -43,6 +43,7 @@
     setInterval(() => { if (!paused && !document.hidden) refresh(); }, refreshMs);
     document.addEventListener("visibilitychange", () => { if (!document.hidden && !paused) refresh(); });
   }
+  document.addEventListener("andon:refresh", () => { if (!paused) refresh(); });
   setInterval(tick, 1000);
   tick();
 

@@ -1,8 +1,11 @@
 //! Andon's own `alarms`: the board, acknowledging, the history.
 //!
-//! `GET /api/v1/alarms`, `GET /api/v1/alarms/history?start=&end=&match[]=&fingerprint=&limit=`,
+//! `GET /api/v1/alarms`, `GET /api/v1/alarms/history?start=&end=&match[]=&fingerprint=&event=&text=&limit=`, the same with
+//! `history.csv` for all there is of 90 days,
 //! `POST /api/v1/alarms/{fingerprint}/acknowledge` with `by` and `note` as JSON or as a form; a form of a
 //! browser is answered by going back to the alarms page.
+
+use std::io::Write as _;
 
 use axum::Router;
 use axum::extract::{FromRequest, Path, Request, State};
@@ -13,16 +16,25 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{ApiError, LabelsObject, success};
 use super::parameters::Parameters;
-use crate::alarms::{Error, HistoryQuery, Transition};
+use super::pieces;
+use crate::alarms::{Error, Event, HistoryQuery, Transition};
 use crate::http::AppState;
 use crate::model::{Alarm, Timestamp};
 use crate::query::promql::{format_value, parse_selector};
+use crate::task::BlockingPool;
+
+/// Histories written as CSV at once, and that may wait; a slow reader holds one of the former.
+const CSV_AT_ONCE: usize = 1;
+const CSV_WAITING_MAX: usize = 8;
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
+    let pool = BlockingPool::new(CSV_AT_ONCE);
+    let csv = move |state: State<AppState>, parameters: Parameters| history_csv(pool, state, parameters);
     Router::new()
         .route("/api/v1/alarms", get(board))
         .route("/api/v1/alarms/history", get(history))
+        .route("/api/v1/alarms/history.csv", get(csv))
         .route("/api/v1/alarms/{fingerprint}/acknowledge", post(acknowledge))
 }
 
@@ -41,6 +53,7 @@ struct AlarmObject<'a> {
     acknowledgement: Option<AcknowledgementObject<'a>>,
     value: String,
     expression: &'a str,
+    rule_version: String,
     changed_at: String,
 }
 
@@ -55,7 +68,16 @@ struct AcknowledgementObject<'a> {
 struct TransitionObject<'a> {
     event: &'static str,
     at: String,
+    by: &'a str,
+    note: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     alarm: AlarmObject<'a>,
+}
+
+/// Writes what names a rule's definition; empty for an alarm of another program.
+fn version(alarm: &Alarm) -> String {
+    if alarm.rule_version == 0 { String::new() } else { format!("{:08x}", alarm.rule_version) }
 }
 
 fn alarm(alarm: &Alarm) -> AlarmObject<'_> {
@@ -77,13 +99,21 @@ fn alarm(alarm: &Alarm) -> AlarmObject<'_> {
         }),
         value: format_value(alarm.value),
         expression: &alarm.expression,
+        rule_version: version(alarm),
         changed_at: alarm.changed_at.to_rfc3339(),
     }
 }
 
 fn transition(transition: &Transition) -> TransitionObject<'_> {
     let at = transition.at.to_rfc3339();
-    TransitionObject { event: transition.event.as_str(), at, alarm: alarm(&transition.alarm) }
+    TransitionObject {
+        event: transition.event.as_str(),
+        at,
+        by: &transition.by,
+        note: &transition.note,
+        until: transition.until.map(Timestamp::to_rfc3339),
+        alarm: alarm(&transition.alarm),
+    }
 }
 
 async fn board(State(app): State<AppState>) -> Response {
@@ -105,19 +135,91 @@ async fn history(State(app): State<AppState>, parameters: Parameters) -> Result<
     struct History<'a> {
         transitions: Vec<TransitionObject<'a>>,
     }
+    let found = app.alarms.history(&wanted(&parameters)?).await.map_err(refused)?;
+    Ok(success(History { transitions: found.iter().map(transition).collect() }))
+}
+
+/// Reads which transitions are wanted.
+fn wanted(parameters: &Parameters) -> Result<HistoryQuery, ApiError> {
     let time = |name| parameters.get(name).map(|_| parameters.time(name, Timestamp::MIN)).transpose();
+    let event = |text: &str| {
+        let known = Event::ALL.into_iter().find(|event| event.as_str() == text);
+        known.ok_or_else(|| ApiError::parameter("event", format_args!("not an event: {text:?}")))
+    };
     let mut query = HistoryQuery {
         start: time("start")?,
         end: time("end")?,
         fingerprint: parameters.get("fingerprint").map(fingerprint).transpose()?,
+        event: parameters.get("event").filter(|text| !text.is_empty()).map(event).transpose()?,
+        text: parameters.get("text").unwrap_or("").to_owned(),
         limit: parameters.limit()?.unwrap_or(0),
         matchers: Vec::new(),
     };
     for text in parameters.all("match[]") {
         query.matchers.extend(parse_selector(text).map_err(|e| ApiError::parameter("match[]", e))?);
     }
-    let found = app.alarms.history(&query);
-    Ok(success(History { transitions: found.iter().map(transition).collect() }))
+    Ok(query)
+}
+
+/// All that is wanted, newest first, in the form of RFC 4180.
+async fn history_csv(
+    pool: BlockingPool,
+    State(app): State<AppState>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let query = wanted(&parameters)?;
+    if pool.waiting() >= CSV_WAITING_MAX {
+        return Err(ApiError::unavailable(format!("{CSV_WAITING_MAX} others wait already")));
+    }
+    let alarms = app.alarms.clone();
+    let body = pieces::written(&app, pool, "alarm history", move |out| {
+        let mut written = writeln!(out, "{CSV_HEAD}\r");
+        alarms.visit_history(&query, &mut |transition| {
+            written = writeln!(out, "{}\r", csv_line(&transition));
+            written.is_ok()
+        });
+        written?;
+        out.flush()
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"alarms.csv\""),
+    ];
+    Ok((headers, body).into_response())
+}
+
+const CSV_HEAD: &str = "time,event,alarm,severity,priority,state,raised,cleared,value,by,note,until,rule_version,expression,summary,labels,fingerprint";
+
+fn csv_line(transition: &Transition) -> String {
+    let alarm = &transition.alarm;
+    let time = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
+    let cells = [
+        transition.at.to_rfc3339(),
+        transition.event.as_str().to_owned(),
+        alarm.name().to_owned(),
+        alarm.severity().to_owned(),
+        alarm.priority().to_string(),
+        alarm.state.as_str().to_owned(),
+        alarm.raised_at.to_rfc3339(),
+        time(alarm.cleared_at),
+        format_value(alarm.value),
+        transition.by.clone(),
+        transition.note.clone(),
+        time(transition.until),
+        version(alarm),
+        alarm.expression.clone(),
+        alarm.annotations.get("summary").unwrap_or("").to_owned(),
+        alarm.labels.to_string(),
+        format!("{:016x}", alarm.fingerprint),
+    ];
+    cells.map(|cell| csv_cell(&cell)).join(",")
+}
+
+/// Writes a cell; one that a spreadsheet would take for a formula begins with an apostrophe.
+fn csv_cell(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '@', '\t']) || (text.starts_with('-') && text.parse::<f64>().is_err());
+    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// Who takes care, and what they write.

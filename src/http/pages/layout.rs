@@ -27,6 +27,8 @@ pub(super) struct Frame {
     pub(super) now_ms: i64,
     /// Seconds after which a script may fetch it again; 0 for never.
     pub(super) refresh_s: u32,
+    /// Where a script is told that the page is to be fetched again; empty for nowhere.
+    pub(super) events: &'static str,
     /// Active alarms by priority, 1 first.
     pub(super) alarms: [usize; 4],
     /// Active alarms that nobody has taken note of.
@@ -112,6 +114,7 @@ impl Frame {
             now_iso: visit.now.to_rfc3339(),
             now_ms: visit.now.as_millis(),
             refresh_s,
+            events: "",
             alarms,
             unacknowledged,
             notices,

@@ -45,6 +45,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use tracing::error;
 
+pub(super) use self::alarms::Followers;
 use self::layout::Frame;
 use self::visit::{Theme, Visit};
 use super::AppState;
@@ -57,8 +58,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/cardinality", get(cardinality::cardinality))
         .route("/devices", get(devices::devices))
         .route("/devices/{id}", get(devices::device))
-        .route("/alarms", get(alarms::alarms))
-        .route("/alarms/{fingerprint}/acknowledge", post(alarms::acknowledge))
+        .merge(alarms::routes())
         .route("/silences", get(silences::silences).post(silences::silence))
         .route("/silences/{id}/expire", post(silences::expire))
         .route("/logs", get(logs::logs))

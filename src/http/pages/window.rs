@@ -82,6 +82,22 @@ impl Window {
         }
     }
 
+    /// Returns a window that stays where it is, without links to others.
+    pub(super) fn fixed(start: Timestamp, end: Timestamp) -> Window {
+        let range = end.since(start).max(RANGE_MIN);
+        Window {
+            start: end - range,
+            end,
+            range,
+            is_live: false,
+            name: format_duration(range),
+            choices: Vec::new(),
+            earlier: String::new(),
+            later: String::new(),
+            now: String::new(),
+        }
+    }
+
     /// Returns the distance of points that gives about `points` of them, at least a second, in whole seconds.
     pub(super) fn step(&self, points: u64) -> Duration {
         Duration::from_secs(self.range.as_secs().div_ceil(points.max(1)).max(1))

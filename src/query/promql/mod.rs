@@ -30,7 +30,8 @@ mod window;
 
 pub use engine::{Engine, Limits, Options, QueryResult, check, format, parse_selector, syntax_tree};
 pub(crate) use spot::{Place, Selection, Spot, spot};
-pub(crate) use syntax::{aggregation_names, function_names};
+pub(crate) use syntax::{Binary, Call, Expr, LabelMatcher, Node, Selector, aggregation_names, function_names, parse};
+
 pub(crate) use vocabulary::{WordKind, vocabulary};
 
 pub(crate) use asked::selected_metrics;

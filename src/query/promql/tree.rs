@@ -253,7 +253,7 @@ impl Range {
 
 /// Arithmetic and comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
+pub(crate) enum Operator {
     /// `+`
     Add,
     /// `-`
@@ -292,7 +292,7 @@ impl Operator {
 
 /// Operations on sets of series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SetOperator {
+pub(crate) enum SetOperator {
     /// `and`
     And,
     /// `or`

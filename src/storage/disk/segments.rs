@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parity::{KIND_PARITY, Parity};
 use super::record::{self, RECORD_HEAD_BYTES, Record, SEQUENCE_MAX};
-use super::segments_reader::Reader;
+use super::segments_reader::{self, Reader};
 use super::{ByteReader, ByteWriter, Corruption, Disk, DiskFile, Malformed, Result, crc32c};
 
 const MAGIC: &[u8; 8] = b"ANDONSEG";
@@ -334,6 +334,16 @@ impl Segments {
         let state = self.lock();
         let newest = state.open.as_ref().map(|o| o.number).or(state.closed.back().map(|(n, _)| *n))?;
         Some((state.closed.front().map_or(newest, |(n, _)| *n), newest))
+    }
+
+    /// Hands the good records of one segment to `visit`, oldest first, while others append; changes nothing. What does
+    /// not check out is passed over: [`Segments::open`] reports it. After a failed sync a record may stand in two
+    /// segments, with the same sequence. Cost: the segment in memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read; it may have been removed meanwhile.
+    pub fn read(&self, number: u64, visit: &mut dyn FnMut(Record<'_>)) -> Result<()> {
+        segments_reader::visit(&*self.disk, &self.folder.join(name(number)), number, visit)
     }
 
     /// Returns the newest segment that a sync since the log was opened has made last; 0 if there is none.

@@ -17,6 +17,21 @@ const SEGMENT_BYTES_READ_MAX: u64 = 256 << 20;
 const PIECE_BYTES: usize = 64 << 10;
 const PAGE_BYTES: usize = 4 << 10;
 
+/// Hands the good records of a segment on, and changes nothing.
+pub(super) fn visit(disk: &dyn Disk, path: &Path, number: u64, visit: &mut dyn FnMut(Record<'_>)) -> super::Result<()> {
+    let file = disk.open(path)?;
+    let size = file.size()?.min(SEGMENT_BYTES_READ_MAX);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    file.read_at(0, &mut bytes)?;
+    for (_, piece) in pieces(&bytes, number) {
+        match piece {
+            Piece::Record(record) if record.kind != KIND_PARITY => visit(record),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads segments one after the other.
 pub(super) struct Reader<'a> {
     disk: &'a dyn Disk,

@@ -240,6 +240,7 @@ fn read(posted: PostedAlert, now: Timestamp, timeout: std::time::Duration) -> Re
         expires_at,
         expression: expression(&posted.generator_url),
         group: String::new(),
+        rule_version: 0,
     })
 }
 

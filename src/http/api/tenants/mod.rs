@@ -296,7 +296,7 @@ async fn anomalies(State(state): State<AppState>, asking: Asking, parameters: Pa
         matchers,
         ..HistoryQuery::default()
     };
-    let transitions = state.alarms.history(&query);
+    let transitions = state.alarms.history(&query).await.map_err(|e| ApiError::internal(e.to_string()))?;
     let raised: Vec<_> = transitions.iter().filter(|t| t.event == Event::Raised).collect();
     let count = |label: &str, word: &str| raised.iter().filter(|t| t.alarm.labels.get(label) == Some(word)).count();
     let shown: Vec<Value> = raised

@@ -21,6 +21,7 @@ pub(super) use self::names::{Known, expression as first_question};
 
 use self::answer::{Answer, answer};
 use self::names::{Name, names};
+pub(in crate::http::pages) use self::tree::parts;
 use super::ask::ask;
 use super::layout::Frame;
 use super::visit::{Params, Visit, encode};

@@ -13,21 +13,21 @@ const DEPTH_MAX: usize = 8;
 
 /// A part of an expression.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) depth: usize,
+pub(in crate::http::pages) struct Part {
+    pub(in crate::http::pages) depth: usize,
     /// How it is written, cut where the parts it is made of stand.
-    pub(super) text: Vec<String>,
+    pub(in crate::http::pages) text: Vec<String>,
     /// All of it.
-    pub(super) whole: String,
-    pub(super) series: String,
-    pub(super) samples: String,
-    pub(super) took: String,
+    pub(in crate::http::pages) whole: String,
+    pub(in crate::http::pages) series: String,
+    pub(in crate::http::pages) samples: String,
+    pub(in crate::http::pages) took: String,
     /// The share of the whole query's time that it took itself, without its parts.
-    pub(super) bar: Svg,
+    pub(in crate::http::pages) bar: Svg,
 }
 
 /// Returns the parts of an expression, each before those it is made of.
-pub(super) fn parts(trace: &Trace) -> Vec<Part> {
+pub(in crate::http::pages) fn parts(trace: &Trace) -> Vec<Part> {
     let mut found = Vec::new();
     let mut open = vec![(trace, 0)];
     while let Some((part, depth)) = open.pop() {
