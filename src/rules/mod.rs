@@ -17,8 +17,12 @@ mod file_test;
 mod group;
 mod groups;
 mod instruments;
+mod lint;
+#[cfg(test)]
+mod lint_test;
 mod measure;
 mod recording;
+mod replay;
 mod restore;
 #[cfg(test)]
 mod rules_test;
@@ -37,7 +41,9 @@ use crate::storage::tsdb::Db;
 use crate::task::Tasks;
 
 pub use config::{Config, FILES_MAX, RuleSource};
+pub use lint::{Facts, Remark, Subject, lint, lint_file};
 pub use measure::{Threshold, threshold};
+pub use replay::{Firing, Replay, Trial, replay};
 pub use snapshot::{AlertingSnapshot, FileSnapshot, GroupSnapshot, Health, Mistake, RuleKind, RuleSnapshot, Snapshot};
 
 /// What the room is handed at start.
