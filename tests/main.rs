@@ -24,6 +24,7 @@ mod notify;
 mod pages;
 mod promql;
 mod rules;
+mod sdk;
 mod storage;
 mod support;
 mod tenants;

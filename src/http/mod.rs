@@ -14,6 +14,7 @@ mod error;
 mod guard;
 mod pages;
 mod patient;
+mod sdk;
 mod server;
 mod state;
 mod ws;
@@ -36,6 +37,7 @@ pub fn router(state: AppState, body_bytes_max: usize) -> Router {
         .merge(api::routes())
         .merge(assets::routes())
         .merge(pages::routes())
+        .merge(sdk::routes())
         .merge(ws::routes())
         .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"))
         .with_state(state)
