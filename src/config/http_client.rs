@@ -6,8 +6,7 @@ use super::upstream;
 use crate::model::{Authorization, HttpClient, Tls};
 use crate::yaml::Fields;
 
-/// Keys that a section must know to be read by [`read`]: all of an `http_config`. Sections with keys of their own
-/// beside them repeat them in their lists, and a test compares.
+/// Keys that a section must know to be read by [`read`]: all of an `http_config`.
 pub(super) const KEYS: &[&str] = &[
     "basic_auth",
     "authorization",

@@ -304,12 +304,11 @@ fn decode(bytes: &[u8]) -> Result<Kept, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::dump;
 
     #[test]
     fn the_file_of_version_1() {
-        let dump = include_str!("../../tests/formats/timekeeping_1.hex");
-        let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-        let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let bytes = dump::bytes(include_str!("../../tests/formats/timekeeping_1.hex"));
         let kept = Kept {
             clock: Saved {
                 start_id: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10,

@@ -2,19 +2,8 @@
 
 use std::path::Path;
 
+use super::dump::{bytes, check_same};
 use super::{Disk, FaultyDisk, Segments, SegmentsOptions, record};
-
-/// Reads a dump: bytes as pairs of hexadecimal digits; `#` begins a remark.
-fn bytes(dump: &str) -> Vec<u8> {
-    let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check_same(written: &[u8], dump: &str) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
-    assert!(written == bytes(dump), "written now:\n{}\nthe dump:\n{}", hex(written), hex(&bytes(dump)));
-}
 
 #[test]
 fn a_record_of_version_1() {

@@ -18,6 +18,8 @@ mod atomic;
 mod checksum;
 mod coding;
 mod damages;
+#[cfg(test)]
+pub(crate) mod dump;
 mod error;
 mod faulty;
 #[cfg(test)]

@@ -3,22 +3,11 @@
 use super::lines::Lines;
 use super::{block, filter, part, wal};
 use crate::model::{Labels, LogEntry};
+use crate::storage::disk::dump::{bytes, check_same};
 use crate::storage::disk::{FaultyDisk, Record, replace};
 
 /// 2026-08-21 12:00:00 UTC.
 const NOON_NS: i64 = 1_787_313_600_000_000_000;
-
-/// Reads a dump: bytes as pairs of hexadecimal digits; `#` begins a remark.
-fn bytes(dump: &str) -> Vec<u8> {
-    let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check_same(written: &[u8], dump: &str) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
-    assert!(written == bytes(dump), "written now:\n{}\nthe dump:\n{}", hex(written), hex(&bytes(dump)));
-}
 
 fn press() -> Labels {
     Labels::from_pairs([("device", "press-1"), ("level", "warn")])

@@ -13,22 +13,11 @@ use super::column::{Effort, decode_bare_values, decode_times, decode_values, enc
 use super::postings::Postings;
 use super::tombstones::{self, Tombstone};
 use crate::model::{Labels, MatchOp, Matcher, TimeRange, Timestamp, stale_nan};
+use crate::storage::disk::dump::{bytes, check_same};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, FaultyDisk};
 
 /// 2026-08-21 12:00:00 UTC.
 const NOON_MS: i64 = 1_787_313_600_000;
-
-/// Reads a dump: bytes as pairs of hexadecimal digits; `#` begins a remark.
-fn bytes(dump: &str) -> Vec<u8> {
-    let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check_same(written: &[u8], dump: &str) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
-    assert!(written == bytes(dump), "written now:\n{}\nthe dump:\n{}", hex(written), hex(&bytes(dump)));
-}
 
 /// Puts pieces behind each other, each with its length before it.
 fn framed(pieces: &[Vec<u8>]) -> Vec<u8> {

@@ -193,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::storage::disk::dump::bytes;
 
     #[track_caller]
     fn check(symbols: &[u64], bytes_max: usize) {
@@ -212,9 +213,7 @@ mod tests {
 
     #[test]
     fn the_dump_of_version_2_reads_and_writes_the_same() {
-        let dump = include_str!("../../../../tests/formats/tsdb_column_huffman_2.hex");
-        let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap().split_whitespace());
-        let dump: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let dump = bytes(include_str!("../../../../tests/formats/tsdb_column_huffman_2.hex"));
         let symbols = [0, 0, 0, 1, 0, 2, 0, 1].repeat(5);
         let mut out = ByteWriter::default();
         Code::of(&[25, 10, 5]).unwrap().encode(symbols.iter().copied(), &mut out);

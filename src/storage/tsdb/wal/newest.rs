@@ -129,14 +129,13 @@ fn decode(bytes: &[u8]) -> std::result::Result<Newest, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::dump::bytes;
 
     const NOON_MS: i64 = 1_787_313_600_000;
 
     #[test]
     fn the_file_of_version_2() {
-        let dump = include_str!("../../../../tests/formats/tsdb_wal_newest_2.hex");
-        let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-        let dump: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let dump = bytes(include_str!("../../../../tests/formats/tsdb_wal_newest_2.hex"));
         let newest = Newest { number: 300, oldest: 298, since: Some(NOON_MS) };
         assert_eq!(encode(newest), dump);
         assert_eq!(decode(&dump).unwrap(), newest);

@@ -7,7 +7,7 @@ use super::batch::{BatchReader, BatchWriter, Place, ReadBatch};
 use super::record::{Logged, LoggedChunk, LoggedLate, LoggedSample, NewSeries, Packer, encode, runs};
 use super::values::Group;
 use crate::model::{Labels, Metadata, MetricKind, stale_nan};
-use crate::storage::disk::ByteWriter;
+use crate::storage::disk::{ByteWriter, dump};
 
 fn sample(series: u32, time: i64, value: f64) -> LoggedSample {
     LoggedSample { series, time, value }
@@ -169,18 +169,6 @@ fn new_series_of_a_record_that_builds_on_a_lost_one_are_kept() {
     assert_eq!((read.new, read.samples, read.left_out), (new, vec![], 1));
 }
 
-/// Reads a dump: bytes as pairs of hexadecimal digits; `#` begins a remark.
-fn dumped(dump: &str) -> Vec<u8> {
-    let digits = dump.lines().flat_map(|line| line.split('#').next().unwrap_or("").split_whitespace());
-    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
-}
-
-#[track_caller]
-fn check_dump(written: &[u8], dump: &str) {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
-    assert!(written == dumped(dump), "written now:\n{}\nthe dump:\n{}", hex(written), hex(&dumped(dump)));
-}
-
 #[test]
 fn a_record_of_version_2() {
     let dump = include_str!("../../../../tests/formats/tsdb_wal_record_2.hex");
@@ -189,8 +177,8 @@ fn a_record_of_version_2() {
     let logged = Logged::Chunks { new: vec![(7, labels("press-1")), (8, labels("press-2"))], chunks: vec![chunk] };
     let mut body = ByteWriter::default();
     let kind = encode(&logged, &mut body);
-    check_dump(Packer::new().pack(body.as_slice()), dump);
-    assert_eq!(LogReader::default().read(1, kind, &dumped(dump)).unwrap(), logged);
+    dump::check_same(Packer::new().pack(body.as_slice()), dump);
+    assert_eq!(LogReader::default().read(1, kind, &dump::bytes(dump)).unwrap(), logged);
 }
 
 #[test]
@@ -199,8 +187,8 @@ fn accounts_of_version_2() {
     let logged = Logged::Accounts(vec![("sender 10.0.0.7".to_owned(), vec![(7, 2), (12, 1)])]);
     let mut body = ByteWriter::default();
     let kind = encode(&logged, &mut body);
-    check_dump(Packer::new().pack(body.as_slice()), dump);
-    assert_eq!(LogReader::default().read(1, kind, &dumped(dump)).unwrap(), logged);
+    dump::check_same(Packer::new().pack(body.as_slice()), dump);
+    assert_eq!(LogReader::default().read(1, kind, &dump::bytes(dump)).unwrap(), logged);
 }
 
 #[test]
@@ -209,8 +197,8 @@ fn ended_of_version_2() {
     let logged = Logged::Ended(runs(&[7, 8, 12]));
     let mut body = ByteWriter::default();
     let kind = encode(&logged, &mut body);
-    check_dump(Packer::new().pack(body.as_slice()), dump);
-    assert_eq!(LogReader::default().read(1, kind, &dumped(dump)).unwrap(), logged);
+    dump::check_same(Packer::new().pack(body.as_slice()), dump);
+    assert_eq!(LogReader::default().read(1, kind, &dump::bytes(dump)).unwrap(), logged);
 }
 
 #[test]
@@ -220,8 +208,8 @@ fn batches_of_version_2() {
     let samples = vec![sample(7, 1_787_313_600_000, 21.5), sample(8, 1_787_313_600_005, 2.0)];
     let mut body = ByteWriter::default();
     BatchWriter::default().write(Place::default(), &new, &samples, &mut body);
-    check_dump(body.as_slice(), dump);
-    let read = BatchReader::default().read(1, &dumped(dump)).unwrap();
+    dump::check_same(body.as_slice(), dump);
+    let read = BatchReader::default().read(1, &dump::bytes(dump)).unwrap();
     assert_eq!((read.new, read.samples, read.left_out), (new, samples, 0));
 }
 
@@ -234,8 +222,8 @@ fn values_of_version_2() {
     let batch = |i: i32| (0..).zip(values(i)).map(|(s, v)| sample(s, 0, v)).collect::<Vec<_>>();
     let batches: Vec<_> = (0..4).map(batch).collect();
     let written = write_all(&batches, group);
-    check_dump(&written.concat(), dump);
-    let (mut reader, mut rest) = (BatchReader::default(), &dumped(dump)[..]);
+    dump::check_same(&written.concat(), dump);
+    let (mut reader, mut rest) = (BatchReader::default(), &dump::bytes(dump)[..]);
     for ((number, batch), body) in (1..).zip(&batches).zip(&written) {
         check_same(&reader.read(number, &rest[..body.len()]).unwrap().samples, batch);
         rest = &rest[body.len()..];
