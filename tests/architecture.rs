@@ -18,7 +18,7 @@ const ROOMS: &[(&str, u32)] = &[
     ("yaml", 1),
     ("template", 1),
     ("storage::disk", 2),
-    ("bus", 2),
+    ("bus", 3),
     ("device", 2),
     ("storage::tsdb", 3),
     ("storage::logs", 3),

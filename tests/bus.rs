@@ -1,12 +1,15 @@
 //! The bus against a real NATS server, with a client of its own as everybody else.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use andon::bus::{self, Bus, Config, Credentials, Error, Link, Message, NatsConfig, Scope, SubjectPattern};
+use andon::bus::{self, Bus, Config, Error, Link, Message, NatsConfig, Scope, StreamConfig, SubjectPattern};
 use andon::clock::Clock;
 use andon::instrument::Registry;
+use andon::storage::disk::{Disk, FaultyDisk};
 use andon::task::{Phase, Tasks};
 use futures_util::StreamExt;
 
@@ -20,8 +23,18 @@ struct Server {
 
 impl Server {
     fn start(port: u16) -> Server {
+        Server::start_with(port, &[])
+    }
+
+    /// Starts one that keeps streams in a folder.
+    fn with_streams(port: u16, folder: &Path) -> Server {
+        Server::start_with(port, &["-js", "-sd", folder.to_str().unwrap()])
+    }
+
+    fn start_with(port: u16, arguments: &[&str]) -> Server {
         let process = Command::new("nats-server")
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -42,18 +55,14 @@ fn free_port() -> u16 {
 }
 
 fn bus(port: u16, box_id: &str) -> (Bus, Tasks) {
-    let nats = NatsConfig {
-        servers: vec![format!("nats://127.0.0.1:{port}")],
-        credentials: Credentials::None,
-        client_name: "andon".to_owned(),
-        connect_timeout: Duration::from_secs(5),
-        publish_timeout: Duration::from_millis(250),
-        ca_file: None,
-    };
-    let config =
-        Config { box_id: box_id.to_owned(), nats: Some(nats), queue_messages_max: 256, queue_bytes_max: 1 << 20 };
+    bus_with(port, box_id, Vec::new(), FaultyDisk::new(1).shared())
+}
+
+fn bus_with(port: u16, box_id: &str, streams: Vec<StreamConfig>, disk: Arc<dyn Disk>) -> (Bus, Tasks) {
+    let nats = NatsConfig::new(vec![format!("nats://127.0.0.1:{port}")]);
+    let config = Config { nats: Some(nats), streams, queue_bytes_max: 1 << 20, ..Config::embedded(box_id) };
     let tasks = Tasks::new(1);
-    let deps = bus::Deps { tasks: tasks.clone(), registry: Registry::default(), clock: Clock::system() };
+    let deps = bus::Deps { tasks: tasks.clone(), registry: Registry::default(), clock: Clock::system(), disk };
     (Bus::start(config, deps), tasks)
 }
 
@@ -212,4 +221,139 @@ async fn a_server_may_come_late_and_go_and_come_back() {
     tasks.token(Phase::Work).cancel();
     let left = tasks.ended(SOON, |_| true).await;
     assert!(left.is_empty(), "{left:?}");
+}
+
+fn events() -> Vec<StreamConfig> {
+    vec![StreamConfig::new("EVENTS", vec![pattern("events.>")])]
+}
+
+/// Reads a whole stream as another client sees it: subject, body, id.
+async fn stored(port: u16, stream: &str) -> Vec<(String, String, String)> {
+    let context = async_nats::jetstream::new(client(port).await);
+    let stream = context.get_stream(stream).await.unwrap();
+    let state = stream.cached_info().state.clone();
+    let mut all = Vec::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let id = message.headers.get("Nats-Msg-Id").unwrap().to_string();
+        all.push((message.subject.to_string(), String::from_utf8(message.payload.to_vec()).unwrap(), id));
+    }
+    all
+}
+
+async fn empty_spool(bus: &Bus) {
+    let wait = async {
+        while bus.spool().unwrap().waiting > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{:?}", bus.spool()));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_declared_is_made_and_brought_up_to_date_and_never_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with_streams(free_port(), folder.path());
+    let disk = FaultyDisk::new(1);
+    let (first, tasks) = bus_with(server.port, "box-1", events(), disk.shared());
+    let receipt = first.publish_kept(message("events.a", "1"), None).await.unwrap().expect("a stream keeps it");
+    receipt.kept().await.unwrap();
+    tasks.token(Phase::Work).cancel();
+    tasks.ended(SOON, |_| true).await;
+
+    let declared = StreamConfig {
+        messages_max: Some(100),
+        ..StreamConfig::new("EVENTS", vec![pattern("events.>"), pattern("x.*")])
+    };
+    let (second, _tasks) = bus_with(server.port, "box-1", vec![declared], disk.shared());
+    second.publish_kept(message("x.a", "2"), Some("press 17")).await.unwrap().unwrap().kept().await.unwrap();
+    second.publish_again(&message("x.a", "2"), "press 17").unwrap().unwrap().kept().await.unwrap();
+    connected(&second).await;
+    assert!(second.publish_kept(message("other.a", "3"), None).await.unwrap().is_none(), "no stream keeps it");
+    empty_spool(&second).await;
+    let context = async_nats::jetstream::new(client(server.port).await);
+    let info = context.get_stream("EVENTS").await.unwrap().cached_info().clone();
+    assert_eq!((info.config.max_messages, info.config.subjects.len()), (100, 2));
+    let all = stored(server.port, "EVENTS").await;
+    let bodies: Vec<&str> = all.iter().map(|(_, body, _)| body.as_str()).collect();
+    assert_eq!(bodies, ["1", "2"], "the second is stored once");
+    assert_eq!(all[1].2, "press 17");
+}
+
+#[tokio::test]
+async fn what_was_published_while_nats_was_away_is_there_in_order_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let disk = FaultyDisk::new(1);
+    let (first, tasks) = bus_with(port, "box-1", events(), disk.shared());
+    let mut receipts = Vec::new();
+    for n in 0..100 {
+        receipts.push(first.publish_kept(message("events.a", &n.to_string()), None).await.unwrap().unwrap());
+    }
+    for receipt in receipts {
+        tokio::time::timeout(SOON, receipt.kept()).await.expect("the disk keeps it").unwrap();
+    }
+    assert_eq!(first.spool().unwrap().waiting, 100);
+    // The process dies: nothing is said to anybody.
+    disk.kill();
+    drop((first, tasks));
+
+    let (second, tasks) = bus_with(port, "box-1", events(), disk.shared());
+    assert_eq!(second.spool().unwrap().waiting, 100);
+    second.publish(message("events.a", "100")).await.unwrap();
+    let mut server = Server::with_streams(port, folder.path());
+    empty_spool(&second).await;
+    // The server dies too, with what it has acknowledged.
+    for round in 0..3 {
+        server.process.kill().unwrap();
+        server.process.wait().unwrap();
+        for n in 0..50 {
+            second.publish(message("events.a", &(101 + round * 50 + n).to_string())).await.unwrap();
+        }
+        server = Server::with_streams(port, folder.path());
+        empty_spool(&second).await;
+    }
+    let bodies: Vec<String> = stored(port, "EVENTS").await.into_iter().map(|(_, body, _)| body).collect();
+    assert_eq!(bodies, (0..251).map(|n| n.to_string()).collect::<Vec<_>>());
+    tasks.token(Phase::Work).cancel();
+    let left = tasks.ended(SOON, |_| true).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_a_stream_forgets_is_sent_again_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let disk = FaultyDisk::new(1);
+    let server = Server::with_streams(port, folder.path());
+    let (bus, _tasks) = bus_with(port, "box-1", events(), disk.shared());
+    connected(&bus).await;
+    for n in 0..20 {
+        bus.publish_kept(message("events.a", &n.to_string()), None).await.unwrap().unwrap().kept().await.unwrap();
+    }
+    empty_spool(&bus).await;
+    // A later step, so that there is more than one to choose from.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    bus.publish_kept(message("events.a", "20"), None).await.unwrap().unwrap().kept().await.unwrap();
+    drop(server);
+    // What the machine of NATS has on disk after a power cut: less than it had acknowledged.
+    let copied = Command::new("cp").arg("-r").arg(folder.path().join("jetstream")).arg(old.path()).status().unwrap();
+    assert!(copied.success());
+    let server = Server::with_streams(port, folder.path());
+    connected(&bus).await;
+    for n in 21..60 {
+        bus.publish_kept(message("events.a", &n.to_string()), None).await.unwrap().unwrap().kept().await.unwrap();
+    }
+    drop(server);
+    let _server = Server::with_streams(port, old.path());
+    let wait = async {
+        while stored(port, "EVENTS").await.len() < 60 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.expect("they never came back");
+    empty_spool(&bus).await;
+    let bodies: Vec<String> = stored(port, "EVENTS").await.into_iter().map(|(_, body, _)| body).collect();
+    assert_eq!(bodies, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
 }

@@ -14,6 +14,7 @@ use andon::instrument::Registry;
 use andon::model::{
     AnchoredRegex, DeviceMessage, DevicePresence, HttpClient, Labels, LogEntry, MatchOp, Matcher, Origin, Timestamp,
 };
+use andon::storage::disk::FaultyDisk;
 use andon::storage::logs::{Direction, LogStore, ScanRequest};
 use andon::storage::tsdb::Db;
 use andon::task::{Phase, Tasks};
@@ -66,8 +67,13 @@ impl Bench {
         let (logs, tasks, registry) = (LogStore::in_memory(), Tasks::new(1), Registry::default());
         let clock = Clock::system();
         let bus = Bus::start(
-            bus::Config { box_id: "box".to_owned(), nats, queue_messages_max: 64, queue_bytes_max: 1 << 20 },
-            bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone() },
+            bus::Config { nats, queue_messages_max: 64, queue_bytes_max: 1 << 20, ..bus::Config::embedded("box") },
+            bus::Deps {
+                tasks: tasks.clone(),
+                registry: registry.clone(),
+                clock: clock.clone(),
+                disk: FaultyDisk::new(1).shared(),
+            },
         );
         let deps = collect::Deps {
             db: db.clone(),
@@ -227,17 +233,8 @@ async fn a_nats_server_is_watched_and_missed_and_others_messages_are_heard() {
         streams_max: 100,
     };
     let uplink = |box_id: &str| bus::Config {
-        box_id: box_id.to_owned(),
-        nats: Some(bus::NatsConfig {
-            servers: vec![format!("nats://127.0.0.1:{port}")],
-            credentials: bus::Credentials::None,
-            client_name: box_id.to_owned(),
-            connect_timeout: Duration::from_secs(2),
-            publish_timeout: Duration::from_millis(250),
-            ca_file: None,
-        }),
-        queue_messages_max: 64,
-        queue_bytes_max: 1 << 20,
+        nats: Some(bus::NatsConfig::new(vec![format!("nats://127.0.0.1:{port}")])),
+        ..bus::Config::embedded(box_id)
     };
     let bench = Bench::start(collect::Config { nats: Some(nats), ..config() }, uplink("box").nats);
     bench.eventually("the server is up", |bench| bench.one("up", "nats") == Some(1.0)).await;
@@ -246,7 +243,12 @@ async fn a_nats_server_is_watched_and_missed_and_others_messages_are_heard() {
     }
     assert_eq!(bench.one("gnatsd_healthz_status", "nats"), Some(0.0));
 
-    let deps = bus::Deps { tasks: bench.tasks.clone(), registry: Registry::default(), clock: Clock::system() };
+    let deps = bus::Deps {
+        tasks: bench.tasks.clone(),
+        registry: Registry::default(),
+        clock: Clock::system(),
+        disk: FaultyDisk::new(1).shared(),
+    };
     let other = Bus::start(uplink("other"), deps);
     let subject: Subject = "telemetry.remote1.temp".parse().unwrap();
     for _ in 0..100 {

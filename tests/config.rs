@@ -33,7 +33,8 @@ fn examples(ending: &str) -> Vec<PathBuf> {
 
 #[test]
 fn the_good_examples_load() {
-    for path in examples(".good.yml") {
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/examples/nats-streams.yml");
+    for path in examples(".good.yml").into_iter().chain([packaged]) {
         let source = Source { file: Some(path.clone()), ..Source::default() };
         if let Err(error) = config::load(&source) {
             panic!("{}: {error}", path.display());

@@ -9,6 +9,7 @@ use andon::device::{self, Connection, DeviceClient};
 use andon::gateway::{Config, Deps, Gateway, NewDevice};
 use andon::instrument::Registry;
 use andon::model::DeviceMessage;
+use andon::storage::disk::FaultyDisk;
 use andon::storage::last::LastKnown;
 use andon::storage::state::State;
 use andon::task::{Phase, Tasks};
@@ -25,17 +26,17 @@ const SOON: Duration = Duration::from_secs(10);
 pub(crate) struct Door {
     gateway: Gateway,
     pub(crate) bus: Bus,
-    tasks: Tasks,
-    recorded: mpsc::Receiver<DeviceMessage>,
+    pub(crate) tasks: Tasks,
+    pub(crate) recorded: mpsc::Receiver<DeviceMessage>,
     registry: Registry,
     address: SocketAddr,
 }
 
 pub(crate) fn bus_config() -> bus::Config {
-    bus::Config { box_id: "box".to_owned(), nats: None, queue_messages_max: 256, queue_bytes_max: 10 << 20 }
+    bus::Config::embedded("box")
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         messages_per_second: 1000,
         default_publish: vec!["factory.>".to_owned(), "devices.{device}.>".to_owned()],
@@ -47,7 +48,8 @@ fn config() -> Config {
 impl Door {
     pub(crate) async fn open(config: Config, bus_config: bus::Config) -> Door {
         let (tasks, registry, clock) = (Tasks::new(2), Registry::default(), Clock::system());
-        let deps = bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone() };
+        let disk = FaultyDisk::new(1).shared();
+        let deps = bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone(), disk };
         let bus = Bus::start(bus_config, deps);
         let (messages, recorded) = mpsc::channel(4096);
         let deps = Deps {
@@ -78,7 +80,7 @@ impl Door {
     }
 
     /// Registers a device; returns its token.
-    async fn add(&self, id: &str) -> String {
+    pub(crate) async fn add(&self, id: &str) -> String {
         let new = NewDevice { id: id.to_owned(), device_type: "sensor".to_owned(), ..NewDevice::default() };
         self.gateway.add_device(new).await.unwrap().token
     }
@@ -97,7 +99,7 @@ impl Door {
     }
 
     /// Connects a bare socket and shows a token; returns the answer too.
-    async fn socket(&self, id: &str, token: &str) -> (Socket, Value) {
+    pub(crate) async fn socket(&self, id: &str, token: &str) -> (Socket, Value) {
         let (mut socket, _) = tokio_tungstenite::connect_async(self.url()).await.unwrap();
         say(&mut socket, &json!({ "type": 8, "payload": { "deviceId": id, "token": token } })).await;
         let answer = hear(&mut socket).await.unwrap();
@@ -105,21 +107,21 @@ impl Door {
     }
 
     /// Returns the sum of a metric's samples that have this label value.
-    fn metric(&self, name: &str, value: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str, value: &str) -> f64 {
         let families = self.registry.gather();
         let samples = families.iter().filter(|f| f.name == name).flat_map(|f| &f.samples);
         samples.filter(|s| s.labels.iter().any(|(_, v)| v == value)).map(|s| s.value).sum()
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn say(socket: &mut Socket, frame: &Value) {
+pub(crate) async fn say(socket: &mut Socket, frame: &Value) {
     socket.send(Message::text(frame.to_string())).await.unwrap();
 }
 
 /// Returns the next frame, or the close code as an error.
-async fn hear(socket: &mut Socket) -> Result<Value, u16> {
+pub(crate) async fn hear(socket: &mut Socket) -> Result<Value, u16> {
     loop {
         match tokio::time::timeout(SOON, socket.next()).await.expect("nothing came") {
             Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),

@@ -220,7 +220,12 @@ fn join_intake(config: &Config, storage: &Storage, tools: &Tools) -> (Bus, Gatew
     let Tools { tasks, clock, registry } = tools.clone();
     let bus = Bus::start(
         config.bus.clone(),
-        bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: clock.clone() },
+        bus::Deps {
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+            clock: clock.clone(),
+            disk: storage.disk.clone(),
+        },
     );
     let (messages, to_collect) = mpsc::channel(MESSAGES_MAX);
     let gateway = Gateway::start(

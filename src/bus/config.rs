@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::StreamConfig;
+
 /// Settings of the bus, resolved. A change needs a restart.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -12,10 +14,56 @@ pub struct Config {
     pub box_id: String,
     /// The NATS system to join; nothing means that the bus stays inside the process.
     pub nats: Option<NatsConfig>,
+    /// The streams that are to be there; what they cover is kept until they have it.
+    pub streams: Vec<StreamConfig>,
+    /// The bus's own folder on disk.
+    pub folder: PathBuf,
+    /// How messages for streams are kept.
+    pub spool: SpoolConfig,
     /// Messages that may wait for one subscriber. Default 256, at least 1.
     pub queue_messages_max: usize,
     /// Bytes that may wait for one subscriber. Default 10 MiB; should be above the gateway's message size.
     pub queue_bytes_max: usize,
+}
+
+impl Config {
+    /// Returns settings of a bus inside the process, in the folder `bus`, with everything else as it usually is.
+    #[must_use]
+    pub fn embedded(box_id: &str) -> Self {
+        Config {
+            box_id: box_id.to_owned(),
+            nats: None,
+            streams: Vec::new(),
+            folder: PathBuf::from("bus"),
+            spool: SpoolConfig::default(),
+            queue_messages_max: 256,
+            queue_bytes_max: 10 << 20,
+        }
+    }
+}
+
+/// How messages for streams are kept until NATS is certain to have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// Bytes on disk; beyond it the oldest go and are counted. Default 256 MiB.
+    pub bytes_max: u64,
+    /// How long a message may wait; what is older goes and is counted. Default 7 days.
+    pub age_max: Duration,
+    /// How long what JetStream has acknowledged stays. Default 150 s: JetStream syncs every 2 minutes.
+    pub kept_after_ack: Duration,
+    /// How long a message may wait for the disk, unless somebody waits for it while NATS is away. Default 1 s.
+    pub write_interval: Duration,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        SpoolConfig {
+            bytes_max: 256 << 20,
+            age_max: Duration::from_secs(7 * 24 * 3600),
+            kept_after_ack: Duration::from_secs(150),
+            write_interval: Duration::from_secs(1),
+        }
+    }
 }
 
 /// How to reach NATS.
@@ -33,6 +81,24 @@ pub struct NatsConfig {
     pub publish_timeout: Duration,
     /// Certificates (PEM) to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// The certificate (PEM) and its key that this box shows.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl NatsConfig {
+    /// Returns settings for these servers, with everything else as it usually is.
+    #[must_use]
+    pub fn new(servers: Vec<String>) -> Self {
+        NatsConfig {
+            servers,
+            credentials: Credentials::None,
+            client_name: "andon".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            publish_timeout: Duration::from_millis(250),
+            ca_file: None,
+            certificate: None,
+        }
+    }
 }
 
 /// How a box shows NATS who it is.
@@ -49,6 +115,8 @@ pub enum Credentials {
     },
     /// By a shared token.
     Token(String),
+    /// By an NKey: its seed.
+    NKey(String),
     /// By a `.creds` file (JWT and key).
     File(PathBuf),
 }
@@ -58,6 +126,7 @@ impl fmt::Debug for Credentials {
         match self {
             Credentials::None => f.write_str("None"),
             Credentials::UserPassword { user, .. } => write!(f, "UserPassword({user}, ***)"),
+            Credentials::NKey(_) => f.write_str("NKey(***)"),
             Credentials::Token(_) => f.write_str("Token(***)"),
             Credentials::File(path) => write!(f, "File({})", path.display()),
         }

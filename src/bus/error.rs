@@ -35,6 +35,12 @@ pub enum Error {
     /// No answer came in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Neither NATS nor the disk takes anything, and what may wait waits already.
+    #[error("neither NATS nor the disk takes messages now")]
+    Full,
+    /// A message that was taken is not kept after all.
+    #[error("the message is not kept: {0}")]
+    NotKept(&'static str),
     /// The settings for NATS do not work: a file cannot be read or is not what it should be.
     #[error("cannot use the NATS settings: {0}")]
     Settings(String),

@@ -1,6 +1,8 @@
 //! The bus's own metrics.
 
+use super::SpoolState;
 use crate::instrument::{Counter, CounterFamily, Gauge, Registry};
+use crate::model::Timestamp;
 
 #[derive(Debug, Clone)]
 pub(super) struct Instruments {
@@ -30,5 +32,66 @@ impl Instruments {
             connects: registry.counter("andon_bus_connects_total", "Times that a connection to NATS was made."),
             patterns: registry.gauge("andon_bus_patterns", "Distinct subject patterns that somebody here listens to."),
         }
+    }
+}
+
+/// What the spool counts.
+#[derive(Debug, Clone)]
+pub(super) struct SpoolInstruments {
+    pub(super) taken: Counter,
+    pub(super) acknowledged: CounterFamily,
+    pub(super) repeats: Counter,
+    pub(super) resent: Counter,
+    pub(super) dropped: CounterFamily,
+    pub(super) writes: Counter,
+    pub(super) went_back: Counter,
+    pub(super) damages: Counter,
+    waiting: Gauge,
+    bytes: Gauge,
+    oldest: Gauge,
+}
+
+/// Why the spool drops messages.
+const DROPPED: [&str; 5] = ["full", "too_old", "too_large", "refused", "no_room"];
+
+impl SpoolInstruments {
+    pub(super) fn new(r: &Registry) -> Self {
+        let dropped =
+            r.counters("andon_bus_spool_dropped_total", "Messages for streams that were lost, by reason.", &["reason"]);
+        for reason in DROPPED {
+            let _ = dropped.with(&[reason]);
+        }
+        SpoolInstruments {
+            taken: r.counter("andon_bus_spool_taken_total", "Messages taken for streams."),
+            acknowledged: r.counters(
+                "andon_bus_spool_acknowledged_total",
+                "Messages that a stream has acknowledged, by stream.",
+                &["stream"],
+            ),
+            repeats: r.counter("andon_bus_spool_repeats_total", "Messages that their stream had already."),
+            resent: r.counter("andon_bus_spool_resent_total", "Messages that were sent to NATS again."),
+            dropped,
+            writes: r.counter("andon_bus_spool_writes_total", "Times that the spool was written and synced."),
+            went_back: r.counter(
+                "andon_bus_stream_went_back_total",
+                "Times that a stream had forgotten what it had acknowledged.",
+            ),
+            damages: r.counter("andon_bus_spool_damages_total", "Places of the spool that did not check out."),
+            waiting: r.gauge("andon_bus_spool_messages", "Messages that no stream has acknowledged yet."),
+            bytes: r.gauge("andon_bus_spool_bytes", "Bytes of the spool on disk."),
+            oldest: r.gauge("andon_bus_spool_oldest_seconds", "Age of the oldest message that waits for its stream."),
+        }
+    }
+
+    pub(super) fn dropped_count(&self) -> u64 {
+        DROPPED.iter().map(|reason| self.dropped.with(&[reason]).get()).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts and ages are below 2^53")]
+    pub(super) fn show(&self, state: &SpoolState, now: Timestamp) {
+        self.waiting.set(state.waiting as f64);
+        self.bytes.set(state.bytes as f64);
+        let age_ms = state.oldest.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()).max(0));
+        self.oldest.set(age_ms as f64 / 1000.0);
     }
 }

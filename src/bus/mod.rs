@@ -3,9 +3,8 @@
 //! There is always a router inside the process, so that devices of one box reach each other whether NATS is
 //! there or not. Where `bus.nats` is configured, everything published here goes there too, and what
 //! others publish on subjects that somebody here listens to comes in. Nobody waits for NATS: a message that
-//! it cannot take stays on this box, and the publisher gets the reason. JetStream (acknowledged publishing,
-//! replay) and a spool for the time that NATS is away are not built yet; asking for them is an error of
-//! the settings.
+//! it cannot take stays on this box, and the publisher gets the reason. But what a declared stream covers is kept
+//! (`spool/`) until the stream has it, and who publishes may ask to hear when it is ([`Bus::publish_kept`]).
 //!
 //! A subscriber has one queue with a bound in messages and bytes. If it is full, the newest message is lost
 //! for that subscriber, counted, and told by [`Subscription::overflow`].
@@ -15,6 +14,8 @@ mod error;
 mod instruments;
 mod message;
 mod router;
+mod spool;
+mod streams;
 mod subject;
 mod uplink;
 
@@ -24,18 +25,22 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-pub use config::{Config, Credentials, NatsConfig};
+pub use config::{Config, Credentials, NatsConfig, SpoolConfig};
 pub use error::{Error, Result};
 pub use message::Message;
 pub use router::Scope;
+pub use spool::{Receipt, SpoolState};
+pub use streams::StreamConfig;
 pub use subject::{SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX, Subject, SubjectPattern};
 
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::Timestamp;
+use crate::storage::disk::Disk;
 use crate::task::{OnPanic, Tasks};
-use instruments::Instruments;
+use instruments::{Instruments, SpoolInstruments};
 use router::{Arrival, Queue, Router};
+use spool::Spool;
 use uplink::Uplink;
 
 /// How things stand with NATS.
@@ -74,6 +79,8 @@ pub struct Bus(Arc<Shared>);
 struct Shared {
     router: Arc<Router>,
     uplink: Option<Arc<Uplink>>,
+    spool: Option<Arc<Spool>>,
+    streams: Arc<[StreamConfig]>,
     instruments: Instruments,
     state: watch::Receiver<State>,
     inbox_prefix: String,
@@ -91,21 +98,32 @@ pub struct Deps {
     pub registry: Registry,
     /// Wall time, for the state's age.
     pub clock: Clock,
+    /// Where messages for streams are kept.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Bus {
-    /// Starts the bus and, if NATS is configured, the task that keeps the connection. Does not wait for it.
+    /// Starts the bus and, if NATS is configured, the task that keeps the connection. Does not wait for it, but reads
+    /// what waits on disk for streams.
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Self {
-        let Deps { tasks, registry, clock } = deps;
+        let Deps { tasks, registry, clock, disk } = deps;
         let instruments = Instruments::new(&registry);
         let router = Arc::new(Router::default());
         // Not to be guessed, so that nobody on NATS can answer in another's place.
         let inbox_prefix = format!("_INBOX.{:032x}", rand::random::<u128>());
+        let streams: Arc<[StreamConfig]> = config.streams.into();
+        let spool = (config.nats.is_some() && !streams.is_empty()).then(|| {
+            let (counters, folder) = (SpoolInstruments::new(&registry), config.folder.join("spool"));
+            let spool = Spool::open(config.spool, disk, &folder, &config.box_id, counters, clock.clone());
+            tasks.spawn("bus spool", OnPanic::StopBox, spool.clone().keep(tasks.clone()));
+            spool
+        });
         let (uplink, state) = match config.nats {
             Some(nats) => {
-                let (uplink, state) =
-                    Uplink::new(nats, config.box_id, inbox_prefix.clone(), instruments.clone(), clock);
+                let to_streams = spool.clone().map(|spool| (spool, streams.clone()));
+                let inboxes = inbox_prefix.clone();
+                let (uplink, state) = Uplink::new(nats, config.box_id, inboxes, instruments.clone(), clock, to_streams);
                 tasks.spawn("bus uplink", OnPanic::StopBox, uplink.clone().run(router.clone(), tasks.clone()));
                 (Some(uplink), state)
             }
@@ -117,6 +135,8 @@ impl Bus {
         Bus(Arc::new(Shared {
             router,
             uplink,
+            spool,
+            streams,
             instruments,
             state,
             inbox_prefix,
@@ -139,10 +159,56 @@ impl Bus {
     /// of this box have it all the same.
     pub async fn publish(&self, message: Message) -> Result<()> {
         self.deliver_here(&message);
+        if let Some((spool, stream)) = self.spool_for(&message.subject).filter(|_| message.reply.is_none()) {
+            return spool.take(&message, stream, None, false).map(|_| ());
+        }
         match &self.0.uplink {
             Some(uplink) => uplink.publish(&message).await,
             None => Ok(()),
         }
+    }
+
+    /// As [`Bus::publish`], for a publisher who wants to hear when the message is kept. A stream stores messages with
+    /// one `id` once. Nothing is returned where no stream keeps the subject.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`], and [`Error::Full`].
+    pub async fn publish_kept(&self, message: Message, id: Option<&str>) -> Result<Option<Receipt>> {
+        match self.spool_for(&message.subject) {
+            Some((spool, stream)) => {
+                self.deliver_here(&message);
+                spool.take(&message, stream, id, true)
+            }
+            None => self.publish(message).await.map(|()| None),
+        }
+    }
+
+    /// Publishes a message once more under its id, to its stream alone: whoever published it first does not know
+    /// whether it is kept. Nothing is returned where no stream keeps the subject; then nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn publish_again(&self, message: &Message, id: &str) -> Result<Option<Receipt>> {
+        match self.spool_for(&message.subject) {
+            Some((spool, stream)) => spool.take(message, stream, Some(id), true),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the declared stream that keeps a subject.
+    #[must_use]
+    pub fn stream_of(&self, subject: &Subject) -> Option<&Arc<str>> {
+        self.0.streams.iter().find(|stream| stream.covers(subject)).map(|stream| &stream.name)
+    }
+
+    /// Returns how messages for streams stand; nothing where there are no streams.
+    #[must_use]
+    pub fn spool(&self) -> Option<SpoolState> {
+        self.0.spool.as_ref().map(|spool| spool.state())
+    }
+
+    fn spool_for(&self, subject: &Subject) -> Option<(&Arc<Spool>, &Arc<str>)> {
+        Some((self.0.spool.as_ref()?, self.stream_of(subject)?))
     }
 
     /// Publishes a request and returns the first answer.

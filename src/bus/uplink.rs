@@ -1,4 +1,5 @@
-//! The connection to NATS: made in the background, again and again for ever; nobody waits for it.
+//! The connection to NATS: made in the background, again and again for ever; nobody waits for it. One that breaks is
+//! not mended but followed by a new one.
 //!
 //! One NATS subscription stands for each distinct pattern that somebody on this box listens to. What this
 //! box published is not taken back: the server is asked for no echo, and each message carries the box's
@@ -16,16 +17,17 @@ use tracing::{info, warn};
 
 use super::instruments::Instruments;
 use super::router::{Arrival, Router};
-use super::{Credentials, Error, Link, Message, NatsConfig, Result, State, Subject, SubjectPattern};
+use super::spool::{Sender, Spool};
+use super::{Credentials, Error, Link, Message, NatsConfig, Result, State, StreamConfig, Subject, SubjectPattern};
 use crate::clock::Clock;
 use crate::task::{OnPanic, Phase, Tasks};
 
 /// Header: the box that published a message.
-const HEADER_ORIGIN: &str = "Andon-Origin";
+pub(super) const HEADER_ORIGIN: &str = "Andon-Origin";
 /// Header: the device that published it, as the gateway authenticated it.
-const HEADER_DEVICE: &str = "Andon-Device";
+pub(super) const HEADER_DEVICE: &str = "Andon-Device";
 /// Header: the device's own mark.
-const HEADER_CORRELATION: &str = "Andon-Correlation";
+pub(super) const HEADER_CORRELATION: &str = "Andon-Correlation";
 
 /// Messages that async-nats may hold for one subscription, and commands for the connection.
 const CONNECTION_QUEUE: usize = 4096;
@@ -33,6 +35,10 @@ const CONNECTION_QUEUE: usize = 4096;
 const STATUS_NO_RESPONDERS: u16 = 503;
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(8);
+/// Part of a wait that chance takes away, so that a line of boxes does not come back as one.
+const JITTER: f64 = 0.5;
+/// An address at which nobody answers.
+const NOBODY: &str = "nats://127.0.0.1:1";
 
 /// The box's end of the connection; shared by the handle and the task.
 #[derive(Debug)]
@@ -48,6 +54,8 @@ pub(super) struct Uplink {
     instruments: Instruments,
     clock: Clock,
     state: watch::Sender<State>,
+    /// Where messages for streams wait, and the streams.
+    spool: Option<(Arc<Spool>, Arc<[StreamConfig]>)>,
 }
 
 impl Uplink {
@@ -57,6 +65,7 @@ impl Uplink {
         inbox_prefix: String,
         instruments: Instruments,
         clock: Clock,
+        spool: Option<(Arc<Spool>, Arc<[StreamConfig]>)>,
     ) -> (Arc<Uplink>, watch::Receiver<State>) {
         let (state, seen) =
             watch::channel(State { link: Link::Connecting, since: clock.now(), server: None, error: None });
@@ -70,6 +79,7 @@ impl Uplink {
             instruments,
             clock,
             state,
+            spool,
         });
         (uplink, seen)
     }
@@ -143,13 +153,12 @@ impl Uplink {
                     }
                     *self.client.write().unwrap_or_else(PoisonError::into_inner) = None;
                 }
-                Err(error) => {
-                    self.note(Link::Disconnected, None, Some(error));
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
-                        () = end.cancelled() => return,
-                    }
-                }
+                Err(error) => self.note(Link::Disconnected, None, Some(error)),
+            }
+            let chance: f64 = rand::random();
+            tokio::select! {
+                () = tokio::time::sleep(wait.mul_f64(1.0 - JITTER * chance)) => wait = (wait * 2).min(RETRY_MAX),
+                () = end.cancelled() => return,
             }
         }
     }
@@ -159,8 +168,8 @@ impl Uplink {
         let options = self.options().await.map_err(|e| e.to_string())?.event_callback(move |event| {
             let link = match event {
                 Event::Connected => Some(Link::Connected),
-                Event::Disconnected => Some(Link::Disconnected),
-                Event::Closed => Some(Link::Closed),
+                // Not mended: see `serve`.
+                Event::Disconnected | Event::Closed => Some(Link::Closed),
                 Event::ServerError(error) => {
                     warn!(%error, "NATS refuses something");
                     None
@@ -177,6 +186,9 @@ impl Uplink {
             async {}
         });
         let client = options.connect(self.config.servers.as_slice()).await.map_err(|error| error.to_string())?;
+        // When the connection breaks this client finds nobody, and ends. Mended it would first send what it still
+        // holds, which then overtakes what was lost on the way.
+        client.set_server_pool([NOBODY].as_slice()).await.map_err(|error| error.to_string())?;
         Ok((client, link))
     }
 
@@ -187,12 +199,17 @@ impl Uplink {
                 ConnectOptions::with_user_and_password(user.clone(), password.clone())
             }
             Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
+            Credentials::NKey(seed) => ConnectOptions::with_nkey(seed.clone()),
             Credentials::File(path) => ConnectOptions::with_credentials_file(path)
                 .await
                 .map_err(|e| Error::Settings(format!("{}: {e}", path.display())))?,
         };
         let options = match &self.config.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        };
+        let options = match &self.config.certificate {
+            Some((certificate, key)) => options.add_client_certificate(certificate.clone(), key.clone()),
             None => options,
         };
         Ok(options
@@ -202,10 +219,9 @@ impl Uplink {
             .ping_interval(Duration::from_secs(20))
             .subscription_capacity(CONNECTION_QUEUE)
             .client_capacity(CONNECTION_QUEUE)
-            .reconnect_delay_callback(|attempts| {
-                let doublings = u32::try_from(attempts.min(6)).unwrap_or(6);
-                (RETRY_MIN * 2_u32.pow(doublings)).min(RETRY_MAX)
-            }))
+            .ignore_discovered_servers()
+            .max_reconnects(1)
+            .reconnect_delay_callback(|_| Duration::ZERO))
     }
 
     /// Keeps the subscriptions and the state as they should be until the connection is given up.
@@ -218,6 +234,11 @@ impl Uplink {
     ) {
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         let mut pumps = Pumps { uplink: self, client, router, tasks, running: HashMap::new() };
+        let _sender = self.spool.clone().map(|(spool, streams)| {
+            let (box_id, prefix) = (self.box_id.clone(), self.inbox_prefix.clone());
+            let sender = Sender { spool, client: client.clone(), streams, box_id, prefix, tasks: tasks.clone() };
+            AbortOnDrop(tasks.spawn("bus sender", OnPanic::StopBox, sender.run()))
+        });
         if let Ok(inboxes) = format!("{}.*", self.inbox_prefix).parse() {
             pumps.open(inboxes).await;
         }
@@ -227,7 +248,7 @@ impl Uplink {
         loop {
             match *link.borrow_and_update() {
                 Link::Closed => {
-                    self.note(Link::Disconnected, None, Some("the connection was given up".to_owned()));
+                    self.note(Link::Disconnected, None, Some("the connection was lost".to_owned()));
                     return;
                 }
                 Link::Connected => {
@@ -293,6 +314,15 @@ impl Uplink {
     }
 }
 
+/// Ends a task with its connection.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The NATS subscriptions of one connection, each with a task that hands its messages to the router.
 struct Pumps<'a> {
     uplink: &'a Arc<Uplink>,
@@ -353,6 +383,9 @@ fn reason(error: &Error) -> &'static str {
         Error::Disconnected => "disconnected",
         Error::Stalled(_) => "stalled",
         Error::TooLarge { .. } => "too_large",
-        Error::Subject { .. } | Error::NoResponders | Error::Timeout(_) | Error::Settings(_) => "other",
+        Error::Full => "full",
+        Error::Subject { .. } | Error::NoResponders | Error::Timeout(_) | Error::Settings(_) | Error::NotKept(_) => {
+            "other"
+        }
     }
 }

@@ -293,7 +293,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         external_labels: global.external_labels.clone(),
         external_url: base,
     };
-    let bus = message_bus::bus(root, folder, &box_name);
+    let bus = message_bus::bus(root, folder, &storage.folder, &box_name);
     let gateway = devices::gateway(root, folder);
     let logging = logging::logging(root, folder);
     let query = stores::query(root, global.evaluation_interval);

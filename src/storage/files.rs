@@ -18,6 +18,9 @@ pub(super) const ALARMS: &str = "alarms";
 /// Folder of the outbox; its owner is `notify`.
 pub(super) const NOTICES: &str = "notify";
 
+/// Folder of messages for NATS; its owner is `bus`.
+pub(super) const BUS: &str = "bus";
+
 /// Space kept back.
 pub(super) const RESERVE: &str = "reserve";
 

@@ -286,7 +286,7 @@ impl Storage {
             (Part::MetricBlocks, blocks),
             (Part::MetricLog, below(&[files::METRICS]).saturating_sub(blocks)),
             (Part::Logs, below(&[files::LOGS])),
-            (Part::Journals, below(&[files::ALARMS, files::NOTICES])),
+            (Part::Journals, below(&[files::ALARMS, files::NOTICES, files::BUS])),
             (Part::State, below(&[files::STATE, files::STATE_WAL, files::LAST])),
             (Part::Snapshots, self.kept_snapshots().iter().map(|kept| kept.own_bytes).sum()),
             (Part::Quarantine, below(&[files::QUARANTINE])),
