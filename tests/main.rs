@@ -18,6 +18,7 @@ mod formats;
 mod forward;
 mod gateway;
 mod grafana;
+mod kept;
 mod limits;
 mod logs;
 mod notify;

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::stats::count;
-use super::{Command, Connection, Error, Message, Outgoing, Result, Shared};
+use super::{Command, Connection, Error, Message, Result, Shared};
 use crate::clock::Clock;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -40,6 +40,19 @@ pub(super) struct Task {
     requests: HashMap<String, oneshot::Sender<Result<Value>>>,
     next_request: u64,
     pinged_at: Option<Duration>,
+}
+
+/// Refusals of a publish that is to be kept which pass: it is sent again, on the next connection and in order.
+const AGAIN: [&str; 2] = ["RATE_LIMIT", "NOT_KEPT"];
+/// How long to stay away then.
+const AFTER_TOO_FAST: Duration = Duration::from_secs(1);
+
+/// What a frame of the gateway asks for.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Well,
+    /// To go slower.
+    TooFast,
 }
 
 /// Why a connection was left.
@@ -180,6 +193,7 @@ impl Task {
     }
 
     async fn serve(&mut self, mut socket: Socket, end: &CancellationToken) -> Left {
+        self.shared.buffer().send_again();
         let mut wire = Wire::default();
         for pattern in self.subscriptions.keys() {
             wire.push(&json!({ "type": 1, "subject": pattern }));
@@ -195,7 +209,11 @@ impl Task {
                 message = poll_fn(|cx| wire.poll(&mut socket, Some(&self.shared), cx)) => {
                     heard_at = self.clock.elapsed();
                     match message {
-                        Some(Ok(SocketMessage::Text(text))) => self.take(&text),
+                        Some(Ok(SocketMessage::Text(text))) => {
+                            if self.take(&text) == Taken::TooFast {
+                                break Left::Pause(AFTER_TOO_FAST);
+                            }
+                        }
                         Some(Ok(SocketMessage::Close(_)) | Err(_)) | None => break Left::Lost,
                         Some(Ok(_)) => {}
                     }
@@ -230,7 +248,7 @@ impl Task {
         let config = &self.shared.config;
         if config.stats_interval.is_some() {
             let mut stats = self.shared.stats().clone();
-            stats.buffer_size = self.shared.buffer().frames.len();
+            stats.buffer_size = self.shared.buffer().len();
             self.shared.publish(&format!("devices.{}.stats", config.device_id), &stats.to_json());
         }
     }
@@ -264,9 +282,9 @@ impl Task {
     }
 
     /// Takes a frame of the gateway.
-    fn take(&mut self, text: &str) {
+    fn take(&mut self, text: &str) -> Taken {
         self.shared.stats().bytes_received += text.len() as u64;
-        let Ok(frame) = serde_json::from_str::<Value>(text) else { return };
+        let Ok(frame) = serde_json::from_str::<Value>(text) else { return Taken::Well };
         let correlation_id = frame["correlationId"].as_str();
         match frame["type"].as_u64() {
             Some(3) => self.hand_out(&frame),
@@ -275,8 +293,23 @@ impl Task {
                     let _ = waiting.send(Ok(frame["payload"].clone()));
                 }
             }
+            Some(6) => {
+                let waiting = frame["payload"]["messageId"].as_str().and_then(|id| self.shared.buffer().settle(id));
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(Ok(frame["payload"]["durable"].as_bool().unwrap_or(false)));
+                }
+            }
             Some(7) => {
                 self.shared.stats().errors += 1;
+                let refused = refusal(&frame);
+                let is_ours = correlation_id.is_some_and(|id| id.starts_with(&self.shared.id_prefix));
+                if is_ours && matches!(&refused, Error::Refused { code, .. } if AGAIN.contains(&code.as_str())) {
+                    return Taken::TooFast;
+                }
+                if let Some(waiting) = correlation_id.and_then(|id| self.shared.buffer().settle(id)) {
+                    let _ = waiting.send(Err(refused));
+                    return Taken::Well;
+                }
                 match correlation_id.and_then(|id| self.requests.remove(id)) {
                     Some(waiting) => {
                         let _ = waiting.send(Err(refusal(&frame)));
@@ -290,6 +323,7 @@ impl Task {
             }
             _ => {}
         }
+        Taken::Well
     }
 
     fn hand_out(&mut self, frame: &Value) {
@@ -363,7 +397,7 @@ impl Wire {
 impl Shared {
     /// Takes the next publish out of the buffer and counts it.
     fn next_outgoing(&self) -> Option<SocketMessage> {
-        let Outgoing { subject, json } = self.buffer().pop()?;
+        let (subject, json) = self.buffer().next()?;
         let mut stats = self.stats();
         stats.bytes_published += json.len() as u64;
         if !subject.is_empty() {

@@ -66,12 +66,19 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     connection: watch::Receiver<Connection>,
     stats: Mutex<Stats>,
+    /// Begins the ids of publishes: another for each start, so that they never come twice.
+    id_prefix: String,
 }
 
 #[derive(Debug, Default)]
 struct Buffer {
     frames: VecDeque<Outgoing>,
+    /// Sent, and the gateway has not said yet that they are kept; oldest first.
+    unacknowledged: VecDeque<Outgoing>,
+    /// Of both.
     bytes: usize,
+    /// Number of the next that is to be kept.
+    next_id: u64,
 }
 
 /// A frame to be sent.
@@ -80,6 +87,15 @@ struct Outgoing {
     /// Of a publish; empty for others.
     subject: String,
     json: String,
+    /// Of a publish that is to be kept.
+    kept: Option<ToBeKept>,
+}
+
+/// A publish whose sender waits for the gateway's word.
+#[derive(Debug)]
+struct ToBeKept {
+    id: String,
+    answer: oneshot::Sender<Result<bool>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +122,7 @@ impl DeviceClient {
             commands,
             connection,
             stats: Mutex::default(),
+            id_prefix: format!("{:012x}", rand::random::<u64>() >> 16),
         });
         let task = Task::new(shared.clone(), receiver, sender, clock);
         tasks.spawn(name, OnPanic::EndTask, task.run(tasks.token(crate::task::Phase::Intake)));
@@ -116,6 +133,27 @@ impl DeviceClient {
     /// publishes wait, the oldest are lost and counted.
     pub fn publish(&self, subject: &str, payload: &Value) {
         self.0.publish(subject, payload);
+    }
+
+    /// Publishes a message and waits until the gateway says that it survives whatever ends the box. It is sent again
+    /// after each reconnect until then; the gateway takes a repeat for what it is. Returns whether a stream keeps it;
+    /// where none does, it was handed out once and that is all that can be said.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::Lost`] if too many publishes wait or the client is closed.
+    pub async fn publish_kept(&self, subject: &str, payload: &Value) -> Result<bool> {
+        let (answer, receiver) = oneshot::channel();
+        let id = {
+            let mut buffer = self.0.buffer();
+            buffer.next_id += 1;
+            format!("{}-{}", self.0.id_prefix, buffer.next_id)
+        };
+        let frame = json!({
+            "type": 0, "subject": subject, "payload": payload, "messageId": id, "correlationId": id, "ack": true,
+        });
+        let kept = Some(ToBeKept { id, answer });
+        self.0.push(Outgoing { subject: subject.to_owned(), json: frame.to_string(), kept });
+        receiver.await.unwrap_or(Err(Error::Lost))
     }
 
     /// Subscribes to a pattern, now and after each reconnect. A reader that falls behind loses the newest
@@ -155,7 +193,7 @@ impl DeviceClient {
     /// Answers a request that came as a message.
     pub fn reply(&self, correlation_id: &str, payload: &Value) {
         let frame = json!({ "type": 5, "subject": "", "correlationId": correlation_id, "payload": payload });
-        self.0.push(Outgoing { subject: String::new(), json: frame.to_string() });
+        self.0.push(Outgoing { subject: String::new(), json: frame.to_string(), kept: None });
     }
 
     /// Hangs up and stays away for a while; publishes wait meanwhile.
@@ -182,7 +220,7 @@ impl DeviceClient {
     /// Returns what the client has counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let buffer_size = self.0.buffer().frames.len();
+        let buffer_size = self.0.buffer().len();
         Stats { buffer_size, ..self.0.stats().clone() }
     }
 
@@ -202,7 +240,7 @@ impl DeviceClient {
 impl Shared {
     fn publish(&self, subject: &str, payload: &Value) {
         let json = json!({ "type": 0, "subject": subject, "payload": payload }).to_string();
-        self.push(Outgoing { subject: subject.to_owned(), json });
+        self.push(Outgoing { subject: subject.to_owned(), json, kept: None });
     }
 
     fn push(&self, frame: Outgoing) {
@@ -210,10 +248,10 @@ impl Shared {
         buffer.bytes += frame.json.len();
         buffer.frames.push_back(frame);
         let mut lost = 0;
-        while buffer.frames.len() > self.config.buffer_messages_max
-            || (buffer.bytes > self.config.buffer_bytes_max && buffer.frames.len() > 1)
+        while buffer.len() > self.config.buffer_messages_max
+            || (buffer.bytes > self.config.buffer_bytes_max && buffer.len() > 1)
         {
-            buffer.pop();
+            buffer.drop_oldest();
             lost += 1;
         }
         drop(buffer);
@@ -231,9 +269,41 @@ impl Shared {
 }
 
 impl Buffer {
-    fn pop(&mut self) -> Option<Outgoing> {
+    fn len(&self) -> usize {
+        self.frames.len() + self.unacknowledged.len()
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(frame) = self.unacknowledged.pop_front().or_else(|| self.frames.pop_front()) {
+            self.bytes -= frame.json.len();
+        }
+    }
+
+    /// Takes the next frame to send; one that is to be kept stays until that is known.
+    fn next(&mut self) -> Option<(String, String)> {
         let frame = self.frames.pop_front()?;
+        let taken = (frame.subject.clone(), frame.json.clone());
+        if frame.kept.is_some() {
+            self.unacknowledged.push_back(frame);
+        } else {
+            self.bytes -= frame.json.len();
+        }
+        Some(taken)
+    }
+
+    /// Puts what is not acknowledged before all others, in order: the connection is another.
+    fn send_again(&mut self) {
+        while let Some(frame) = self.unacknowledged.pop_back() {
+            self.frames.push_front(frame);
+        }
+    }
+
+    /// Takes out a publish by its id.
+    fn settle(&mut self, id: &str) -> Option<oneshot::Sender<Result<bool>>> {
+        let is_it = |frame: &Outgoing| frame.kept.as_ref().is_some_and(|kept| kept.id == id);
+        let at = self.unacknowledged.iter().position(is_it)?;
+        let frame = self.unacknowledged.remove(at)?;
         self.bytes -= frame.json.len();
-        Some(frame)
+        frame.kept.map(|kept| kept.answer)
     }
 }

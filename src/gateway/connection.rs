@@ -25,10 +25,12 @@ use super::end::End;
 use super::identity::Orders;
 use super::outbox::{self, Outbox};
 use super::protocol::Claim;
+use super::receipts::{Asked, Kept, Pending};
 use super::registry::{CONNECTED, Entry};
 use super::session::{Effect, Now, Session};
 use super::traffic::Traffic;
 use crate::bus::{self, Message, Scope, Subject, Subscription};
+use crate::model::DeviceMessage;
 use crate::task::Phase;
 
 /// Small, because there may be ten thousand sockets; larger messages grow it while they are read.
@@ -43,13 +45,14 @@ type Answer = Pin<Box<dyn Future<Output = (Subject, Option<String>, bus::Result<
 
 pub(super) struct Connection<S> {
     socket: WebSocketStream<S>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     place: Place,
     session: Session,
     traffic: Arc<Traffic>,
     outbox: Outbox,
     subscription: Option<Subscription>,
     requests: FuturesUnordered<Answer>,
+    pub(super) receipts: FuturesUnordered<Pending>,
     entry: Option<Entry>,
     /// Kept until the registry has one, so that waiting for orders does not end.
     order_sender: watch::Sender<Orders>,
@@ -63,6 +66,7 @@ enum Event {
     Bus(Option<Message>),
     Overflow,
     Answer((Subject, Option<String>, bus::Result<Message>)),
+    Kept((Asked, Kept)),
     Time,
     Orders,
     End(End),
@@ -88,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             shared,
             subscription: None,
             requests: FuturesUnordered::new(),
+            receipts: FuturesUnordered::new(),
             entry: None,
             order_sender,
             orders,
@@ -120,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 () = &mut overflow.waiter => Event::Overflow,
                 () = &mut timer => Event::Time,
                 Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
+                Some(kept) = self.receipts.next(), if !self.receipts.is_empty() => Event::Kept(kept),
                 event = poll_fn(|cx| self.outbox.poll(&mut self.socket, cx)) => Event::Socket(event),
                 message = next_message(&mut self.subscription), if has_room => Event::Bus(message),
             };
@@ -149,6 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Event::Bus(Some(message)) => self.session.on_message(&message, now),
             Event::Bus(None) => return self.end = Some(End::STOPPING),
             Event::Answer((subject, id, answer)) => self.session.on_answer(&subject, id.as_deref(), answer, now),
+            Event::Kept((asked, kept)) => self.session.on_kept(&asked, &kept, now),
             Event::Socket(outbox::Event::Drained) => return,
             Event::Socket(outbox::Event::Incoming(message)) => return self.on_incoming(message, now).await,
         };
@@ -189,11 +196,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Effect::Authenticate(claim) => queue.extend(self.authenticate(claim, Way::Frame).await),
                 Effect::Publish { message, recorded } => {
                     // The collectors first: the box records whatever becomes of the bus.
-                    self.shared.last.put(&recorded);
-                    if self.shared.messages.try_send(recorded).is_err() {
-                        self.shared.instruments.not_recorded.inc();
-                    }
+                    self.record(recorded);
                     self.publish(message).await;
+                }
+                Effect::PublishAsked { message, recorded, asked } => {
+                    self.publish_asked(message, recorded, asked).await;
                 }
                 Effect::Reply(message) => self.publish(message).await,
                 Effect::Request { message, correlation_id } => {
@@ -256,13 +263,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Publishes; what NATS did not take is counted, and this box has it all the same.
     async fn publish(&mut self, message: Message) {
         let start = self.shared.clock.elapsed();
-        match self.shared.bus.publish(message).await {
-            Ok(()) => self.shared.instruments.nats_publish.inc(),
-            Err(error) => {
-                debug!(%error, "publish");
-                self.shared.instruments.nats_publish_errors.inc();
-            }
-        }
+        let stream = self.shared.bus.stream_of(&message.subject).cloned();
+        let published = self.shared.bus.publish(message).await;
+        self.count_publish(stream.as_deref(), published.as_ref().err());
         self.shared.instruments.publish_latency.observe_duration(self.shared.clock.elapsed().saturating_sub(start));
     }
 
@@ -295,6 +298,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         })
         .await;
+    }
+}
+
+impl<S> Connection<S> {
+    /// Hands a message to the collectors.
+    pub(super) fn record(&self, recorded: DeviceMessage) {
+        self.shared.last.put(&recorded);
+        if self.shared.messages.try_send(recorded).is_err() {
+            self.shared.instruments.not_recorded.inc();
+        }
+    }
+
+    /// Counts a publish by the stream that is to keep it.
+    pub(super) fn count_publish(&self, stream: Option<&str>, error: Option<&bus::Error>) {
+        let stream = stream.unwrap_or("core");
+        match error {
+            None => self.shared.instruments.nats_publish.with(&[stream]).inc(),
+            Some(error) => {
+                debug!(%error, "publish");
+                self.shared.instruments.nats_publish_errors.with(&[stream]).inc();
+            }
+        }
     }
 }
 

@@ -30,8 +30,9 @@ pub(super) struct Instruments {
     pub(super) size_sent: Histogram,
     pub(super) rate_limit_rejections: CounterFamily,
     pub(super) rate_limit_tokens: GaugeFamily,
-    pub(super) nats_publish: Counter,
-    pub(super) nats_publish_errors: Counter,
+    pub(super) nats_publish: CounterFamily,
+    pub(super) nats_publish_errors: CounterFamily,
+    pub(super) repeats: Counter,
     pub(super) nats_subscribe: Counter,
     pub(super) publish_latency: Histogram,
     pub(super) subscribe_latency: Histogram,
@@ -111,12 +112,17 @@ impl Instruments {
                 "Frames a device may send at once.",
                 &["device_id"],
             ),
-            nats_publish: r
-                .counters("gateway_nats_publish_total", "Publishes taken by the bus.", &["stream"])
-                .with(&["core"]),
-            nats_publish_errors: r
-                .counters("gateway_nats_publish_errors_total", "Publishes that NATS did not take.", &["stream"])
-                .with(&["core"]),
+            nats_publish: r.counters(
+                "gateway_nats_publish_total",
+                "Publishes taken by the bus, by stream.",
+                &["stream"],
+            ),
+            nats_publish_errors: r.counters(
+                "gateway_nats_publish_errors_total",
+                "Publishes that NATS did not take, by stream.",
+                &["stream"],
+            ),
+            repeats: r.counter("andon_gateway_repeats_total", "Publishes that a device sent again under the same id."),
             nats_subscribe: r.counter("gateway_nats_subscribe_total", "Subscriptions of devices on the bus."),
             publish_latency: latency.with(&["publish"]),
             subscribe_latency: latency.with(&["subscribe"]),

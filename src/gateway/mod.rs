@@ -25,6 +25,7 @@ pub mod jwt;
 mod outbox;
 mod permissions;
 mod protocol;
+mod receipts;
 mod registry;
 mod session;
 #[cfg(test)]
@@ -62,6 +63,7 @@ use connection::Connection;
 use devices::{Command, Devices, Outlets};
 use instruments::Instruments;
 use protocol::Claim;
+use receipts::Repeats;
 use registry::Registry;
 use session::Now;
 use throttle::Meter;
@@ -114,6 +116,7 @@ struct Shared {
     porter: Porter,
     /// What all devices together may send.
     total: Arc<Meter>,
+    repeats: Repeats,
 }
 
 impl Shared {
@@ -176,6 +179,7 @@ impl Gateway {
             instruments,
             porter,
             total,
+            repeats: Repeats::default(),
         });
         Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
     }

@@ -17,6 +17,9 @@ use serde_json::value::RawValue;
 
 use crate::model::Timestamp;
 
+/// Longest `messageId` in bytes.
+const MESSAGE_ID_BYTES_MAX: usize = 64;
+
 /// Longest `correlationId` in bytes.
 pub(super) const CORRELATION_BYTES_MAX: usize = 256;
 
@@ -83,6 +86,7 @@ pub(super) enum Code {
     TooManySubscriptions,
     NoResponders,
     RequestTimeout,
+    NotKept,
     Internal,
 }
 
@@ -100,6 +104,7 @@ impl Code {
             Code::TooManySubscriptions => "TOO_MANY_SUBSCRIPTIONS",
             Code::NoResponders => "NO_RESPONDERS",
             Code::RequestTimeout => "REQUEST_TIMEOUT",
+            Code::NotKept => "NOT_KEPT",
             Code::Internal => "INTERNAL_ERROR",
         }
     }
@@ -126,6 +131,10 @@ pub(super) struct ClientFrame<'a> {
     pub(super) subject: Cow<'a, str>,
     pub(super) payload: Option<&'a RawValue>,
     pub(super) correlation_id: Option<Cow<'a, str>>,
+    /// By which a repeat of a publish is known.
+    pub(super) message_id: Option<Cow<'a, str>>,
+    /// Whether a publish is to be acknowledged when it is kept.
+    pub(super) wants_ack: bool,
 }
 
 /// A text that is no frame, with what could be read of it for the answer.
@@ -160,13 +169,45 @@ pub(super) fn parse(text: &str) -> Result<ClientFrame<'_>, Malformed> {
         Some(raw) => text_of(raw),
     };
     let kind = members.kind.ok_or("type is missing".to_owned()).and_then(frame_type);
+    let asked = message_id(members.message_id).zip(flag(members.ack));
+    let Some((message_id, wants_ack)) = asked else {
+        let message = format!("messageId is no number or text of up to {MESSAGE_ID_BYTES_MAX} visible characters");
+        let message = if flag(members.ack).is_none() { "ack is not true or false".to_owned() } else { message };
+        return Err(Malformed {
+            refusal: Refusal::new(Code::InvalidMessage, message),
+            subject: subject.map(|s| s.chars().take(80).collect()).unwrap_or_default(),
+            correlation_id: correlation_id.map(Cow::into_owned),
+        });
+    };
     match (kind, subject) {
-        (Ok(kind), Some(subject)) => Ok(ClientFrame { kind, subject, payload: members.payload, correlation_id }),
+        (Ok(kind), Some(subject)) => {
+            Ok(ClientFrame { kind, subject, payload: members.payload, correlation_id, message_id, wants_ack })
+        }
         (kind, subject) => Err(Malformed {
             refusal: Refusal::new(Code::InvalidMessage, kind.err().unwrap_or("subject is not a text".to_owned())),
             subject: subject.map(|s| s.chars().take(80).collect()).unwrap_or_default(),
             correlation_id: correlation_id.map(Cow::into_owned),
         }),
+    }
+}
+
+/// Reads a `messageId`; `Some(None)` if there is none.
+#[expect(clippy::option_option, reason = "the outer one tells whether it could be read")]
+fn message_id(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(None) };
+    let id = match raw.get().parse::<u64>() {
+        Ok(_) => Cow::Borrowed(raw.get()),
+        Err(_) => text_of(raw)?,
+    };
+    let is_good = !id.is_empty() && id.len() <= MESSAGE_ID_BYTES_MAX && id.bytes().all(|b| b.is_ascii_graphic());
+    is_good.then_some(Some(id))
+}
+
+fn flag(raw: Option<&RawValue>) -> Option<bool> {
+    match raw.map(RawValue::get) {
+        None | Some("null" | "false") => Some(false),
+        Some("true") => Some(true),
+        Some(_) => None,
     }
 }
 
@@ -194,6 +235,8 @@ struct Members<'a> {
     subject: Option<&'a RawValue>,
     payload: Option<&'a RawValue>,
     correlation_id: Option<&'a RawValue>,
+    message_id: Option<&'a RawValue>,
+    ack: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -219,6 +262,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 Name::Subject => &mut members.subject,
                 Name::Payload => &mut members.payload,
                 Name::CorrelationId => &mut members.correlation_id,
+                Name::MessageId => &mut members.message_id,
+                Name::Ack => &mut members.ack,
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -237,6 +282,8 @@ enum Name {
     Subject,
     Payload,
     CorrelationId,
+    MessageId,
+    Ack,
     Other,
 }
 
@@ -254,6 +301,8 @@ impl<'de> Deserialize<'de> for Name {
                     n if n.eq_ignore_ascii_case("subject") => Name::Subject,
                     n if n.eq_ignore_ascii_case("payload") => Name::Payload,
                     n if n.eq_ignore_ascii_case("correlationId") => Name::CorrelationId,
+                    n if n.eq_ignore_ascii_case("messageId") => Name::MessageId,
+                    n if n.eq_ignore_ascii_case("ack") => Name::Ack,
                     _ => Name::Other,
                 })
             }
@@ -384,6 +433,22 @@ mod tests {
         check_malformed(r#"{"type":0,"type":1}"#, "twice");
         check_malformed(r#"{"type":0,"subject":"\ud800"}"#, "");
         check_malformed(&format!(r#"{{"type":9,"correlationId":"{}"}}"#, "x".repeat(257)), "longer than 256");
+    }
+
+    #[test]
+    fn a_publish_may_bear_an_id_and_ask_for_an_ack() {
+        let frame = |members: &str| parse(&format!(r#"{{"type":0,"subject":"a",{members}}}"#)).map(|_| ());
+        let read = parse(r#"{"type":0,"messageId":17,"ack":true}"#).unwrap();
+        assert_eq!((read.message_id.as_deref(), read.wants_ack), (Some("17"), true));
+        let read = parse(r#"{"type":0,"messageid":"boot-1","ACK":null}"#).unwrap();
+        assert_eq!((read.message_id.as_deref(), read.wants_ack), (Some("boot-1"), false));
+        for bad in
+            [r#""messageId":"""#, r#""messageId":"a b""#, r#""messageId":-1"#, r#""messageId":1.5"#, r#""ack":1"#]
+        {
+            assert!(frame(bad).is_err(), "{bad}");
+        }
+        let long = |n: usize| frame(&format!(r#""messageId":"{}""#, "x".repeat(n)));
+        assert!(long(64).is_ok() && long(65).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::end::End;
 use super::identity::Identity;
 use super::instruments::Instruments;
 use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
+use super::receipts::{Asked, Kept};
 use super::throttle::{Exceeded, Meter, Throttle};
 use super::traffic::Traffic;
 use super::{Config, PayloadShape, jwt, validate};
@@ -27,6 +28,9 @@ const PATIENCE_S: f64 = 10.0;
 const REQUESTS_OPEN_MAX: usize = 16;
 /// Requests to a device whose answers are still taken; the oldest goes.
 const REPLIES_OPEN_MAX: usize = 64;
+
+/// Publishes of a device that may wait for their acks at once.
+const ACKS_OPEN_MAX: usize = 1024;
 
 /// The moment at which something happens.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,8 @@ pub(super) enum Effect {
     Authenticate(Claim),
     /// Hand a message to the collectors and to the bus.
     Publish { message: Message, recorded: DeviceMessage },
+    /// The same with an id or for an ack; then call [`Session::on_kept`].
+    PublishAsked { message: Message, recorded: DeviceMessage, asked: Asked },
     /// Hand the answer to somebody's request to the bus.
     Reply(Message),
     /// Ask on the bus, then call [`Session::on_answer`].
@@ -97,6 +103,8 @@ struct Active {
     replies: VecDeque<(u64, Subject)>,
     next_reply: u64,
     requests_open: usize,
+    /// Publishes whose ack is awaited.
+    acks_open: usize,
 }
 
 /// What a frame asks for, worked out without doing it.
@@ -220,6 +228,7 @@ impl Session {
             replies: VecDeque::new(),
             next_reply: 1,
             requests_open: 0,
+            acks_open: 0,
         }));
         vec![welcome]
     }
@@ -287,6 +296,21 @@ impl Session {
                 self.refuse(&Refusal::new(code, error.to_string()), subject.as_str(), correlation_id, now)
             }
         }
+    }
+
+    /// Takes the outcome of [`Effect::PublishAsked`].
+    pub(super) fn on_kept(&mut self, asked: &Asked, kept: &Kept, now: Now) -> Vec<Effect> {
+        let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        if !asked.wants_ack {
+            return Vec::new();
+        }
+        active.acks_open = active.acks_open.saturating_sub(1);
+        let (subject, correlation_id) = (asked.subject.as_str(), asked.correlation_id.as_deref());
+        let payload = match asked.answer(kept) {
+            Ok(body) => protocol::payload(&body),
+            Err(refusal) => return self.refuse(&refusal, subject, correlation_id, now),
+        };
+        vec![send(&ServerFrame { subject, correlation_id, payload, ..ServerFrame::new(FrameType::Ack, now.wall) })]
     }
 
     /// Does what is due; see [`Session::deadline`].
@@ -458,7 +482,7 @@ impl Active {
         })
     }
 
-    fn publish(&self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
+    fn publish(&mut self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {
         let mut message = self.message(frame, instruments)?;
         let recorded = DeviceMessage {
             device_id: self.identity.device_id.to_string(),
@@ -479,7 +503,15 @@ impl Active {
             };
             message.payload = envelope.to_json().into();
         }
-        Ok(vec![Effect::Publish { message, recorded }])
+        if frame.message_id.is_none() && !frame.wants_ack {
+            return Ok(vec![Effect::Publish { message, recorded }]);
+        }
+        if frame.wants_ack && self.acks_open >= ACKS_OPEN_MAX {
+            let text = format!("No more than {ACKS_OPEN_MAX} publishes may wait for their acks");
+            return Err(Refusal::new(Code::RateLimit, text));
+        }
+        self.acks_open += usize::from(frame.wants_ack);
+        Ok(vec![Effect::PublishAsked { message, recorded, asked: Asked::by(frame) }])
     }
 
     fn subscribe(&mut self, frame: &ClientFrame<'_>, config: &Config, instruments: &Instruments, now: Now) -> Outcome {

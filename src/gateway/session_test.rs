@@ -62,6 +62,10 @@ fn shown(effects: Vec<Effect>) -> Vec<String> {
         Effect::Subscribe(pattern) => format!("subscribe {pattern}"),
         Effect::Unsubscribe(pattern) => format!("unsubscribe {pattern}"),
         Effect::Ping => "ping".to_owned(),
+        Effect::PublishAsked { message, asked, .. } => {
+            let id = asked.id.as_deref().unwrap_or("none");
+            format!("publish {} id {id} ack {}", message.subject, asked.wants_ack)
+        }
         Effect::Close(end) => format!("close {} {} {}", end.code, end.text, end.reason),
     };
     effects.into_iter().map(one).collect()

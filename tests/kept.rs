@@ -1,0 +1,116 @@
+//! Publishes that devices want kept: acks after they are durable, repeats that do no harm.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use andon::bus::{self, NatsConfig, StreamConfig};
+use serde_json::{Value, json};
+
+use crate::gateway::{Door, Socket, bus_config, config, hear, say};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A bus with one stream on a NATS server that is away.
+fn with_stream() -> bus::Config {
+    let streams = vec![StreamConfig::new("FACTORY", vec!["factory.>".parse().unwrap()])];
+    let nats = Some(NatsConfig::new(vec!["nats://127.0.0.1:1".to_owned()]));
+    bus::Config { nats, streams, ..bus_config() }
+}
+
+async fn publish(socket: &mut Socket, members: &Value) -> Value {
+    let mut frame = json!({ "type": 0, "subject": "factory.a", "payload": 1, "correlationId": "c" });
+    frame.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    say(socket, &frame).await;
+    hear(socket).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_ack_comes_when_the_message_is_kept_also_while_nats_is_away() {
+    let door = Door::open(config(), with_stream()).await;
+    let token = door.add("press").await;
+    let (mut socket, _) = door.socket("press", &token).await;
+    let ack = publish(&mut socket, &json!({ "ack": true, "messageId": 7 })).await;
+    assert_eq!((&ack["type"], &ack["subject"], &ack["correlationId"]), (&json!(6), &json!("factory.a"), &json!("c")));
+    assert_eq!(ack["payload"], json!({ "success": true, "message": "Kept", "durable": true, "messageId": "7" }));
+    assert_eq!(door.bus.spool().unwrap().waiting, 1);
+    let ack = publish(&mut socket, &json!({ "ack": true, "subject": "devices.press.x" })).await;
+    assert_eq!(ack["payload"]["durable"], false, "no stream keeps it");
+    let error = publish(&mut socket, &json!({ "ack": 1 })).await;
+    assert_eq!((&error["type"], &error["payload"]["code"]), (&json!(7), &json!("INVALID_MESSAGE")));
+}
+
+#[tokio::test]
+async fn a_repeat_is_acknowledged_and_neither_recorded_nor_handed_out_again() {
+    let mut door = Door::open(config(), with_stream()).await;
+    let token = door.add("press").await;
+    let mut heard = door.bus.subscribe(&"factory.>".parse().unwrap());
+    for _ in 0..2 {
+        let (mut socket, _) = door.socket("press", &token).await;
+        for id in ["a", "b"] {
+            let ack = publish(&mut socket, &json!({ "ack": true, "messageId": id })).await;
+            assert_eq!((&ack["type"], &ack["payload"]["durable"]), (&json!(6), &json!(true)), "{ack}");
+        }
+    }
+    assert_eq!(std::iter::from_fn(|| heard.try_recv()).count(), 2);
+    assert_eq!(std::iter::from_fn(|| door.recorded.try_recv().ok()).count(), 2);
+    assert_eq!(door.bus.spool().unwrap().waiting, 2);
+}
+
+#[tokio::test]
+async fn a_frame_that_asks_for_nothing_gets_nothing() {
+    let door = Door::open(config(), with_stream()).await;
+    let token = door.add("press").await;
+    let (mut socket, _) = door.socket("press", &token).await;
+    say(&mut socket, &json!({ "type": 0, "subject": "factory.a", "payload": 1 })).await;
+    say(&mut socket, &json!({ "type": 0, "subject": "factory.a", "payload": 1, "messageId": "x" })).await;
+    let pong = publish(&mut socket, &json!({ "type": 9 })).await;
+    assert_eq!(pong["type"], 10);
+}
+
+/// A server that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_client_sends_again_what_it_does_not_know_to_be_kept() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("nats-server");
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", folder.path().to_str().unwrap()]);
+    let _server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let nats = Some(NatsConfig::new(vec![format!("nats://127.0.0.1:{port}")]));
+    let door = Door::open(config(), bus::Config { nats, ..with_stream() }).await;
+    let client = door.client("press").await;
+    let publishing = async {
+        for n in 0..200 {
+            assert_eq!(client.publish_kept("factory.a", &json!(n)).await, Ok(true));
+        }
+    };
+    let pulling = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            client.hang_up(Duration::from_millis(1)).await.unwrap();
+        }
+    };
+    tokio::time::timeout(6 * SOON, async { tokio::join!(publishing, pulling) }).await.expect("no acks");
+    assert_eq!(client.publish_kept("devices.press.x", &json!(1)).await, Ok(false));
+    let context = async_nats::jetstream::new(async_nats::connect(format!("127.0.0.1:{port}")).await.unwrap());
+    let stream = context.get_stream("FACTORY").await.unwrap();
+    let wait = async {
+        while door.bus.spool().unwrap().waiting > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.expect("they do not reach the stream");
+    let mut bodies = Vec::new();
+    for sequence in 1..=context.get_stream("FACTORY").await.unwrap().cached_info().state.last_sequence {
+        bodies.push(String::from_utf8(stream.get_raw_message(sequence).await.unwrap().payload.to_vec()).unwrap());
+    }
+    assert_eq!(bodies, (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
+}
