@@ -6,7 +6,7 @@ use crate::pages::Plant;
 use crate::support::browser::Browser;
 
 /// Where a script, a chart or a form could go wrong.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 14] = [
     "/",
     "/explore?q=factory_oee_overall",
     "/cardinality",
@@ -16,6 +16,8 @@ const PAGES: [&str; 12] = [
     "/alarms/wall",
     "/alarms/history",
     "/alarms/health",
+    "/rules",
+    "/rules/rule?name=LineFault&limit=1&for=1m",
     "/logs",
     "/storage",
     "/about",

@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 25] = [
+const PAGES: [&str; 27] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -30,6 +30,7 @@ const PAGES: [&str; 25] = [
     "/alarms/health?range=24h",
     "/silences",
     "/silences?filter=alertname%3DLineFault",
+    "/silences?filter=line_id%3Dline1&when=every+Saturday+06:00+to+14:00",
     "/logs",
     "/targets",
     "/targets/relabel",
@@ -37,6 +38,7 @@ const PAGES: [&str; 25] = [
     "/cardinality",
     "/cardinality?metric=factory_line_state&wanted=no&all=1",
     "/rules",
+    "/rules/rule?name=LineFault&limit=1&for=1m",
     "/forwarding",
     "/storage",
     "/about",

@@ -41,6 +41,7 @@ impl Room {
             history_age: Duration::from_secs(90 * 86_400),
             active_max: 3,
             resolve_timeout: Duration::from_secs(300),
+            time_zone: jiff::tz::TimeZone::UTC,
         };
         let deps = Deps {
             disk: disk.clone(),

@@ -15,4 +15,6 @@ pub struct Config {
     /// `global.resolve_timeout`: how long an alarm of before a restart stays up without being heard of
     /// again; 5 minutes by default. A reload is enough.
     pub resolve_timeout: Duration,
+    /// The site's time zone, in which maintenance is planned. Restart to change.
+    pub time_zone: jiff::tz::TimeZone,
 }

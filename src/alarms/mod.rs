@@ -31,8 +31,11 @@ mod journal_test;
 mod lifecycle;
 mod silences;
 mod snapshot;
+mod when;
+mod windows;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,7 +44,7 @@ use crate::instrument::Registry;
 use crate::model::{Alarm, Alert, Labels, Matcher, Silence, Timestamp};
 use crate::storage::disk::Disk;
 use crate::storage::state::State;
-use crate::task::{BlockingPool, OnPanic, Tasks};
+use crate::task::{BlockingPool, OnPanic, Phase, Tasks};
 
 use self::board::{Board, Command};
 use self::figures::Counting;
@@ -49,12 +52,15 @@ use self::history::History;
 use self::instruments::Instruments;
 use self::journal::Journal;
 use self::silences::Silences;
+use self::windows::Windows;
 
 pub use config::Config;
 pub use error::{Error, Result};
 pub use figures::{Actor, FLOOD_ABOVE, Figures, Flood, RATE_WINDOW, STALE_AFTER, floods};
 pub use silences::NewSilence;
 pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
+pub use when::{When, parse_when};
+pub use windows::Window;
 
 /// What the room is handed at start.
 #[derive(Debug)]
@@ -76,6 +82,9 @@ pub struct Deps {
 /// Commands that wait for the board, at most; then callers wait.
 const COMMANDS_MAX: usize = 256;
 
+/// How often silences are made of maintenance windows: well before they begin.
+const WINDOWS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The longest name of a person.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -95,6 +104,7 @@ pub struct Alarms {
     commands: mpsc::Sender<Command>,
     history: History,
     silences: Silences,
+    windows: Windows,
     pool: BlockingPool,
 }
 
@@ -108,7 +118,9 @@ impl Alarms {
         let (snapshots, snapshot) = watch::channel(Arc::default());
         let (boards, board) = watch::channel(Arc::default());
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        let silences = Silences::open(deps.state, deps.clock.clone(), deps.tasks.pool().clone());
+        let silences = Silences::open(deps.state.clone(), deps.clock.clone(), deps.tasks.pool().clone());
+        let (zone, pool) = (config.time_zone.clone(), deps.tasks.pool().clone());
+        let windows = Windows::open(deps.state, deps.clock.clone(), pool, zone, silences.clone());
         let (journal, replayed) = match Journal::open(deps.disk, &config.folder) {
             Ok((journal, replayed)) => (Some(Arc::new(Mutex::new(journal))), Ok(replayed)),
             Err(error) => (None, Err(error.to_string())),
@@ -128,7 +140,17 @@ impl Alarms {
         );
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("alarms board", OnPanic::StopBox, owner.run(tasks, deps.alerts, receiver));
-        Alarms { snapshot, board, commands, history, silences, pool }
+        let (planned, end) = (windows.clone(), deps.tasks.token(Phase::Intake));
+        deps.tasks.spawn("maintenance windows", OnPanic::EndTask, async move {
+            loop {
+                planned.make().await;
+                tokio::select! {
+                    () = end.cancelled() => return,
+                    () = tokio::time::sleep(WINDOWS_INTERVAL) => {}
+                }
+            }
+        });
+        Alarms { snapshot, board, commands, history, silences, windows, pool }
     }
 
     /// Returns the board as of now.
@@ -276,6 +298,34 @@ impl Alarms {
     /// [`Error::NoSilence`]; [`Error::Silence`] if it is over already; [`Error::Storage`].
     pub async fn expire_silence(&self, id: &str) -> Result<Silence> {
         self.silences.expire(id).await
+    }
+
+    /// Returns maintenance that comes again.
+    #[must_use]
+    pub fn windows(&self) -> Arc<Vec<Window>> {
+        self.windows.list()
+    }
+
+    /// Returns the silence that a window has or will have next.
+    #[must_use]
+    pub fn next_of(&self, window: &Window) -> Option<Silence> {
+        self.windows.next(window)
+    }
+
+    /// Plans maintenance that comes again, in plain words; its `id` is given here.
+    ///
+    /// # Errors
+    /// [`Error::Text`], [`Error::Silence`], [`Error::Storage`].
+    pub async fn plan(&self, window: Window) -> Result<Window> {
+        self.windows.plan(window).await
+    }
+
+    /// Ends maintenance that comes again; what it silences now comes back.
+    ///
+    /// # Errors
+    /// [`Error::NoSilence`], [`Error::Storage`].
+    pub async fn forget_window(&self, id: &str) -> Result<()> {
+        self.windows.forget(id).await
     }
 
     /// Takes new settings; the folder stays what it was.

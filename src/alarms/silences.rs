@@ -89,6 +89,21 @@ impl Silences {
         result.ok_or(Error::Stopped)
     }
 
+    /// Tells whether a silence of this name is known, be it over.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.list().iter().any(|s| s.id == id)
+    }
+
+    /// Sets a silence as it is.
+    pub(super) async fn put(&self, silence: Silence) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        let now = self.clock.now();
+        if self.list().iter().filter(|s| !is_forgotten(s, now)).count() >= SILENCES_MAX {
+            return Err(Error::Silence(format!("there are {SILENCES_MAX} silences already")));
+        }
+        self.save(vec![silence], now).await
+    }
+
     /// Ends a silence now; one that did not begin yet never holds.
     pub(super) async fn expire(&self, id: &str) -> Result<Silence> {
         let _changing = self.changing.lock().await;
@@ -183,7 +198,7 @@ fn expired(silence: &Silence, now: Timestamp) -> Option<Silence> {
 }
 
 /// Writes random bits as a UUID of version 4.
-fn uuid(bits: u128) -> String {
+pub(super) fn uuid(bits: u128) -> String {
     let bits = bits & !(0xf << 76) | (4 << 76);
     let hex = format!("{:032x}", bits & !(0b11 << 62) | (0b10 << 62));
     let cut = |from: usize, to: usize| hex.get(from..to).unwrap_or("");

@@ -35,6 +35,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Returns the box at an address.
+    pub(super) fn at(url: String) -> Place {
+        Place { url }
+    }
+
     /// Returns the address of a path of that box.
     pub(super) fn address(&self, path: &str) -> String {
         format!("{}{path}", self.url.trim_end_matches('/'))

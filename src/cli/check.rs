@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use reqwest::Method;
 
+use super::ask::{Place, ask};
 use crate::config::{self, Config};
-use crate::rules;
+use crate::model::{MetricKind, parse_duration};
+use crate::rules::{self, Facts};
 
 /// Arguments of `andon check`.
 #[derive(Debug, Args)]
@@ -28,6 +31,12 @@ enum What {
         /// The files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// A running box whose metrics and retention the rules are held against
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Whether something odd fails the check too
+        #[arg(long)]
+        strict: bool,
     },
 }
 
@@ -36,14 +45,19 @@ enum What {
 struct Findings {
     good: Vec<String>,
     mistakes: Vec<String>,
+    /// What is odd about rules that run.
+    remarks: Vec<String>,
+    is_strict: bool,
 }
 
 /// Checks and tells; 1 if there was a mistake.
-#[expect(clippy::unnecessary_wraps, reason = "all subcommands answer alike")]
 pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let findings = match args.what {
         What::Config { file } => check_config(file),
-        What::Rules { files } => check_rules(&files),
+        What::Rules { files, url, strict } => {
+            let facts = url.map_or_else(|| Ok(Facts::default()), |url| facts_of(&Place::at(url)))?;
+            Findings { is_strict: strict, ..check_rules(&files, &facts) }
+        }
     };
     Ok(tell(&findings))
 }
@@ -53,10 +67,17 @@ fn tell(findings: &Findings) -> ExitCode {
     for line in &findings.mistakes {
         eprintln!("{line}");
     }
+    for line in &findings.remarks {
+        eprintln!("odd: {line}");
+    }
     for line in &findings.good {
         println!("{line}");
     }
-    if findings.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if findings.mistakes.is_empty() && !(findings.is_strict && !findings.remarks.is_empty()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn check_config(file: PathBuf) -> Findings {
@@ -72,10 +93,11 @@ fn check_config(file: PathBuf) -> Findings {
     };
     findings.good.extend(config.warnings.iter().map(|note| format!("note: {note}")));
     let mut rules = 0;
+    let facts = Facts { retention: Some(config.storage.tsdb.retention), ..Facts::default() };
     let own = config.rules.files.iter().filter(|source| !source.path.starts_with("builtin:"));
     for source in own {
         match &source.text {
-            Ok(text) => rules += check_rule_file(&source.path, text, &mut findings),
+            Ok(text) => rules += check_rule_file(&source.path, text, &facts, &mut findings),
             Err(why) => findings.mistakes.push(format!("{}: {why}", source.path)),
         }
     }
@@ -100,14 +122,38 @@ fn summary(config: &Config, rules: usize) -> String {
     .join(", ")
 }
 
-fn check_rules(files: &[PathBuf]) -> Findings {
+/// Asks a box what there is.
+fn facts_of(place: &Place) -> anyhow::Result<Facts> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let got = |path: &str| runtime.block_on(ask(Method::GET, &place.address(path), &[]));
+    let names = got("/api/v1/label/__name__/values")?;
+    let kinds = got("/api/v1/metadata")?;
+    let status = got("/api/v1/status/runtimeinfo")?;
+    let list = names["data"].as_array().map_or(&[][..], Vec::as_slice);
+    let kinds = kinds["data"].as_object().into_iter().flatten();
+    let kind = |value: &serde_json::Value| match value[0]["type"].as_str() {
+        Some("counter") => MetricKind::Counter,
+        Some("gauge") => MetricKind::Gauge,
+        Some("histogram") => MetricKind::Histogram,
+        Some("summary") => MetricKind::Summary,
+        _ => MetricKind::Unknown,
+    };
+    Ok(Facts {
+        metrics: Some(list.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect()),
+        kinds: kinds.map(|(name, value)| (name.clone(), kind(value))).collect(),
+        retention: status["data"]["storageRetention"].as_str().and_then(|text| parse_duration(text).ok()),
+        ..Facts::default()
+    })
+}
+
+fn check_rules(files: &[PathBuf], facts: &Facts) -> Findings {
     let mut findings = Findings::default();
     for file in files {
         let name = file.display().to_string();
         match std::fs::read_to_string(file) {
             Ok(text) => {
                 let before = findings.mistakes.len();
-                let rules = check_rule_file(&name, &text, &mut findings);
+                let rules = check_rule_file(&name, &text, facts, &mut findings);
                 if findings.mistakes.len() == before {
                     let plural = if rules == 1 { "" } else { "s" };
                     findings.good.push(format!("{name}: good: {rules} rule{plural}"));
@@ -120,7 +166,8 @@ fn check_rules(files: &[PathBuf]) -> Findings {
 }
 
 /// Checks one rule file and returns how many good rules it has.
-fn check_rule_file(name: &str, text: &str, findings: &mut Findings) -> usize {
+fn check_rule_file(name: &str, text: &str, facts: &Facts, findings: &mut Findings) -> usize {
+    findings.remarks.extend(rules::lint_file(name, text, facts).iter().map(ToString::to_string));
     let checked = rules::check(name, text);
     findings.mistakes.extend(checked.mistakes.iter().map(ToString::to_string));
     checked.rules

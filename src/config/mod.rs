@@ -275,6 +275,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     };
     let notifications = notifications::read(root, folder, outbox, base.clone());
     alarms.resolve_timeout = notifications.resolve_timeout;
+    alarms.time_zone = time_zone.clone();
     let collect = collect::Config {
         instance: box_name.clone(),
         scrape: scrape::read(root, &global, folder),

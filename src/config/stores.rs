@@ -124,6 +124,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             history_age,
             active_max,
             resolve_timeout: Duration::from_secs(300),
+            time_zone: jiff::tz::TimeZone::UTC,
         },
         outbox: path.join("notify"),
         limits,

@@ -30,6 +30,7 @@ mod snapshot;
 pub mod unit_test;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -115,4 +116,45 @@ pub fn check(path: &str, text: &str) -> Checked {
     let file = file::read(path, text);
     let rules = file.groups.iter().map(|g| g.rules.len()).sum();
     Checked { groups: file.groups.len(), rules, mistakes: file.mistakes }
+}
+
+/// An alerting rule of a file, as far as a back-test needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertingRule {
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Line of the file it begins at.
+    pub line: usize,
+    /// Its expression.
+    pub expression: String,
+    /// `for`
+    pub hold: Duration,
+    /// `keep_firing_for`
+    pub keep_firing: Duration,
+    /// The group's interval, if it names one.
+    pub interval: Option<Duration>,
+}
+
+/// Returns the good alerting rules of a file.
+#[must_use]
+pub fn alerting_rules(path: &str, text: &str) -> Vec<AlertingRule> {
+    let file = file::read(path, text);
+    let of_group = |group: &file::Group| -> Vec<AlertingRule> {
+        let rules = group.rules.iter().filter_map(|rule| match &rule.kind {
+            file::Kind::Recording => None,
+            file::Kind::Alerting(alerting) => Some(AlertingRule {
+                name: rule.name.clone(),
+                group: group.name.clone(),
+                line: rule.line,
+                expression: rule.expression.clone(),
+                hold: alerting.hold,
+                keep_firing: alerting.keep_firing,
+                interval: group.interval,
+            }),
+        });
+        rules.collect()
+    };
+    file.groups.iter().flat_map(of_group).collect()
 }

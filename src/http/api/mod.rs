@@ -20,6 +20,7 @@ mod parameters;
 mod pieces;
 mod query;
 mod read;
+mod replay;
 mod rules;
 mod status;
 mod targets;
@@ -53,6 +54,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(notifications::routes())
         .merge(query::routes())
         .merge(read::routes())
+        .merge(replay::routes())
         .merge(rules::routes())
         .merge(status::routes())
         .merge(targets::routes())

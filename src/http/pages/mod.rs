@@ -27,6 +27,7 @@ mod panel;
 mod queries;
 mod relabel;
 mod room;
+mod rule;
 mod rules;
 mod silences;
 mod storage;
@@ -61,10 +62,12 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(alarms::routes())
         .route("/silences", get(silences::silences).post(silences::silence))
         .route("/silences/{id}/expire", post(silences::expire))
+        .route("/silences/windows/{id}/forget", post(silences::forget))
         .route("/logs", get(logs::logs))
         .route("/targets", get(targets::targets))
         .route("/targets/relabel", get(relabel::relabel))
         .route("/rules", get(rules::rules))
+        .route("/rules/rule", get(rule::rule))
         .route("/forwarding", get(forward::forward))
         .route("/storage", get(storage::storage))
         .route("/queries", get(queries::queries))

@@ -8,20 +8,25 @@ use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::alarms::Row;
+use super::ask::{Asker, ask};
 use super::layout::Frame;
-use super::number::{ago, clock, span};
+use super::number::{ago, clock, local, span};
 use super::visit::{Visit, encode};
-use super::{message, page};
-use crate::alarms::{Error, NewSilence};
+use super::{failed, message, page};
+use crate::alarms::{Error, NewSilence, When, Window, parse_when};
 use crate::http::AppState;
 use crate::http::api::refusal_status;
-use crate::model::{AlarmState, Matcher, Silence, SilenceState, Timestamp, parse_duration, parse_matchers};
+use crate::model::{AlarmState, Matcher, Silence, SilenceState, Timestamp, parse_matchers};
 
 /// How often the page is fetched again, in seconds.
 const REFRESH_S: u32 = 15;
 
 /// Silences that are over and shown, at most.
 const EXPIRED_MAX: usize = 50;
+
+/// Lines and areas to choose from, at most, and how long ago they were there at most.
+const PLACES_MAX: usize = 40;
+const THERE: Duration = Duration::from_secs(86_400);
 
 /// Lengths to choose from, as they are sent and in words.
 const LENGTHS: [(&str, &str); 7] = [
@@ -63,6 +68,24 @@ struct Silences {
     mistake: String,
     /// Active alarms that the form would hide; `None` while it is empty.
     preview: Option<Vec<Row>>,
+    /// Maintenance that comes again.
+    windows: Vec<WindowRow>,
+    /// Lines and areas to choose from: name, and the page with it filled in.
+    places: Vec<(String, String)>,
+    /// The plain words in the form, and what they mean.
+    when: String,
+    meant: String,
+}
+
+/// Maintenance that comes again, as a row.
+#[derive(Debug)]
+struct WindowRow {
+    id: String,
+    matchers: String,
+    words: String,
+    next: String,
+    by: String,
+    comment: String,
 }
 
 /// Answers `GET /silences`; `filter` fills the form in and shows what it would hide.
@@ -82,7 +105,13 @@ pub(super) async fn silences(State(state): State<AppState>, visit: Visit) -> Res
     over.sort_by_key(|s| std::cmp::Reverse(s.ends_at));
     over.truncate(EXPIRED_MAX);
     let row = |s: &Silence| row(s, &state, visit.now);
+    let when = visit.params.get("when").unwrap_or("").to_owned();
+    let Ok(places) = ask(&state, visit.now, places).await else { return failed(frame) };
     page(&Silences {
+        windows: windows(&state, visit.now),
+        places,
+        meant: meant(&when, &state, visit.now),
+        when,
         rows: rows.into_iter().map(row).collect(),
         over: over.into_iter().map(row).collect(),
         lengths: &LENGTHS,
@@ -114,6 +143,55 @@ fn row(silence: &Silence, state: &AppState, now: Timestamp) -> SilenceRow {
     }
 }
 
+fn windows(state: &AppState, now: Timestamp) -> Vec<WindowRow> {
+    let zone = &state.info.time_zone;
+    let list = state.alarms.windows();
+    let row = |window: &Window| WindowRow {
+        id: window.id.clone(),
+        matchers: window.matchers.clone(),
+        words: window.words.clone(),
+        next: state.alarms.next_of(window).map_or_else(
+            || "never again".to_owned(),
+            |s| format!("{} – {}", clock(s.starts_at, now, zone), clock(s.ends_at, now, zone)),
+        ),
+        by: window.created_by.clone(),
+        comment: window.comment.clone(),
+    };
+    list.iter().map(row).collect()
+}
+
+/// Says what plain words mean.
+fn meant(words: &str, state: &AppState, now: Timestamp) -> String {
+    let zone = &state.info.time_zone;
+    let told =
+        |from, until| format!("{} until {}", local(from, zone, "%a %d %b %H:%M"), local(until, zone, "%a %d %b %H:%M"));
+    match parse_when(words, now, zone) {
+        _ if words.trim().is_empty() => String::new(),
+        Ok(When::Once { from, until }) => told(from, until),
+        Ok(When::Every(weekly)) => weekly.next(now, zone).map_or_else(
+            || "there is no such time within a year".to_owned(),
+            |(from, until)| format!("next {}, and so on", told(from, until)),
+        ),
+        Err(why) => why,
+    }
+}
+
+/// Returns lines, areas and gateways that there are.
+fn places(asker: &Asker) -> Vec<(String, String)> {
+    let querier = asker.state.db.querier();
+    let mut found = Vec::new();
+    for label in ["line_id", "line", "area", "site"] {
+        let values = querier.label_values(label, &[], asker.now - THERE, asker.now).unwrap_or_default();
+        let of_label = values.into_iter().filter(|v| !v.is_empty()).take(PLACES_MAX).map(|value| {
+            let matcher = Matcher::equal(label, &value).to_string();
+            (format!("{label} {value}"), format!("/silences?filter={}#new", encode(&matcher)))
+        });
+        found.extend(of_label);
+    }
+    found.truncate(PLACES_MAX);
+    found
+}
+
 fn as_text(matchers: &[Matcher]) -> String {
     matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -133,34 +211,51 @@ pub(super) async fn silence(
     Form(fields): Form<BTreeMap<String, String>>,
 ) -> Response {
     let text = |name| fields.get(name).map_or("", |t: &String| t.trim());
-    let new = parse_matchers(text("filter")).map_err(|e| e.to_string()).and_then(|matchers| {
-        let lasts = parse_duration(text("lasts")).map_err(|e| e.to_string())?;
-        Ok(NewSilence {
-            id: None,
-            matchers,
-            starts_at: visit.now,
-            ends_at: visit.now + lasts.min(Duration::from_secs(365 * 86_400)),
-            created_by: text("by").to_owned(),
-            comment: text("comment").to_owned(),
-        })
-    });
-    let result = match new {
-        Ok(new) => state.alarms.silence(new).await,
-        Err(why) => Err(Error::Silence(why)),
+    let words = if text("when").is_empty() { text("lasts") } else { text("when") };
+    let result = match (parse_matchers(text("filter")), parse_when(words, visit.now, &state.info.time_zone)) {
+        (Err(why), _) => Err(Error::Silence(why.to_string())),
+        (_, Err(why)) => Err(Error::Silence(why)),
+        (Ok(matchers), Ok(When::Once { from, until })) => {
+            let new = NewSilence {
+                id: None,
+                matchers,
+                starts_at: from,
+                ends_at: until,
+                created_by: text("by").to_owned(),
+                comment: text("comment").to_owned(),
+            };
+            state.alarms.silence(new).await.map(|_| ())
+        }
+        (Ok(_), Ok(When::Every(_))) => {
+            let window = Window {
+                id: String::new(),
+                matchers: text("filter").to_owned(),
+                words: words.to_owned(),
+                created_by: text("by").to_owned(),
+                comment: text("comment").to_owned(),
+            };
+            state.alarms.plan(window).await.map(|_| ())
+        }
     };
+    answer(&state, &visit, result)
+}
+
+/// Answers `POST /silences/windows/{id}/forget`.
+pub(super) async fn forget(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Response {
+    let result = state.alarms.forget_window(&id).await;
     answer(&state, &visit, result)
 }
 
 /// Answers `POST /silences/{id}/expire`.
 pub(super) async fn expire(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Response {
-    let result = state.alarms.expire_silence(&id).await;
+    let result = state.alarms.expire_silence(&id).await.map(|_| ());
     answer(&state, &visit, result)
 }
 
 /// Goes back to the page, or says what was wrong.
-fn answer(state: &AppState, visit: &Visit, result: Result<Silence, Error>) -> Response {
+fn answer(state: &AppState, visit: &Visit, result: Result<(), Error>) -> Response {
     let error = match result {
-        Ok(_) => return Redirect::to("/silences").into_response(),
+        Ok(()) => return Redirect::to("/silences").into_response(),
         Err(error) => error,
     };
     let frame = Frame::new(state, visit, "/alarms", "Silences", 0);
