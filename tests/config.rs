@@ -199,9 +199,9 @@ fn what_is_known_elsewhere_and_would_be_missed_is_refused() {
         ],
     );
     bad(
-        "notifications:\n  route: {receiver: x}\n  receivers:\n  - name: x\n    email_configs: [{to: a@b.c}]\n",
+        "notifications:\n  route: {receiver: x}\n  receivers:\n  - name: x\n    sns_configs: [{topic_arn: a}]\n",
         &[
-            "5:20: notifications.receivers[0].email_configs: not supported by Andon; this version has webhook_configs and those of chats and pagers",
+            "5:18: notifications.receivers[0].sns_configs: not supported by Andon; there is no such service in Andon; webhook_configs may reach it",
         ],
     );
 }

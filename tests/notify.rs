@@ -153,3 +153,128 @@ fn what_fires_is_told_once_across_kills_and_its_end_too() {
     assert_eq!(history["transitions"][0]["event"], "cleared");
     program.stop();
 }
+
+/// Names and values of labels that the configurations in `tests/alertmanager` tell apart, and some that they do not.
+const LABEL_SETS: &str = "
+severity=critical
+severity=warning
+severity=info
+severity=none
+severity=page
+severity=critical service=router
+severity=critical service=gateway
+severity=warning team=router
+severity=warning team=line
+severity=critical service=router env=production
+severity=critical env=production
+severity=warning env=production
+severity=critical env=staging
+severity=warning env=staging
+env=staging
+env=staging team=router
+env=production
+alertname=SecurityBreach
+alertname=SecurityBreach severity=critical
+alertname=SecurityBreach severity=warning
+alertname=BruteForce severity=info
+alertname=SSLCertificateExpires severity=page
+alertname=NotSSL
+alertname=MongoDBDown
+alertname=MongoDBDown severity=critical
+alertname=RedisMemory severity=warning
+alertname=RedisMemory severity=info
+alertname=MyRedis
+alertname=AIServiceSlow
+alertname=AIServiceSlow severity=critical
+alertname=AI severity=none
+alertname=GatewayDown severity=critical service=gateway
+alertname=NATSDown severity=critical service=nats
+alertname=ServiceDown service=api
+alertname=ServiceDown severity=critical service=api
+alertname=Watchdog severity=none
+severity=Critical
+severity=
+team=router severity=warning env=staging
+cluster=a service=b alertname=c instance=d
+";
+
+#[test]
+fn alertmanagers_configurations_load_and_route_as_amtool_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alertmanager");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 4);
+    let sets: Vec<Vec<&str>> =
+        LABEL_SETS.lines().filter(|l| !l.is_empty()).map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(sets.len(), 40);
+    let amtool = |arguments: &[&str]| std::process::Command::new("amtool").args(arguments).output().ok();
+    let has_amtool = amtool(&["--version"]).is_some();
+    for file in &files {
+        let file = file.to_str().unwrap();
+        let mut receivers = std::collections::BTreeSet::new();
+        for set in &sets {
+            let mut arguments = vec!["notify", "route", "--short", "--config", file];
+            arguments.extend(set);
+            let said = crate::support::program::say(&arguments);
+            assert_eq!(said.code, Some(0), "{file} {set:?}: {said:?}");
+            receivers.insert(said.out.trim().to_owned());
+            if has_amtool {
+                let config = format!("--config.file={file}");
+                let mut arguments = vec!["config", "routes", "test", &config];
+                arguments.extend(set);
+                let judge = amtool(&arguments).unwrap();
+                let judge = String::from_utf8_lossy(&judge.stdout).into_owned();
+                assert_eq!(said.out.trim(), judge.trim(), "{file} {set:?}");
+            }
+        }
+        assert!(receivers.len() > 2, "{file}: {receivers:?}");
+    }
+}
+
+#[test]
+fn a_reboot_with_five_firing_alarms_tells_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let rule = |i: usize| format!("      - {{alert: A{i}, expr: vector({i}), labels: {{severity: s{i}}}}}\n");
+    let rules = format!("groups:\n  - name: g\n    rules:\n{}", (1..=5).map(rule).collect::<String>());
+    std::fs::write(folder.path().join("rules.yml"), rules).unwrap();
+    let settings = settings(folder.path(), &sink.url).replace("group_by: [site]", "group_by: ['...']");
+    let program = Program::start(folder.path(), &settings);
+    let end = Instant::now() + PATIENCE;
+    while sink.told().len() < 5 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // All five are in the log: the box was not in the midst of it.
+    while !data(&program, "/api/v1/receivers").to_string().contains("\"sent\":5") && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (status, _) = program.stop();
+    assert!(status.success());
+    let program = Program::start(folder.path(), &settings);
+    let end = Instant::now() + PATIENCE;
+    while data(&program, "/api/v1/alerts")["alerts"].as_array().map_or(0, Vec::len) < 5 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Some rounds of groups and rules.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut told = sink.told();
+    told.sort();
+    assert_eq!(told, ["firing A1", "firing A2", "firing A3", "firing A4", "firing A5"]);
+    program.stop();
+}
+
+#[test]
+fn a_receiver_is_tested_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    std::fs::write(folder.path().join("rules.yml"), "groups: []\n").unwrap();
+    let program = Program::start(folder.path(), &settings(folder.path(), &sink.url));
+    let url = format!("http://{}", program.address);
+    let said = crate::support::program::say(&["notify", "test", "hook", "--url", &url]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.starts_with("webhook[0]: taken in "), "{said:?}");
+    assert_eq!(sink.told(), ["firing Test"]);
+    let said = crate::support::program::say(&["notify", "test", "nobody", "--url", &url]);
+    assert_eq!((said.code, said.err.contains("nobody")), (Some(1), true), "{said:?}");
+    program.stop();
+}

@@ -159,7 +159,7 @@ pub(super) fn join(
             registry: tools.registry.clone(),
         },
     );
-    let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine, (alerts, to_alarms));
+    let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine, (alerts, to_alarms), &bus);
     if let Some(host) = &config.collect.host {
         keep_wear(storage, &tools, host.sys_root.clone());
     }
@@ -263,6 +263,7 @@ fn join_alerting(
     tools: &Tools,
     engine: &Engine,
     (alerts, to_alarms): (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>),
+    bus: &Bus,
 ) -> (Rules, Alarms, Notifier) {
     let Tools { tasks, clock, registry } = tools.clone();
     let alarms = Alarms::start(
@@ -288,6 +289,8 @@ fn join_alerting(
             active: alarms.snapshot().active().cloned().collect(),
         },
     );
+    let (engine, zone) = (engine.clone(), config.time_zone.clone());
+    let draw = notify::Drawer::new(move |expression, now| crate::http::picture(&engine, &zone, expression, now));
     let notifier = Notifier::start(
         config.notify.clone(),
         notify::Deps {
@@ -298,6 +301,8 @@ fn join_alerting(
             registry,
             board: alarms.board(),
             silences: alarms.watch_silences(),
+            bus: bus.clone(),
+            draw,
         },
     );
     (rules, alarms, notifier)

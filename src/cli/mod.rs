@@ -12,6 +12,7 @@ mod device;
 mod draft;
 mod export;
 mod inspect;
+mod notify;
 mod query;
 mod restore;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run unit tests of rules, in promtool's format.
     Test(test_rules::TestArgs),
+    /// Show who is told of an alarm, or test a receiver.
+    Notify(notify::NotifyArgs),
     /// Show whether a running box believes its clock, or say that it is right.
     Clock(clock::ClockArgs),
     /// Ask a running box a question in PromQL.
@@ -67,6 +70,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Device(args) => device::run(args),
         Command::Check(args) => check::run(args),
         Command::Test(args) => test_rules::run(&args),
+        Command::Notify(args) => notify::run(args),
         Command::Clock(args) => clock::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Backfill(args) => backfill::run(&args),

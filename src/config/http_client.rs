@@ -40,7 +40,7 @@ pub(super) fn read(fields: &Fields<'_>, folder: &Folder) -> HttpClient {
     let _ = fields.bool("enable_http2");
     HttpClient {
         authorization: authorization(fields, folder),
-        tls: tls(fields, folder),
+        tls: tls(fields, "tls_config", folder),
         follow_redirects: fields.bool("follow_redirects").unwrap_or(true),
         compression: true,
     }
@@ -105,8 +105,9 @@ const TLS_KEYS: &[&str] = &[
     "max_version",
 ];
 
-fn tls(fields: &Fields<'_>, folder: &Folder) -> Tls {
-    let Some(tls) = fields.fields("tls_config", TLS_KEYS) else { return Tls::default() };
+/// Reads the section of that name; all defaults where there is none.
+pub(super) fn tls(fields: &Fields<'_>, key: &str, folder: &Folder) -> Tls {
+    let Some(tls) = fields.fields(key, TLS_KEYS) else { return Tls::default() };
     upstream::refuse(
         &tls,
         &[
@@ -130,6 +131,14 @@ fn tls(fields: &Fields<'_>, folder: &Folder) -> Tls {
         let _: Option<()> = tls.item().mistake("cert_file and key_file go together");
     }
     read
+}
+
+/// Returns an address with a port, the default one if it names none.
+pub(super) fn with_port(address: &str, default: u16) -> String {
+    let has_port = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')));
+    if has_port { address.to_owned() } else { format!("{address}:{default}") }
 }
 
 /// Reads a URL with the scheme `http` or `https`.

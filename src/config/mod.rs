@@ -273,7 +273,9 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         Some((http, None)) => (format!("http://{}", http.listen), None),
         None => (String::new(), None),
     };
-    let notifications = notifications::read(root, folder, outbox, base.clone());
+    let place =
+        notifications::Place { external_url: base.clone(), box_name: box_name.clone(), time_zone: time_zone.clone() };
+    let notifications = notifications::read(root, folder, outbox, place);
     alarms.resolve_timeout = notifications.resolve_timeout;
     alarms.time_zone = time_zone.clone();
     let collect = collect::Config {

@@ -7,11 +7,22 @@ use std::time::Duration;
 use super::folder::Folder;
 use super::{interval, matcher, receivers, upstream};
 use crate::model::{AnchoredRegex, MatchOp, Matcher};
-use crate::notify::{Config, GroupBy, InhibitRule, Route};
-use crate::yaml::{Fields, Item};
+use crate::notify::{Config, GroupBy, Heartbeat, InhibitRule, Route};
+use crate::yaml::{self, Fields, Item, Report};
 
-const KEYS: &[&str] =
-    &["global", "route", "receivers", "inhibit_rules", "time_intervals", "mute_time_intervals", "templates", "tracing"];
+const KEYS: &[&str] = &[
+    "global",
+    "route",
+    "receivers",
+    "inhibit_rules",
+    "time_intervals",
+    "mute_time_intervals",
+    "templates",
+    "tracing",
+    // Andon's own.
+    "config_file",
+    "heartbeats",
+];
 
 const GLOBAL_KEYS: &[&str] = &[
     "resolve_timeout",
@@ -59,8 +70,7 @@ const GLOBAL_KEYS: &[&str] = &[
 ];
 
 /// What the keys of `global` begin with that only kinds of receivers use which Andon does not have.
-const UNUSED: [&str; 8] =
-    ["smtp_", "slack_app_", "victorops_", "webex_", "jira_", "rocketchat_", "wechat_", "mattermost_"];
+const UNUSED: [&str; 7] = ["slack_app_", "victorops_", "webex_", "jira_", "rocketchat_", "wechat_", "mattermost_"];
 
 const ROUTE_KEYS: &[&str] = &[
     "receiver",
@@ -88,6 +98,9 @@ const INHIBIT_KEYS: &[&str] = &[
     "equal",
 ];
 
+/// How far signs of life are apart unless the settings say otherwise.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Deepest routing tree.
 const DEPTH_MAX: usize = 32;
 
@@ -98,12 +111,23 @@ pub(super) struct Notifications {
     pub(super) resolve_timeout: Duration,
 }
 
+/// What the words of notices say about this box.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) external_url: String,
+    pub(super) box_name: String,
+    pub(super) time_zone: jiff::tz::TimeZone,
+}
+
 /// Reads the section. Without it nobody is told.
-pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external_url: String) -> Notifications {
+pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: Place) -> Notifications {
     let mut read = Notifications {
         notify: Config {
             folder: outbox,
-            external_url,
+            external_url: place.external_url,
+            box_name: place.box_name,
+            time_zone: place.time_zone,
+            heartbeats: Vec::new(),
             route: None,
             receivers: Vec::new(),
             inhibit_rules: Vec::new(),
@@ -112,7 +136,42 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external
         resolve_timeout: Duration::from_secs(300),
     };
     let Some(fields) = root.fields("notifications", KEYS) else { return read };
-    upstream::note(&fields, &[("tracing", "nothing is traced")]);
+    match fields.get("config_file") {
+        Some(file) => {
+            let beside = ["global", "route", "receivers", "inhibit_rules", "time_intervals", "templates"];
+            if let Some(item) = beside.iter().find_map(|key| fields.get(key)) {
+                let _: Option<()> = item.mistake("this stands in config_file, or here, not in both");
+            }
+            other_file(&file, folder, &mut read);
+        }
+        None => section(&fields, folder, &mut read),
+    }
+    read.notify.heartbeats =
+        fields.items("heartbeats").iter().filter_map(|item| heartbeat(item, &read.notify)).collect();
+    read
+}
+
+/// Reads a file of Alertmanager's as it is; its mistakes are told with their places in it.
+fn other_file(item: &Item<'_>, folder: &Folder, read: &mut Notifications) {
+    let Some(name) = item.string() else { return };
+    let path = folder.path(&name);
+    let Some(text) = folder.read(item, &path) else { return };
+    let report = Report::new(path.display().to_string());
+    let root = yaml::parse(&text, &report);
+    if let Some(fields) = Item::root(&root, &report).fields(KEYS) {
+        section(&fields, &Folder::beside(&path), read);
+    }
+    match report.finish() {
+        Ok(notes) => notes.lines().into_iter().for_each(|line| item.note(line)),
+        Err(mistakes) => {
+            let _: Option<()> = item.mistake(mistakes.to_string());
+        }
+    }
+}
+
+/// Reads what an Alertmanager has in its file.
+fn section(fields: &Fields<'_>, folder: &Folder, read: &mut Notifications) {
+    upstream::note(fields, &[("tracing", "nothing is traced")]);
     let global = fields.fields("global", GLOBAL_KEYS);
     if let Some(global) = &global {
         if let Some(timeout) = global.positive_duration("resolve_timeout") {
@@ -123,16 +182,26 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, external
             upstream::note(global, &[(*key, "there is no receiver of this kind")]);
         }
     }
-    let shared = receivers::Shared::read(&fields, global.as_ref(), folder);
-    read.notify.receivers = receivers::read(&fields, &shared);
-    read.notify.time_intervals = interval::read(&fields);
+    let shared = receivers::Shared::read(fields, global.as_ref(), folder);
+    read.notify.receivers = receivers::read(fields, &shared);
+    read.notify.time_intervals = interval::read(fields);
     read.notify.inhibit_rules = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
     read.notify.route = match fields.get("route") {
         Some(item) => root_route(&item, &read.notify),
         None if fields.get("receivers").is_some() => fields.item().mistake("route is missing"),
         None => None,
     };
-    read
+}
+
+fn heartbeat(item: &Item<'_>, config: &Config) -> Option<Heartbeat> {
+    let fields = item.fields(&["receiver", "interval"])?;
+    let receiver = fields.required_string("receiver")?;
+    if !config.receivers.iter().any(|r| r.name == receiver) {
+        let known: Vec<&str> = config.receivers.iter().map(|r| r.name.as_str()).collect();
+        unknown(&fields.get("receiver")?, "receiver", &receiver, &known);
+    }
+    let interval = fields.positive_duration("interval").unwrap_or(HEARTBEAT_INTERVAL);
+    Some(Heartbeat { receiver, interval: interval.max(Duration::from_secs(1)) })
 }
 
 fn root_route(item: &Item<'_>, config: &Config) -> Option<Route> {

@@ -22,14 +22,25 @@ mod ws;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::{Extension, Router};
+use jiff::tz::TimeZone;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::model::Timestamp;
+use crate::query::promql::Engine;
 
 pub use config::{Config, listen_address};
 pub use error::{Error, Result};
 pub use server::{Door, Server};
 pub use state::{AppState, Info, Relabelling, ReloadRequest, Settings};
+
+/// Draws the last hours of an expression as SVG that stands for itself; `None` if there is nothing to see. Asks the
+/// store: for a thread of the pool.
+#[must_use]
+pub fn picture(engine: &Engine, zone: &TimeZone, expression: &str, now: Timestamp) -> Option<String> {
+    pages::picture(engine, zone, expression, now)
+}
 
 /// Returns the router with every path of pages, API and devices, and what guards all of them.
 pub fn router(state: AppState, body_bytes_max: usize) -> Router {

@@ -4,9 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::interval::TimeInterval;
 use super::receiver::Way;
 use crate::model::Matcher;
+
+/// How long a receiver may be away before its fallback is told, unless the settings say otherwise.
+pub const FALLBACK_AFTER: Duration = Duration::from_secs(600);
 
 /// Settings of the room; a reload is enough for all but the folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +20,12 @@ pub struct Config {
     pub folder: PathBuf,
     /// Where people reach this box, without a slash at the end; for links in notices.
     pub external_url: String,
+    /// The box's name, for the words of digests and heartbeats.
+    pub box_name: String,
+    /// The site's time zone, for the words of digests.
+    pub time_zone: TimeZone,
+    /// Signs of life.
+    pub heartbeats: Vec<Heartbeat>,
     /// The root of the routing tree; its matchers are empty. `None`: nobody is told.
     pub route: Option<Route>,
     /// The receivers; every name that a route uses is among them.
@@ -66,6 +77,28 @@ pub struct Receiver {
     pub name: String,
     /// `webhook_configs`, `slack_configs` and the like.
     pub ways: Vec<Way>,
+    /// Who is told instead while this one cannot be reached.
+    pub fallback: Option<Fallback>,
+    /// Notices that each of its ways gets in a minute, at most; what waits longer is told in a digest.
+    pub per_minute_max: Option<usize>,
+}
+
+/// Who is told of what another receiver does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Name of the receiver; whoever falls back does not lead back to the first.
+    pub receiver: String,
+    /// How long a notice waits before; 10 minutes by default.
+    pub after: Duration,
+}
+
+/// A sign of life that is sent again and again: where it stays away, the box is dead or cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// How far they are apart; 1 minute by default.
+    pub interval: Duration,
 }
 
 /// Active alarms that pass `source` mute those that pass `target` and agree on the labels of `equal`.

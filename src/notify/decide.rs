@@ -15,27 +15,41 @@ pub(super) struct Told {
     pub(super) at: Timestamp,
 }
 
-/// Tells whether a group's alarms are to be told now.
-pub(super) fn is_news(
+/// What a group's alarms mean for one receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It is told.
+    Tell,
+    /// Nothing fires any more and it does not want to hear of that: from now on it knows of nothing.
+    Forget,
+    /// It knows.
+    Nothing,
+}
+
+/// Decides whether a group's alarms are to be told now.
+pub(super) fn decide(
     firing: &BTreeSet<u64>,
     resolved: &BTreeSet<u64>,
     told: Option<&Told>,
     send_resolved: bool,
     repeat_interval: Duration,
     now: Timestamp,
-) -> bool {
-    let Some(told) = told else { return !firing.is_empty() };
+) -> Decision {
+    let tell_if = |is_news: bool| if is_news { Decision::Tell } else { Decision::Nothing };
+    let Some(told) = told else { return tell_if(!firing.is_empty()) };
     if !firing.is_subset(&told.firing) {
-        return true;
+        return Decision::Tell;
     }
     if firing.is_empty() {
         // All is well again: told once, if anybody heard that it was not.
-        return send_resolved && !told.firing.is_empty() && !resolved.is_empty();
+        return match (told.firing.is_empty() || resolved.is_empty(), send_resolved) {
+            (true, _) => Decision::Nothing,
+            (false, true) => Decision::Tell,
+            (false, false) => Decision::Forget,
+        };
     }
-    if send_resolved && !resolved.is_subset(&told.resolved) {
-        return true;
-    }
-    now.since(told.at) >= repeat_interval
+    let is_news = send_resolved && !resolved.is_subset(&told.resolved);
+    tell_if(is_news || now.since(told.at) >= repeat_interval)
 }
 
 #[cfg(test)]
@@ -50,8 +64,8 @@ mod tests {
     fn check(firing: &[u64], resolved: &[u64], told: Option<(&[u64], &[u64])>, age_s: u64, expected: bool) {
         let now = Timestamp::from_millis(1_000_000_000);
         let told = told.map(|(f, r)| Told { firing: set(f), resolved: set(r), at: now - Duration::from_secs(age_s) });
-        let news = is_news(&set(firing), &set(resolved), told.as_ref(), true, Duration::from_secs(3600), now);
-        assert_eq!(news, expected, "{firing:?} {resolved:?} {told:?}");
+        let found = decide(&set(firing), &set(resolved), told.as_ref(), true, Duration::from_secs(3600), now);
+        assert_eq!(found == Decision::Tell, expected, "{firing:?} {resolved:?} {told:?}");
     }
 
     #[test]
@@ -78,6 +92,10 @@ mod tests {
     fn a_receiver_that_wants_no_resolved_alarms_gets_none() {
         let told = Told { firing: set(&[1]), ..Told::default() };
         let now = Timestamp::from_millis(1);
-        assert!(!is_news(&set(&[]), &set(&[1]), Some(&told), false, Duration::from_secs(3600), now));
+        let decide =
+            |firing, resolved| decide(&set(firing), &set(resolved), Some(&told), false, Duration::from_secs(3600), now);
+        assert_eq!(decide(&[], &[1]), Decision::Forget, "what comes again is told again");
+        assert_eq!(decide(&[], &[]), Decision::Nothing);
+        assert_eq!(decide(&[1], &[2]), Decision::Nothing);
     }
 }

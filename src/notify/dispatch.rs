@@ -1,4 +1,4 @@
-//! The task that owns groups, outbox and the log of what was told.
+//! The task that owns groups, outbox and the log of what was told. What becomes of a notice is in `outgoing.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,32 +7,28 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rand::RngExt;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use super::config::{Config, Route};
-use super::decide::{Told, is_news};
+use super::config::{Config, Fallback, Route};
+use super::decide::{Decision, Told, decide};
 use super::group::Group;
+use super::heart::Heart;
 use super::inhibit::inhibited;
 use super::instruments::Instruments;
+use super::notice::{Lane, Notice, NoticeAlarm, WayKey};
 use super::outbox::Outbox;
-use super::receiver::{Failure, Notice, NoticeAlarm, Sender};
+use super::queue::Queue;
+use super::receiver::{Failure, Sender, Tools};
 use super::report::Report;
-use super::retry::{AGE_MAX, wait};
 use super::route::{Tree, group_labels};
 use super::show::show;
-use super::snapshot::{GroupSnapshot, Outcome, Snapshot};
+use super::snapshot::{GroupSnapshot, Snapshot};
+use super::{Command, Desk, message};
 use crate::clock::Clock;
 use crate::model::{Alarm, AlarmState, Labels, Silence, Timestamp};
-use crate::storage::state::{Notification, State};
-use crate::task::{BlockingPool, Phase, Tasks};
-
-/// Notices that wait, at most; above it the oldest goes, one that tells only of what is over first.
-const WAITING_MAX: usize = 10_000;
-
-/// Notices on their way at once.
-const FLIGHTS_MAX: usize = 8;
+use crate::storage::state::State;
+use crate::task::{Phase, Tasks};
 
 /// How long sends in hand may take when the box stops; what is not done by then is sent after the start.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,79 +36,75 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// The task wakes at least so often.
 const WAKE_MAX: Duration = Duration::from_secs(60);
 
-/// A group, a receiver's name and one of its ways.
-type Lane = (String, String, String);
-
-/// A notice in the outbox.
-#[derive(Debug)]
-struct Waiting {
-    notice: Arc<Notice>,
-    attempts: u32,
-    due: Duration,
-    is_in_flight: bool,
-}
-
 /// What came of an attempt: the notice's id, the outcome, how long it took.
-type Landing = (u64, Result<(), Failure>, Duration);
+pub(super) type Landing = (u64, Result<(), Failure>, Duration);
 
 /// The room's state; owned by its task.
 pub(super) struct Dispatcher {
     pub(super) clock: Clock,
-    pub(super) pool: BlockingPool,
+    pub(super) tools: Tools,
     pub(super) state: State,
     pub(super) instruments: Instruments,
-    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
-    config: Config,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) config: Config,
     routing: Arc<str>,
     tree: Option<Tree>,
-    senders: BTreeMap<(String, String), Arc<Sender>>,
+    desk: watch::Sender<Arc<Desk>>,
     groups: BTreeMap<(usize, Labels), Group>,
-    told: BTreeMap<Lane, Told>,
+    pub(super) told: BTreeMap<Lane, Told>,
     inhibited: BTreeMap<u64, u64>,
     silences: watch::Receiver<Arc<Vec<Silence>>>,
     /// Cleared alarms that were taken already, by fingerprint with when they were cleared.
     handled: BTreeMap<u64, Timestamp>,
-    waiting: BTreeMap<u64, Waiting>,
-    next_id: u64,
+    pub(super) queue: Queue,
+    pub(super) next_id: u64,
     /// `None` if it could not be opened: notices are in memory only.
-    outbox: Option<Arc<Outbox>>,
+    pub(super) outbox: Option<Arc<Outbox>>,
     /// Notices made and done that the outbox's file does not know yet.
-    unsaved: (Vec<Arc<Notice>>, Vec<u64>),
-    flights: FuturesUnordered<BoxFuture<'static, Landing>>,
-    report: Report,
+    pub(super) unsaved: (Vec<Arc<Notice>>, Vec<u64>),
+    /// Groups and receivers of the log in which nothing fires any more: forgotten when the outbox knows it too.
+    pub(super) over: Vec<(String, String)>,
+    /// Whether the board was held against what the outbox had at the start.
+    is_reconciled: bool,
+    pub(super) flights: FuturesUnordered<BoxFuture<'static, Landing>>,
+    pub(super) report: Report,
+    heart: Heart,
 }
 
 impl Dispatcher {
     pub(super) fn new(
         config: Config,
-        (clock, pool, state): (Clock, BlockingPool, State),
+        (clock, tools, state): (Clock, Tools, State),
         instruments: Instruments,
-        snapshots: watch::Sender<Arc<Snapshot>>,
+        (snapshots, desk): (watch::Sender<Arc<Snapshot>>, watch::Sender<Arc<Desk>>),
         outbox: Option<(Outbox, BTreeMap<u64, Notice>)>,
         silences: watch::Receiver<Arc<Vec<Silence>>>,
     ) -> Self {
         let now = clock.now();
         let mut dispatcher = Dispatcher {
             clock,
-            pool,
+            tools,
             state,
             instruments,
             snapshots,
             config: config.clone(),
             routing: Arc::default(),
             tree: None,
-            senders: BTreeMap::new(),
+            desk,
             groups: BTreeMap::new(),
             told: BTreeMap::new(),
             inhibited: BTreeMap::new(),
             silences,
             handled: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            queue: Queue::default(),
             next_id: now.as_millis().unsigned_abs(),
             outbox: None,
             unsaved: (Vec::new(), Vec::new()),
+            over: Vec::new(),
+            is_reconciled: false,
             flights: FuturesUnordered::new(),
             report: Report::default(),
+            heart: Heart::default(),
         };
         dispatcher.restore_told();
         if let Some((outbox, waiting)) = outbox {
@@ -147,33 +139,57 @@ impl Dispatcher {
             let told = told_by(&notice);
             let is_taken = self
                 .told
-                .get(&lane(&notice))
+                .get(&notice.lane())
                 .is_some_and(|t| t.at >= notice.made_at && t.firing == told.firing && t.resolved == told.resolved);
             if is_taken {
                 self.unsaved.1.push(id);
                 continue;
             }
-            self.told.insert(lane(&notice), told);
-            let waiting = Waiting { notice: Arc::new(notice), attempts: 0, due: Duration::ZERO, is_in_flight: false };
-            self.waiting.insert(id, waiting);
+            // Who gets a digest knows that nothing fires any more in the groups that it stands for.
+            for key in &notice.folded {
+                let lane = (key.clone(), notice.receiver.clone(), notice.integration.clone());
+                self.told.entry(lane).or_default().firing.clear();
+            }
+            if !notice.is_digest() {
+                self.told.insert(notice.lane(), told);
+            }
+            let pushed = self.queue.push(notice);
+            if !pushed.replaced.is_empty() {
+                // Two of one group: one was on its way when the process ended.
+                self.unsaved.0.retain(|n| !pushed.replaced.contains(&n.id));
+                self.unsaved.1.extend(pushed.replaced);
+                self.unsaved.0.push(pushed.notice);
+            }
         }
+        // What is over was of use only to know what of the outbox is done.
+        let is_over = |(lane, told): (&Lane, &Told)| told.firing.is_empty().then(|| in_log(lane));
+        self.over = self.told.iter().filter_map(is_over).collect();
     }
 
     fn configure(&mut self, config: Config) {
         let mut senders = BTreeMap::new();
+        let mut limits = BTreeMap::new();
         for receiver in &config.receivers {
             for (i, way) in receiver.ways.iter().enumerate() {
                 let kind = way.kind.name();
                 let of_kind = receiver.ways.iter().take(i).filter(|w| w.kind.name() == kind).count();
                 let key = (receiver.name.clone(), format!("{kind}[{of_kind}]"));
-                let sender = match self.senders.remove(&key) {
+                let known = self.desk.borrow().senders.get(&key).cloned();
+                let sender = match known {
                     Some(same) if same.settings() == way => same,
                     _ => Arc::new(Sender::new(way.clone())),
                 };
+                if let Some(limit) = receiver.per_minute_max {
+                    limits.insert(key.clone(), limit);
+                }
                 senders.insert(key, sender);
             }
         }
-        self.senders = senders;
+        self.queue.limits = limits;
+        self.queue.lamps =
+            senders.iter().filter(|(_, s)| s.settings().kind.is_lamp()).map(|(key, _)| key.clone()).collect();
+        self.desk.send_replace(Arc::new(Desk { senders, config: config.clone() }));
+        self.heart.configure(&config.heartbeats, self.clock.elapsed());
         self.tree = config.route.clone().map(Tree::new);
         self.report.configure(&config);
         self.routing = show(&config).into();
@@ -187,7 +203,7 @@ impl Dispatcher {
         mut self,
         tasks: Tasks,
         mut board: watch::Receiver<Arc<Vec<Alarm>>>,
-        mut commands: mpsc::Receiver<Config>,
+        mut commands: mpsc::Receiver<Command>,
     ) {
         let stop = tasks.token(Phase::Work);
         let mut board_open = true;
@@ -204,18 +220,27 @@ impl Dispatcher {
                     Err(_) => board_open = false,
                 },
                 Some(landing) = self.flights.next(), if !self.flights.is_empty() => self.landed(landing).await,
+                Some((receiver, outcome)) = self.heart.beats.next(), if !self.heart.beats.is_empty() => {
+                    self.heart.landed(&receiver, outcome, self.clock.now());
+                }
                 command = commands.recv() => match command {
-                    Some(config) => {
-                        self.configure(config);
+                    Some(Command::Reload(config)) => {
+                        self.configure(*config);
                         board.mark_changed();
+                    }
+                    Some(Command::Surroundings(way, answer)) => {
+                        // The asker may have gone away.
+                        let _ = answer.send(self.surroundings(&way));
                     }
                     None => break,
                 },
                 () = tokio::time::sleep(nap) => {}
             }
             self.flush_due();
+            self.attend();
             self.save().await;
             self.launch();
+            self.beat();
             self.publish();
         }
         let in_hand = async {
@@ -233,19 +258,18 @@ impl Dispatcher {
     fn nap(&self) -> Duration {
         let elapsed = self.clock.elapsed();
         let groups = self.groups.values().map(|g| g.next);
-        let idle = self.flights.len() < FLIGHTS_MAX;
-        let waiting = self.waiting.values().filter(|w| idle && !w.is_in_flight && !self.is_lane_busy(&w.notice));
-        let next = groups.chain(waiting.map(|w| w.due)).min().unwrap_or(Duration::MAX);
+        let outgoing = self.queue.next_due(elapsed).into_iter().chain(self.next_hand_over(elapsed));
+        let next = groups.chain(outgoing).chain(self.heart.next()).min().unwrap_or(Duration::MAX);
         next.saturating_sub(elapsed).min(WAKE_MAX)
-    }
-
-    fn is_lane_busy(&self, notice: &Notice) -> bool {
-        self.waiting.values().any(|w| w.is_in_flight && w.notice.same_lane(notice))
     }
 
     /// Takes the board as it is now.
     fn take(&mut self, alarms: &[Alarm]) {
         self.inhibited = inhibited(&self.config.inhibit_rules, alarms);
+        if !self.is_reconciled {
+            self.is_reconciled = true;
+            self.reconcile(alarms);
+        }
         let Some(tree) = &self.tree else { return };
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let mut cleared = BTreeMap::new();
@@ -310,6 +334,31 @@ impl Dispatcher {
         is_inactive || route.mute_time_intervals.iter().any(covers)
     }
 
+    /// What was told or waiting when the process ended may be over without a trace on the board: what waits is told as
+    /// such, and what comes again is news.
+    fn reconcile(&mut self, board: &[Alarm]) {
+        let now = self.clock.now();
+        let known: BTreeSet<u64> = board.iter().map(|a| a.fingerprint).collect();
+        for (lane, told) in &mut self.told {
+            let before = told.firing.len();
+            told.firing.retain(|f| known.contains(f));
+            if told.firing.is_empty() && before > 0 {
+                self.over.push(in_log(lane));
+            }
+        }
+        let is_gone = |a: &NoticeAlarm| a.ends_at.is_none() && !known.contains(&a.fingerprint);
+        let stale: Vec<Arc<Notice>> =
+            self.queue.iter().filter(|w| w.notice.alarms.iter().any(is_gone)).map(|w| w.notice.clone()).collect();
+        for old in stale {
+            let mut notice = (*old).clone();
+            for alarm in notice.alarms.iter_mut().filter(|a| is_gone(a)) {
+                alarm.ends_at = Some(now);
+            }
+            self.told.insert(notice.lane(), told_by(&notice));
+            self.enqueue(notice);
+        }
+    }
+
     /// Makes a notice for each of the receiver's ways that has news of the group.
     fn flush(&mut self, group: &Group, now: Timestamp) {
         let silences = self.silences.borrow().clone();
@@ -324,215 +373,126 @@ impl Dispatcher {
         });
         let mut alarms: Vec<NoticeAlarm> = shown.map(notice_alarm).collect();
         alarms.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let receiver = &group.route.receiver;
+        let desk = self.desk.borrow().clone();
+        let senders = &desk.senders;
+        let mut ways: Vec<WayKey> = senders.keys().filter(|(name, _)| name == receiver).cloned().collect();
+        // Who was told instead hears how it goes on.
+        let mut instead = self.fallback(receiver);
+        while let Some(fallback) = instead {
+            let knows = |way: &&WayKey| {
+                let lane = (group.key.clone(), way.0.clone(), way.1.clone());
+                way.0 == fallback.receiver && self.told.get(&lane).is_some_and(|t| !t.firing.is_empty())
+            };
+            ways.extend(senders.keys().filter(knows).cloned());
+            instead = self.fallback(&fallback.receiver);
+        }
+        for way in ways {
+            let send_resolved = senders.get(&way).is_some_and(|s| s.settings().send_resolved);
+            self.flush_way(group, &alarms, way, send_resolved, now);
+        }
+    }
+
+    /// Makes a notice for one way if it has news, or if what waits for it has become wrong.
+    fn flush_way(
+        &mut self,
+        group: &Group,
+        alarms: &[NoticeAlarm],
+        (receiver, integration): WayKey,
+        send_resolved: bool,
+        now: Timestamp,
+    ) {
         let ids = |fires: bool| -> BTreeSet<u64> {
             alarms.iter().filter(|a| a.ends_at.is_none() == fires).map(|a| a.fingerprint).collect()
         };
         let (firing, resolved) = (ids(true), ids(false));
-        let receiver = &group.route.receiver;
-        let ways: Vec<(String, bool)> = self
-            .senders
-            .iter()
-            .filter(|((name, _), _)| name == receiver)
-            .map(|((_, integration), sender)| (integration.clone(), sender.settings().send_resolved))
+        let lane = (group.key.clone(), receiver.clone(), integration.clone());
+        // Of alarms that nobody heard of yet and that are over: who wants no ends hears that they were there.
+        let unsent = self.queue.unsent(&lane);
+        let missed: BTreeSet<u64> = unsent
+            .into_iter()
+            .flat_map(|n| n.alarms.iter().filter(|a| a.ends_at.is_none()).map(|a| a.fingerprint))
+            .filter(|f| resolved.contains(f))
             .collect();
-        for (integration, send_resolved) in ways {
-            let lane = (group.key.clone(), receiver.clone(), integration.clone());
-            let told = self.told.get(&lane);
-            if !is_news(&firing, &resolved, told, send_resolved, group.route.repeat_interval, now) {
-                continue;
+        let told = self.told.get(&lane);
+        let decision = decide(&firing, &resolved, told, send_resolved, group.route.repeat_interval, now);
+        if missed.is_empty() && decision != Decision::Tell {
+            if decision == Decision::Forget {
+                self.over.push(in_log(&lane));
+                self.told.remove(&lane);
+            } else if !send_resolved && let Some(told) = self.told.get_mut(&lane) {
+                // What is over and comes again is told again.
+                told.firing.retain(|f| firing.contains(f));
             }
-            let alarms: Vec<NoticeAlarm> =
-                alarms.iter().filter(|a| send_resolved || a.ends_at.is_none()).cloned().collect();
-            self.next_id += 1;
-            let notice = Notice {
-                id: self.next_id,
-                made_at: now,
-                group_key: group.key.clone(),
-                receiver: receiver.clone(),
-                integration,
-                group_labels: group.labels.clone(),
-                alarms,
-            };
-            self.told.insert(lane, told_by(&notice));
-            self.enqueue(notice);
-        }
-    }
-
-    /// Puts a notice into the outbox. One that waits in the same lane is replaced; what it tells of that is
-    /// over meanwhile is told with the new one.
-    fn enqueue(&mut self, mut notice: Notice) {
-        self.instruments.notices.with(&["made"]).inc();
-        let lane_of = |w: &Waiting| !w.is_in_flight && w.notice.same_lane(&notice);
-        let older: Vec<u64> = self.waiting.iter().filter(|(_, w)| lane_of(w)).map(|(id, _)| *id).collect();
-        for id in older {
-            let Some(old) = self.waiting.remove(&id) else { continue };
-            for alarm in old.notice.alarms.iter().filter(|a| a.ends_at.is_some()) {
-                if notice.alarms.iter().all(|a| a.fingerprint != alarm.fingerprint) {
-                    notice.alarms.push(alarm.clone());
-                }
-            }
-            self.instruments.notices.with(&["replaced"]).inc();
-            self.finish(id);
-        }
-        if self.waiting.len() >= WAITING_MAX {
-            let idle = || self.waiting.iter().filter(|(_, w)| !w.is_in_flight);
-            let over = idle().find(|(_, w)| w.notice.firing() == 0).or_else(|| idle().next()).map(|(id, _)| *id);
-            if let Some(id) = over {
-                self.waiting.remove(&id);
-                self.instruments.notices.with(&["dropped"]).inc();
-                self.finish(id);
-            }
-        }
-        let notice = Arc::new(notice);
-        self.report.note(&notice, Outcome::Waiting, 0, "");
-        self.unsaved.0.push(notice.clone());
-        let waiting = Waiting { notice: notice.clone(), attempts: 0, due: Duration::ZERO, is_in_flight: false };
-        self.waiting.insert(notice.id, waiting);
-    }
-
-    /// Notes that a notice is done with: the outbox's file is to forget it.
-    fn finish(&mut self, id: u64) {
-        match self.unsaved.0.iter().position(|n| n.id == id) {
-            Some(at) => {
-                self.unsaved.0.remove(at);
-            }
-            None => self.unsaved.1.push(id),
-        }
-    }
-
-    /// Writes to the outbox's file what it does not know yet. If that fails it is tried again at the next
-    /// turn, and the notices are sent nevertheless.
-    async fn save(&mut self) {
-        let Some(outbox) = self.outbox.clone() else {
-            self.unsaved = (Vec::new(), Vec::new());
-            return;
-        };
-        if self.unsaved.0.is_empty() && self.unsaved.1.is_empty() {
             return;
         }
-        let (made, done) = std::mem::take(&mut self.unsaved);
-        let waiting: Vec<Notice> = self.waiting.values().map(|w| (*w.notice).clone()).collect();
-        let work = move || {
-            let plain: Vec<Notice> = made.iter().map(|n| (**n).clone()).collect();
-            (outbox.write(&plain, &done, &waiting).map_err(|e| e.to_string()), made, done)
-        };
-        match self.pool.run(work).await {
-            Ok((Ok(()), ..)) => self.report.outbox_error = None,
-            Ok((Err(reason), made, done)) => {
-                self.unsaved = (made, done);
-                self.instruments.outbox_failures.inc();
-                if self.report.outbox_error.is_none() {
-                    warn!(%reason, "cannot write the outbox; a restart would forget its newest notices");
-                }
-                self.report.outbox_error = Some(reason);
-            }
-            Err(panicked) => self.report.outbox_error = Some(panicked.to_string()),
-        }
-    }
-
-    /// Sends what is due, as far as there is room.
-    fn launch(&mut self) {
-        let elapsed = self.clock.elapsed();
-        let due: Vec<u64> =
-            self.waiting.iter().filter(|(_, w)| !w.is_in_flight && w.due <= elapsed).map(|(id, _)| *id).collect();
-        for id in due {
-            if self.flights.len() >= FLIGHTS_MAX {
-                return;
-            }
-            let Some(notice) = self.waiting.get(&id).map(|w| w.notice.clone()) else { continue };
-            if self.is_lane_busy(&notice) {
-                continue;
-            }
-            let Some(sender) = self.senders.get(&(notice.receiver.clone(), notice.integration.clone())).cloned() else {
-                self.give_up(id, "the receiver is not in the settings any more");
-                continue;
-            };
-            if let Some(waiting) = self.waiting.get_mut(&id) {
-                waiting.is_in_flight = true;
-                waiting.attempts += 1;
-            }
-            let (clock, external_url) = (self.clock.clone(), self.config.external_url.clone());
-            self.flights.push(Box::pin(async move {
-                let result = sender.send(&notice, &external_url, clock.now()).await;
-                (id, result, clock.elapsed().saturating_sub(elapsed))
-            }));
-        }
-    }
-
-    /// Takes the outcome of an attempt.
-    async fn landed(&mut self, (id, result, took): Landing) {
-        self.instruments.duration.observe_duration(took);
-        let Some(waiting) = self.waiting.get_mut(&id) else { return };
-        waiting.is_in_flight = false;
-        let (notice, attempts) = (waiting.notice.clone(), waiting.attempts);
-        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        match result {
-            Ok(()) => {
-                self.instruments.attempts.with(&[&notice.receiver, "sent"]).inc();
-                self.instruments.notices.with(&["sent"]).inc();
-                self.waiting.remove(&id);
-                self.report.sent(&notice, attempts, now);
-                self.remember(&notice, now).await;
-                self.finish(id);
-            }
-            Err(failure) => {
-                self.instruments.attempts.with(&[&notice.receiver, "failed"]).inc();
-                if attempts == 1 {
-                    warn!(receiver = %notice.receiver, reason = %failure.reason, "notice not taken; trying again");
-                }
-                self.report.failed(&notice, attempts, &failure.reason);
-                if now.since(notice.made_at) > AGE_MAX {
-                    self.give_up(id, "too old");
-                } else if let Some(waiting) = self.waiting.get_mut(&id) {
-                    waiting.due = elapsed + wait(&failure, attempts, rand::rng().random());
-                }
-            }
-        }
-    }
-
-    /// Writes to the log that a notice was taken. Where nothing fires any more nothing needs to be known.
-    async fn remember(&mut self, notice: &Notice, now: Timestamp) {
-        let told = told_by(notice);
-        let receiver = format!("{}/{}", notice.receiver, notice.integration);
-        let entry = Notification {
-            group_key: notice.group_key.clone(),
+        let is_told = |a: &&NoticeAlarm| a.ends_at.is_none() || send_resolved || missed.contains(&a.fingerprint);
+        self.next_id += 1;
+        let notice = Notice {
+            id: self.next_id,
+            made_at: now,
+            since: now,
+            group_key: group.key.clone(),
             receiver,
-            group_labels: notice.group_labels.clone(),
-            firing: told.firing.iter().copied().collect(),
-            resolved: told.resolved.iter().copied().collect(),
-            sent_at: now,
+            integration,
+            group_labels: group.labels.clone(),
+            alarms: alarms.iter().filter(is_told).cloned().collect(),
+            folded: Vec::new(),
+            left_out: 0,
         };
-        if told.firing.is_empty() && self.told.get(&lane(notice)).is_some_and(|t| t.firing.is_empty()) {
-            self.told.remove(&lane(notice));
-        }
-        let state = self.state.clone();
-        let work = move || match entry.firing.is_empty() {
-            true => state.notifications().remove(&entry.group_key, &entry.receiver).map(|_| ()),
-            false => state.notifications().record(&entry),
-        };
-        let failure = match self.pool.run(work).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(panicked) => panicked.to_string(),
-        };
-        self.instruments.log_failures.inc();
-        warn!(%failure, "cannot write what was told; after a restart it may be told again");
+        self.told.insert(lane, told_by(&notice));
+        self.enqueue(notice);
     }
 
-    /// Ends a notice that nobody will take. What still fires counts as not told.
-    fn give_up(&mut self, id: u64, reason: &str) {
-        let Some(waiting) = self.waiting.remove(&id) else { return };
-        warn!(receiver = %waiting.notice.receiver, reason, "notice given up");
-        self.instruments.notices.with(&["given_up"]).inc();
-        self.told.remove(&lane(&waiting.notice));
-        self.report.note(&waiting.notice, Outcome::GivenUp, waiting.attempts, reason);
-        self.finish(id);
+    /// Returns who is told instead of a receiver.
+    pub(super) fn fallback(&self, receiver: &str) -> Option<Fallback> {
+        self.config.receivers.iter().find(|r| r.name == receiver)?.fallback.clone()
+    }
+
+    /// Returns a way that is ready to send.
+    pub(super) fn sender(&self, way: &WayKey) -> Option<Arc<Sender>> {
+        self.desk.borrow().senders.get(way).cloned()
+    }
+
+    /// Returns the ways of a receiver.
+    pub(super) fn ways_of(&self, receiver: &str) -> Vec<WayKey> {
+        self.desk.borrow().senders.keys().filter(|(name, _)| name == receiver).cloned().collect()
+    }
+
+    /// Returns what a way's words and effects need: what it knows to fire, in all groups.
+    pub(super) fn surroundings(&self, (receiver, integration): &WayKey) -> message::Surroundings {
+        let mut standing: BTreeMap<u64, NoticeAlarm> = BTreeMap::new();
+        for group in self.groups.values() {
+            let lane = (group.key.clone(), receiver.clone(), integration.clone());
+            let Some(told) = self.told.get(&lane) else { continue };
+            let fires = |a: &&Alarm| a.state == AlarmState::Active && told.firing.contains(&a.fingerprint);
+            standing.extend(group.alarms.values().filter(fires).map(|a| (a.fingerprint, notice_alarm(a))));
+        }
+        let mut standing: Vec<NoticeAlarm> = standing.into_values().collect();
+        standing.sort_by_key(|a| (a.priority(), a.starts_at));
+        message::Surroundings {
+            standing: Arc::new(standing),
+            box_name: self.config.box_name.as_str().into(),
+            zone: self.config.time_zone.clone(),
+        }
+    }
+
+    /// Sends the signs of life whose time has come.
+    fn beat(&mut self) {
+        let due = self.heart.due(self.clock.elapsed());
+        for receiver in due {
+            for way in self.ways_of(&receiver) {
+                let Some(sender) = self.sender(&way) else { continue };
+                let around = self.surroundings(&way);
+                self.heart.send(way, sender, around, self.tools.clone(), &self.config, &self.clock);
+            }
+        }
     }
 
     fn publish(&self) {
         #[expect(clippy::cast_precision_loss, reason = "counts of notices and groups")]
         {
-            self.instruments.waiting.set(self.waiting.len() as f64);
+            self.instruments.waiting.set(self.queue.len() as f64);
             self.instruments.groups.set(self.groups.len() as f64);
             self.instruments.inhibited.set(self.inhibited.len() as f64);
         }
@@ -545,9 +505,10 @@ impl Dispatcher {
         };
         self.snapshots.send_replace(Arc::new(Snapshot {
             groups: self.groups.values().map(group).collect(),
-            receivers: self.report.receivers.clone(),
-            outbox_len: self.waiting.len(),
-            outbox_since: self.waiting.values().map(|w| w.notice.made_at).min(),
+            receivers: self.report.receivers(|name| self.queue.away_since(name)),
+            heartbeats: self.heart.snapshot(),
+            outbox_len: self.queue.len(),
+            outbox_since: self.queue.iter().map(|w| w.notice.since).min(),
             outbox_error: self.report.outbox_error.clone(),
             inhibited: self.inhibited.clone(),
             routing: self.routing.clone(),
@@ -556,12 +517,13 @@ impl Dispatcher {
     }
 }
 
-fn lane(notice: &Notice) -> Lane {
-    (notice.group_key.clone(), notice.receiver.clone(), notice.integration.clone())
+/// Returns what the log calls a lane: the group's key, and receiver and way in one.
+pub(super) fn in_log((group_key, receiver, integration): &Lane) -> (String, String) {
+    (group_key.clone(), format!("{receiver}/{integration}"))
 }
 
 /// Returns what a receiver knows after it took a notice.
-fn told_by(notice: &Notice) -> Told {
+pub(super) fn told_by(notice: &Notice) -> Told {
     let ids =
         |fires: bool| notice.alarms.iter().filter(|a| a.ends_at.is_none() == fires).map(|a| a.fingerprint).collect();
     Told { firing: ids(true), resolved: ids(false), at: notice.made_at }
@@ -578,7 +540,7 @@ fn was_told_by(told: &BTreeMap<Lane, Told>, group_key: &str, receiver: &str, fin
     lanes.into_iter().any(|(_, t)| t.firing.contains(&fingerprint))
 }
 
-fn notice_alarm(alarm: &Alarm) -> NoticeAlarm {
+pub(super) fn notice_alarm(alarm: &Alarm) -> NoticeAlarm {
     NoticeAlarm {
         fingerprint: alarm.fingerprint,
         labels: alarm.labels.clone(),

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::receiver::{Notice, NoticeAlarm, generator_url};
+use super::digest::{self, Digest};
+use super::notice::{Notice, NoticeAlarm};
+use super::receiver::generator_url;
 use crate::model::{Labels, Timestamp};
 use crate::template::{Context, Library, Mistake, Template, Value};
 
@@ -26,35 +28,120 @@ pub fn default_templates() -> Result<Library, Vec<Mistake>> {
 pub(super) struct Message<'a> {
     pub(super) notice: &'a Notice,
     pub(super) external_url: &'a str,
-    now: Timestamp,
+    pub(super) now: Timestamp,
+    /// What a digest says, in words of our own: templates are made for one group.
+    digest: Option<Digest>,
+    /// What this way of the receiver knows to fire.
+    pub(super) standing: Arc<Vec<NoticeAlarm>>,
     data: Value,
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn new(notice: &'a Notice, external_url: &'a str, now: Timestamp) -> Self {
-        Message { notice, external_url, now, data: data(notice, external_url) }
+    pub(super) fn new(notice: &'a Notice, surroundings: &Surroundings, external_url: &'a str, now: Timestamp) -> Self {
+        let digest = notice.is_digest().then(|| digest::words(notice, surroundings, external_url, now));
+        let standing = surroundings.standing.clone();
+        Message { notice, external_url, now, digest, standing, data: data(notice, external_url) }
     }
 
-    /// Tells whether any of the alarms fires.
+    /// Tells whether any of the alarms fires; of a digest, whether anything still does.
     pub(super) fn is_firing(&self) -> bool {
-        self.notice.firing() > 0
+        self.notice.firing() > 0 || (self.digest.is_some() && !self.standing.is_empty())
     }
 
     /// Puts the notice into the words of a template.
     pub(super) fn render(&self, template: &Template) -> Result<String, String> {
+        self.render_data(template, &self.data)
+    }
+
+    /// As [`Message::render`] for a text in HTML: labels and annotations are escaped.
+    pub(super) fn render_html(&self, template: &Template) -> Result<String, String> {
+        if let Some(digest) = &self.digest {
+            return Ok(digest::html(digest));
+        }
+        let mut notice = self.notice.clone();
+        notice.group_labels = escaped(&notice.group_labels);
+        for alarm in &mut notice.alarms {
+            alarm.labels = escaped(&alarm.labels);
+            alarm.annotations = escaped(&alarm.annotations);
+        }
+        self.render_data(template, &data(&notice, self.external_url))
+    }
+
+    fn render_data(&self, template: &Template, data: &Value) -> Result<String, String> {
         let query = |_: &str| Err("a notice has no queries".to_owned());
         let context = Context { query: &query, external_url: self.external_url, now: self.now };
-        template.render(&context, &self.data, &[]).map_err(|e| e.to_string())
+        template.render(&context, data, &[]).map_err(|e| e.to_string())
     }
 
     /// As [`Message::render`], cut to so many characters.
     pub(super) fn render_within(&self, template: &Template, chars_max: usize) -> Result<String, String> {
-        let text = self.render(template)?;
-        if text.chars().count() <= chars_max {
-            return Ok(text);
-        }
-        Ok(text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect())
+        Ok(cut(self.render(template)?, chars_max))
     }
+
+    /// Renders the head line; of a digest it is its own.
+    pub(super) fn headline(&self, template: &Template, chars_max: usize) -> Result<String, String> {
+        match &self.digest {
+            Some(digest) => Ok(cut(digest.headline.clone(), chars_max)),
+            None => self.render_within(template, chars_max),
+        }
+    }
+
+    /// Renders the text; of a digest it is its own.
+    pub(super) fn words(&self, template: &Template, chars_max: usize) -> Result<String, String> {
+        match &self.digest {
+            Some(digest) => Ok(cut(digest.text(), chars_max)),
+            None => self.render_within(template, chars_max),
+        }
+    }
+
+    /// As [`Message::words`] where the text is HTML.
+    pub(super) fn words_in_html(&self, template: &Template, chars_max: usize) -> Result<String, String> {
+        match &self.digest {
+            Some(digest) => Ok(cut(escape_html(&digest.text()), chars_max)),
+            None => Ok(cut(self.render_html(template)?, chars_max)),
+        }
+    }
+
+    /// Returns what a digest says.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+}
+
+/// What a notice does not hold itself but its words or its effect need: how things stand when it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    /// Labels of all alarms that this way of the receiver knows to fire.
+    pub(super) standing: Arc<Vec<NoticeAlarm>>,
+    /// The box's name.
+    pub(super) box_name: Arc<str>,
+    /// The site's time zone.
+    pub(super) zone: jiff::tz::TimeZone,
+}
+
+/// Cuts a text to so many characters.
+fn cut(text: String, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text;
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn escaped(labels: &Labels) -> Labels {
+    Labels::from_pairs(labels.iter().map(|(name, value)| (escape_html(name), escape_html(value))))
+}
+
+/// Writes text so that it is text in HTML.
+pub(super) fn escape_html(text: &str) -> String {
+    let escape = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#39;".to_owned(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// Returns `firing` or `resolved`.
@@ -118,19 +205,27 @@ pub(super) mod tests {
         Notice {
             id: 1,
             made_at: Timestamp::from_millis(0),
+            since: Timestamp::from_millis(0),
             group_key: "{}:{alertname=\"Hot\"}".to_owned(),
             receiver: "team".to_owned(),
             integration: "slack[0]".to_owned(),
             group_labels: Labels::from_pairs([("alertname", "Hot")]),
             alarms: vec![alarm("a", None), alarm("b", Some(1_435_781_461_000))],
+            folded: vec![],
+            left_out: 0,
         }
+    }
+
+    /// Nothing else fires, in UTC.
+    pub(in crate::notify) fn calm() -> Surroundings {
+        Surroundings { standing: Arc::default(), box_name: "box".into(), zone: jiff::tz::TimeZone::UTC }
     }
 
     #[track_caller]
     fn check(template: &str, expected: &str) {
         let template = Template::parse_in(template, &default_templates().unwrap()).unwrap();
         let notice = notice();
-        let message = Message::new(&notice, "http://box", Timestamp::from_millis(1_435_781_511_781));
+        let message = Message::new(&notice, &calm(), "http://box", Timestamp::from_millis(1_435_781_511_781));
         assert_eq!(message.render(&template).as_deref(), Ok(expected));
     }
 
@@ -141,6 +236,11 @@ pub(super) mod tests {
         check("{{ range .Alerts }}{{ .Labels.device }}:{{ .Status }} {{ end }}", "a:firing b:resolved ");
         check("{{ (index .Alerts 0).StartsAt.Format \"2 Jan 2006 15:04:05\" }}", "1 Jul 2015 20:10:51");
         check("{{ range .Alerts.Firing }}{{ .EndsAt | date \"2006-01-02\" }}{{ end }}", "0001-01-01");
+        check(
+            "{{ ((index .Alerts 0).StartsAt | tz \"Europe/Berlin\").Format \"15:04:05 MST -07:00\" }}",
+            "22:10:51 CEST +02:00",
+        );
+        check("{{ (index .Alerts 0).StartsAt | tz \"Europe/Berlin\" | date \"2 Jan 15:04\" }}", "1 Jul 22:10");
         check("{{ .CommonLabels.severity }}{{ .CommonLabels.device }}!", "critical!");
         check("{{ .CommonLabels.Names | join \",\" }}", "alertname,severity");
         check("{{ .CommonLabels.Remove (stringSlice \"severity\") | toJson }}", r#"{"alertname":"Hot"}"#);

@@ -6,20 +6,28 @@
 //!                                                                          '-- log of what was told
 //! ```
 //!
-//! The outbox and the log of what was told are on disk: a restart neither loses a notice nor repeats one.
+//! The outbox and the log of what was told are on disk: a restart neither loses a notice nor repeats one. A receiver
+//! that was away gets one digest of what came and went, then what still fires.
 //! This room does not decide what is wrong (`rules`) and keeps no alarms (`alarms`).
 
 mod config;
 mod decide;
+mod digest;
 mod dispatch;
 mod group;
+mod heart;
 mod inhibit;
 mod instruments;
 mod interval;
 mod message;
+mod notice;
 #[cfg(test)]
 mod notify_test;
 mod outbox;
+mod outgoing;
+mod queue;
+#[cfg(test)]
+mod queue_test;
 mod receiver;
 mod report;
 mod retry;
@@ -29,29 +37,66 @@ mod route_test;
 mod show;
 mod snapshot;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Alarm, Silence};
+use crate::model::{Alarm, Labels, Silence, Timestamp};
 use crate::storage::disk::Disk;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 
 use self::dispatch::Dispatcher;
 use self::instruments::Instruments;
+use self::message::Surroundings;
+use self::notice::WayKey;
 use self::outbox::Outbox;
+use self::receiver::{Sender, Tools};
+use self::route::{Tree, group_labels};
 
-pub use config::{Config, GroupBy, InhibitRule, NamedInterval, Receiver, Route};
+pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
 pub use interval::TimeInterval;
 pub use message::default_templates;
 pub use receiver::{
-    Card, Discord, Kind, MsTeams, OpsGenie, PagerDuty, PagerDutyKey, Pushover, Responder, Slack, SlackAction,
-    SlackField, Telegram, Way, Webhook, generator_url,
+    Card, Command as RunCommand, Discord, Email, Kind, Modbus, MsTeams, Nats, OpsGenie, Output, PagerDuty,
+    PagerDutyKey, Place, Pushover, Responder, Slack, SlackAction, SlackField, Sms, SmtpSecurity, Telegram, Way,
+    Webhook, generator_url,
 };
-pub use snapshot::{GroupSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
+pub use snapshot::{GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
+
+/// Draws an expression as it was in the hours before a moment, as SVG that stands for itself; `None` if it has nothing
+/// to show. May take its time.
+#[derive(Clone)]
+pub struct Drawer(Arc<dyn Fn(&str, Timestamp) -> Option<String> + Send + Sync>);
+
+impl Drawer {
+    /// Wraps a function that draws.
+    pub fn new(draw: impl Fn(&str, Timestamp) -> Option<String> + Send + Sync + 'static) -> Drawer {
+        Drawer(Arc::new(draw))
+    }
+
+    /// Returns one that never draws.
+    #[must_use]
+    pub fn none() -> Drawer {
+        Drawer::new(|_, _| None)
+    }
+
+    fn draw(&self, expression: &str, now: Timestamp) -> Option<String> {
+        (self.0)(expression, now)
+    }
+}
+
+impl fmt::Debug for Drawer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Drawer")
+    }
+}
 
 /// What the room is handed at start.
 #[derive(Debug)]
@@ -70,16 +115,78 @@ pub struct Deps {
     pub board: watch::Receiver<Arc<Vec<Alarm>>>,
     /// The silences (`alarms::Alarms::watch_silences`).
     pub silences: watch::Receiver<Arc<Vec<Silence>>>,
+    /// Where notices for NATS go.
+    pub bus: Bus,
+    /// Draws charts for mails.
+    pub draw: Drawer,
 }
 
-/// Reloads that wait for the dispatcher, at most.
+/// Commands that wait for the dispatcher, at most.
 const COMMANDS_MAX: usize = 4;
 
 /// The room's handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    commands: mpsc::Sender<Config>,
+    desk: watch::Receiver<Arc<Desk>>,
+    commands: mpsc::Sender<Command>,
+    tools: Tools,
+    clock: Clock,
+}
+
+/// The settings in force and the ways ready to send.
+#[derive(Debug)]
+struct Desk {
+    senders: BTreeMap<WayKey, Arc<Sender>>,
+    config: Config,
+}
+
+/// What the handle asks of the dispatcher.
+#[derive(Debug)]
+enum Command {
+    Reload(Box<Config>),
+    Surroundings(WayKey, oneshot::Sender<Surroundings>),
+}
+
+/// What came of a test of one way of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// Which way: `webhook[0]`.
+    pub integration: String,
+    /// How long the round trip took.
+    pub took: Duration,
+    /// Why it was not taken; `None` if it was.
+    pub failure: Option<String>,
+}
+
+/// A route that alarms with given labels take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenRoute {
+    /// Its place in the tree: the matchers of all nodes down to it.
+    pub path: String,
+    /// Who is told.
+    pub receiver: String,
+    /// With which others it is told together: the labels that they share.
+    pub group_labels: Labels,
+    /// How long a new group waits, a group with changes, and one without.
+    pub waits: [Duration; 3],
+    /// Names of intervals in which the route is silent, and outside which it is.
+    pub intervals: (Vec<String>, Vec<String>),
+}
+
+/// Returns the routes that alarms with these labels take, in order; empty if nobody is told.
+#[must_use]
+pub fn routes(config: &Config, labels: &Labels) -> Vec<TakenRoute> {
+    let Some(root) = &config.route else { return Vec::new() };
+    let tree = Tree::new(root.clone());
+    let taken = tree.routes(labels).into_iter().map(|taken| TakenRoute {
+        path: taken.path.to_owned(),
+        receiver: taken.route.receiver.clone(),
+        group_labels: group_labels(taken.route, labels),
+        waits: [taken.route.group_wait, taken.route.group_interval, taken.route.repeat_interval],
+        intervals: (taken.route.mute_time_intervals.clone(), taken.route.active_time_intervals.clone()),
+    });
+    taken.collect()
 }
 
 impl Notifier {
@@ -100,11 +207,42 @@ impl Notifier {
                 None
             }
         };
-        let tools = (deps.clock, deps.tasks.pool().clone(), deps.state);
-        let dispatcher = Dispatcher::new(config, tools, instruments, snapshots, outbox, deps.silences);
+        let tools = Tools { bus: deps.bus, pool: deps.tasks.pool().clone(), draw: deps.draw };
+        let (desks, desk) = watch::channel(Arc::new(Desk { senders: BTreeMap::new(), config: config.clone() }));
+        let house = (deps.clock.clone(), tools.clone(), deps.state);
+        let dispatcher = Dispatcher::new(config, house, instruments, (snapshots, desks), outbox, deps.silences);
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
-        Notifier { snapshot, commands }
+        Notifier { snapshot, desk, commands, tools, clock: deps.clock }
+    }
+
+    /// Sends a test to each way of a receiver, past groups and outbox, and waits for what comes of it. `None` if there
+    /// is no such receiver. Of a lamp, the outputs are written as they are to be anyway.
+    pub async fn test(&self, receiver: &str) -> Option<Vec<Tested>> {
+        let desk = self.desk.borrow().clone();
+        if !desk.config.receivers.iter().any(|r| r.name == receiver) {
+            return None;
+        }
+        let mut tested = Vec::new();
+        for (way, sender) in desk.senders.iter().filter(|((name, _), _)| name == receiver) {
+            let now = self.clock.now();
+            let summary = "sends a test; nothing is wrong";
+            let mut notice = heart::notice("Test", summary, &desk.config.box_name, way.clone(), now);
+            if sender.settings().kind.is_lamp() {
+                notice.alarms.iter_mut().for_each(|a| a.ends_at = Some(now));
+            }
+            let (answer, answered) = oneshot::channel();
+            self.commands.send(Command::Surroundings(way.clone(), answer)).await.ok()?;
+            let around = answered.await.ok()?;
+            let begun = self.clock.elapsed();
+            let outcome = sender.send(&notice, &around, &self.tools, &desk.config.external_url, now).await;
+            tested.push(Tested {
+                integration: way.1.clone(),
+                took: self.clock.elapsed().saturating_sub(begun),
+                failure: outcome.err().map(|f| f.reason),
+            });
+        }
+        Some(tested)
     }
 
     /// Returns groups, receivers and outbox as of now.
@@ -115,7 +253,7 @@ impl Notifier {
 
     /// Takes new settings. Groups are formed anew; the log of what was told keeps them from telling it again.
     pub fn reload(&self, config: Config) {
-        if self.commands.try_send(config).is_err() {
+        if self.commands.try_send(Command::Reload(Box::new(config))).is_err() {
             tracing::warn!("the notify room is too busy to take new settings");
         }
     }

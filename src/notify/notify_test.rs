@@ -8,8 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::{
-    Config, Deps, GroupBy, InhibitRule, Kind, NamedInterval, Notifier, Receiver, Route, TimeInterval, Way, Webhook,
+    Config, Deps, Drawer, Fallback, GroupBy, Heartbeat, InhibitRule, Kind, NamedInterval, Notifier, Receiver, Route,
+    TimeInterval, Way, Webhook,
 };
+use crate::bus::{self, Bus};
 use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Alarm, AlarmState, HttpClient, Labels, Matcher, Secret, Silence, Timestamp};
@@ -26,6 +28,8 @@ struct Sink {
     bodies: Arc<Mutex<Vec<serde_json::Value>>>,
     /// Statuses to answer before it takes anything.
     refusals: Arc<Mutex<VecDeque<u16>>>,
+    /// Whether it answers everything with 503.
+    is_away: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Sink {
@@ -57,6 +61,8 @@ impl Sink {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
         let refusal = self.refusals.lock().unwrap().pop_front();
+        let is_away = self.is_away.load(std::sync::atomic::Ordering::SeqCst);
+        let refusal = refusal.or(is_away.then_some(503));
         if refusal.is_none() {
             self.bodies.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
         }
@@ -98,8 +104,16 @@ fn text(value: &serde_json::Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
+/// A bus inside the process.
+fn bus(tasks: &Tasks, clock: &Clock) -> Bus {
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let deps = bus::Deps { tasks: tasks.clone(), registry: Registry::default(), clock: clock.clone(), disk };
+    Bus::start(bus::Config::embedded("box"), deps)
+}
+
 /// A room whose board is set by hand; disk and state outlive it.
 struct Room {
+    clock: Clock,
     disk: Arc<dyn Disk>,
     state: State,
     tasks: Tasks,
@@ -111,19 +125,25 @@ struct Room {
 
 impl Room {
     fn start(config: Config, disk: Arc<dyn Disk>, state: State, alarms: Vec<Alarm>) -> Room {
+        Room::start_at(Clock::system(), config, disk, state, alarms)
+    }
+
+    fn start_at(clock: Clock, config: Config, disk: Arc<dyn Disk>, state: State, alarms: Vec<Alarm>) -> Room {
         let tasks = Tasks::new(1);
         let (board, watched) = watch::channel(Arc::new(alarms.clone()));
         let (silences, to_notify) = watch::channel(Arc::default());
         let deps = Deps {
             disk: disk.clone(),
             state: state.clone(),
-            clock: Clock::system(),
+            clock: clock.clone(),
             tasks: tasks.clone(),
             registry: Registry::default(),
             board: watched,
             silences: to_notify,
+            bus: bus(&tasks, &clock),
+            draw: Drawer::none(),
         };
-        Room { notifier: Notifier::start(config, deps), disk, state, tasks, board, silences, alarms }
+        Room { clock, notifier: Notifier::start(config, deps), disk, state, tasks, board, silences, alarms }
     }
 
     fn new(config: Config) -> Room {
@@ -142,7 +162,7 @@ impl Room {
 
     fn raise(&mut self, name: &str, severity: &str) {
         let labels = Labels::from_pairs([("alertname", name), ("severity", severity)]);
-        let now = Clock::system().now();
+        let now = self.clock.now();
         self.alarms.retain(|a| a.labels != labels);
         self.alarms.push(Alarm {
             fingerprint: labels.stable_hash(),
@@ -175,7 +195,7 @@ impl Room {
     }
 
     fn clear(&mut self, name: &str) {
-        let now = Clock::system().now();
+        let now = self.clock.now();
         for alarm in self.alarms.iter_mut().filter(|a| a.name() == name) {
             alarm.state = AlarmState::Cleared;
             alarm.cleared_at = Some(now);
@@ -188,6 +208,9 @@ fn config(url: &str) -> Config {
     Config {
         folder: PathBuf::from("/notify"),
         external_url: "http://box".to_owned(),
+        box_name: "box".to_owned(),
+        time_zone: jiff::tz::TimeZone::UTC,
+        heartbeats: vec![],
         route: Some(Route {
             receiver: "team".to_owned(),
             matchers: vec![],
@@ -208,6 +231,8 @@ fn config(url: &str) -> Config {
                 timeout: Duration::from_secs(5),
                 http: HttpClient::plain(),
             }],
+            fallback: None,
+            per_minute_max: None,
         }],
         inhibit_rules: vec![],
         time_intervals: vec![],
@@ -395,5 +420,147 @@ async fn a_silenced_alarm_is_told_when_the_silence_is_over_and_its_end_to_who_he
     tokio::time::sleep(2 * INTERVAL).await;
     room.clear("C");
     sink.expect(&["firing: A=firing", "firing: B=firing", "resolved: A=resolved"]).await;
+    room.stop().await;
+}
+
+/// Lets time pass in small steps: the room wakes by its board at each.
+async fn pass(room: &Room, seconds: u64, step_s: u64) {
+    for _ in 0..seconds / step_s {
+        room.clock.advance(Duration::from_secs(step_s));
+        room.board.send_replace(Arc::new(room.alarms.clone()));
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn by_alarm(mut config: Config) -> Config {
+    if let Some(route) = &mut config.route {
+        route.group_by = GroupBy::Labels(vec!["alertname".to_owned()]);
+        route.group_wait = Duration::from_secs(10);
+        route.group_interval = Duration::from_secs(60);
+    }
+    config
+}
+
+#[tokio::test]
+async fn forty_alarms_of_two_hours_without_a_receiver_are_one_digest_and_the_live_ones() {
+    let (sink, config) = sink().await;
+    let clock = Clock::hand_set(Timestamp::from_millis(1_700_000_000_000));
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let mut room = Room::start_at(clock, by_alarm(config.clone()), disk, State::in_memory(), vec![]);
+    sink.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    for i in 0..40 {
+        room.raise(&format!("A{i:02}"), if i % 2 == 0 { "critical" } else { "warning" });
+        pass(&room, 90, 15).await;
+        if i % 8 != 0 {
+            room.clear(&format!("A{i:02}"));
+        }
+        pass(&room, 90, 15).await;
+        // As the board does after 15 minutes.
+        let old = room.clock.now() - Duration::from_secs(900);
+        room.alarms.retain(|a| a.cleared_at.is_none_or(|at| at > old));
+    }
+    assert_eq!(sink.told(), Vec::<String>::new());
+    assert!(room.notifier.snapshot().receivers[0].away_since.is_some());
+
+    // The box is started anew in the midst of it.
+    room.stop().await;
+    let Room { clock, disk, state, alarms, .. } = room;
+    let room = Room::start_at(clock, by_alarm(config), disk, state, alarms);
+    sink.is_away.store(false, std::sync::atomic::Ordering::SeqCst);
+    for _ in 0..300 {
+        if sink.told().len() >= 6 {
+            break;
+        }
+        pass(&room, 5, 5).await;
+    }
+    pass(&room, 300, 15).await;
+    let told = sink.told();
+    assert_eq!(told.len(), 6, "{told:#?}");
+    assert_eq!(told[0].matches("=resolved").count(), 35, "{}", told[0]);
+    let digest = sink.bodies.lock().unwrap()[0]["digest"].as_str().unwrap().to_owned();
+    assert!(digest.contains("35 came and went, 5 still fire and follow in messages of their own"), "{digest}");
+    let live = ["A00", "A08", "A16", "A24", "A32"].map(|name| format!("firing: {name}=firing"));
+    let mut rest = told[1..].to_vec();
+    rest.sort();
+    assert_eq!(rest, live);
+    assert_eq!(room.notifier.snapshot().outbox_len, 0);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn while_a_receiver_is_away_its_fallback_is_told_and_hears_the_end() {
+    let (sink, mut config) = sink().await;
+    let second = Sink::default();
+    let url = second.start(&Tasks::new(1)).await;
+    let mut spare = self::config(&url).receivers.remove(0);
+    spare.name = "spare".to_owned();
+    config.receivers.push(spare);
+    config.receivers[0].fallback = Some(Fallback { receiver: "spare".to_owned(), after: Duration::from_millis(300) });
+    sink.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut room = Room::new(config);
+    room.raise("A", "critical");
+    second.expect(&["firing: A=firing"]).await;
+    room.clear("A");
+    second.expect(&["firing: A=firing", "resolved: A=resolved"]).await;
+    assert_eq!(sink.told(), Vec::<String>::new());
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_alarm_that_comes_again_is_told_to_who_wants_no_ends() {
+    let (sink, mut config) = sink().await;
+    config.receivers[0].ways[0].send_resolved = false;
+    let mut room = Room::new(config);
+    for expected in 1..=2 {
+        room.raise("A", "critical");
+        sink.expect(&vec!["firing: A=firing"; expected]).await;
+        room.clear("A");
+        sink.expect(&vec!["firing: A=firing"; expected]).await;
+    }
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn signs_of_life_go_out_and_it_is_known_when_one_was_taken() {
+    let (sink, mut config) = sink().await;
+    config.heartbeats = vec![Heartbeat { receiver: "team".to_owned(), interval: Duration::from_millis(40) }];
+    sink.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    let room = Room::new(config);
+    let until = async |passes: fn(&super::HeartbeatSnapshot) -> bool| {
+        for _ in 0..500 {
+            if room.notifier.snapshot().heartbeats.first().is_some_and(passes) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:?}", room.notifier.snapshot().heartbeats);
+    };
+    until(|h| h.error.is_some() && h.seen_at.is_none()).await;
+    sink.is_away.store(false, std::sync::atomic::Ordering::SeqCst);
+    until(|h| h.error.is_none() && h.seen_at.is_some()).await;
+    for _ in 0..500 {
+        if sink.told().len() > 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(sink.told().len() > 2 && sink.told().iter().all(|t| t == "firing: Heartbeat=firing"));
+    assert_eq!(room.notifier.snapshot().outbox_len, 0, "an old sign of life is worth nothing");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_test_goes_to_each_way_and_shows_what_came_of_it() {
+    let (sink, config) = sink().await;
+    let room = Room::new(config);
+    let tested = room.notifier.test("team").await.unwrap();
+    assert_eq!((tested[0].integration.as_str(), &tested[0].failure), ("webhook[0]", &None));
+    assert_eq!(sink.told(), ["firing: Test=firing"]);
+    sink.is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+    let tested = room.notifier.test("team").await.unwrap();
+    assert!(tested[0].failure.as_deref().unwrap().contains("503"), "{tested:?}");
+    assert_eq!(room.notifier.test("nobody").await, None);
     room.stop().await;
 }

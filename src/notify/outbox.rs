@@ -2,30 +2,31 @@
 //!
 //! # Format
 //!
-//! Records in segments (`storage/disk/segments.rs`) in `notify/outbox`. Version 1, little-endian; text is a
+//! Records in segments (`storage/disk/segments.rs`) in `notify/outbox`. Version 2, little-endian; text is a
 //! length as varint and UTF-8; a label set is a count as varint, then name and value as text.
 //!
 //! | kind | record | payload                                                                               |
 //! |------|--------|---------------------------------------------------------------------------------------|
-//! | 1    | notice | id (u64), made at (i64 ms), group key, receiver, integration (text), group labels, count of alarms (varint), alarms |
 //! | 2    | done   | id (u64): taken, replaced or given up                                                 |
+//! | 3    | notice | id (u64), made at, since (i64 ms), group key, receiver, integration (text), group labels, count of alarms (varint), alarms, count of folded groups (varint), their keys (text), alarms left out (varint) |
 //!
 //! An alarm is: fingerprint (u64), starts at (i64 ms), ends at (i64 ms; the smallest i64: it fires), labels,
 //! annotations, expression (text).
 //!
 //! Secrets and addresses are not in it: a notice names its receiver. Damage: costs that record; a lost
-//! `done` means that a notice is told twice. Growth: a new kind; kinds that are not known are passed over.
+//! `done` means that a notice is told twice. Growth: a new kind; kinds that are not known are
+//! passed over; so are notices of version 1, kind 1, which no release ever wrote.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::receiver::{Notice, NoticeAlarm};
+use super::notice::{Notice, NoticeAlarm};
 use crate::model::{Labels, Timestamp};
 use crate::storage::disk::{self, ByteReader, ByteWriter, Disk, Malformed, Segments, SegmentsOptions};
 
-const NOTICE: u8 = 1;
 const DONE: u8 = 2;
+const NOTICE: u8 = 3;
 
 /// A segment is closed at this size.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -87,6 +88,7 @@ fn encode(notice: &Notice) -> Vec<u8> {
     let mut writer = ByteWriter::default();
     writer.u64(notice.id);
     writer.i64(notice.made_at.as_millis());
+    writer.i64(notice.since.as_millis());
     writer.text(&notice.group_key);
     writer.text(&notice.receiver);
     writer.text(&notice.integration);
@@ -100,6 +102,11 @@ fn encode(notice: &Notice) -> Vec<u8> {
         encode_labels(&mut writer, &alarm.annotations);
         writer.text(&alarm.expression);
     }
+    writer.varint(notice.folded.len() as u64);
+    for key in &notice.folded {
+        writer.text(key);
+    }
+    writer.varint(notice.left_out);
     writer.into_bytes()
 }
 
@@ -115,11 +122,14 @@ fn decode(reader: &mut ByteReader<'_>) -> Result<Notice, Malformed> {
     let mut notice = Notice {
         id: reader.u64()?,
         made_at: Timestamp::from_millis(reader.i64()?),
+        since: Timestamp::from_millis(reader.i64()?),
         group_key: reader.text()?.to_owned(),
         receiver: reader.text()?.to_owned(),
         integration: reader.text()?.to_owned(),
         group_labels: decode_labels(reader)?,
         alarms: Vec::new(),
+        folded: Vec::new(),
+        left_out: 0,
     };
     // An alarm has at least three fixed fields of 8 bytes and three counts.
     for _ in 0..reader.count(27)? {
@@ -130,6 +140,10 @@ fn decode(reader: &mut ByteReader<'_>) -> Result<Notice, Malformed> {
         let expression = reader.text()?.to_owned();
         notice.alarms.push(NoticeAlarm { fingerprint, labels, annotations, starts_at, ends_at, expression });
     }
+    for _ in 0..reader.count(1)? {
+        notice.folded.push(reader.text()?.to_owned());
+    }
+    notice.left_out = reader.varint()?;
     Ok(notice)
 }
 
@@ -151,6 +165,7 @@ mod tests {
         Notice {
             id,
             made_at: Timestamp::from_millis(5),
+            since: Timestamp::from_millis(4),
             group_key: "{}:{}".to_owned(),
             receiver: "team".to_owned(),
             integration: "webhook[0]".to_owned(),
@@ -163,12 +178,14 @@ mod tests {
                 ends_at: id.is_multiple_of(2).then_some(Timestamp::from_millis(2)),
                 expression: "x".repeat(100_000),
             }],
+            folded: if id == 1 { vec!["{}:{a=\"b\"}".to_owned()] } else { vec![] },
+            left_out: id,
         }
     }
 
     #[test]
-    fn an_outbox_of_version_1() {
-        let dump = include_str!("../../tests/formats/notify_outbox_1.hex");
+    fn an_outbox_of_version_2() {
+        let dump = include_str!("../../tests/formats/notify_outbox_2.hex");
         let lines = dump.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
         let (mut kinds, mut payloads) = (Vec::new(), Vec::<Vec<u8>>::new());
         for line in lines {
@@ -192,6 +209,8 @@ mod tests {
         let ends: Vec<_> = read.alarms.iter().map(|a| a.ends_at.map(Timestamp::as_millis)).collect();
         assert_eq!(ends, [None, Some(1_700_000_090_000)]);
         assert_eq!(read.alarms[0].expression, "temp > 80");
+        assert_eq!((read.since.as_millis(), read.left_out), (1_700_000_000_000, 12));
+        assert_eq!(read.folded, ["{}:{alertname=\"Cold\"}"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::config::Config;
-use super::receiver::Notice;
+use super::notice::Notice;
 use super::snapshot::{NoticeSnapshot, Outcome, ReceiverSnapshot};
 use crate::model::Timestamp;
 
@@ -12,7 +12,7 @@ const RECENT_MAX: usize = 200;
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) receivers: Vec<ReceiverSnapshot>,
+    receivers: Vec<ReceiverSnapshot>,
     /// Newest first.
     pub(super) recent: VecDeque<NoticeSnapshot>,
     pub(super) outbox_error: Option<String>,
@@ -31,10 +31,24 @@ impl Report {
                 failed: 0,
                 last_sent_at: None,
                 last_error: None,
+                away_since: None,
             };
             ReceiverSnapshot { integrations: receiver.ways.len(), ..known.unwrap_or_else(fresh) }
         });
         self.receivers = receivers.collect();
+    }
+
+    /// Returns how the receivers fare; `away_since` knows since when one cannot be reached.
+    pub(super) fn receivers(&self, away_since: impl Fn(&str) -> Option<Timestamp>) -> Vec<ReceiverSnapshot> {
+        let with = |r: &ReceiverSnapshot| ReceiverSnapshot { away_since: away_since(&r.name), ..r.clone() };
+        self.receivers.iter().map(with).collect()
+    }
+
+    /// Notes that a notice is part of a digest from now on.
+    pub(super) fn folded(&mut self, id: u64) {
+        if let Some(known) = self.recent.iter_mut().find(|n| n.id == id) {
+            known.outcome = Outcome::Folded;
+        }
     }
 
     /// Notes how a notice stands.
@@ -47,6 +61,7 @@ impl Report {
             group_labels: notice.group_labels.clone(),
             firing,
             resolved: notice.alarms.len() - firing,
+            is_digest: notice.is_digest(),
             attempts,
             outcome,
             error: error.to_owned(),

@@ -1,4 +1,4 @@
-//! When to try again: pure.
+//! When to try again, and until when: pure.
 
 use std::time::Duration;
 
@@ -13,8 +13,20 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// First wait after a refusal: somebody has to change a setting, there or here.
 const REFUSED_WAIT_MIN: Duration = Duration::from_secs(30);
 
-/// A notice that could not be told for so long is given up: what fires still is told anew anyway.
-pub(super) const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// What came and went and waited for so long is told in one digest.
+pub(super) const DIGEST_AFTER: Duration = Duration::from_secs(300);
+
+/// Returns for how long after it was made a notice about what is over is still worth telling, by the priority of what
+/// it was about. What fires is told however long that takes.
+pub(super) fn expires_after(priority: u8) -> Duration {
+    let hours = match priority {
+        1 => 72,
+        2 => 24,
+        3 => 12,
+        _ => 4,
+    };
+    Duration::from_secs(hours * 3600)
+}
 
 /// Returns how long to wait after the `attempts`th attempt (from 1) failed. `jitter` is from 0 to 1 and
 /// spreads receivers that failed together over the last quarter of the wait.
@@ -48,5 +60,11 @@ mod tests {
         assert_eq!(wait(&failure(false, Some(60)), 1, 1.0).as_secs(), 60);
         assert_eq!(wait(&failure(false, Some(0)), 3, 1.0).as_secs(), 4);
         assert_eq!(wait(&failure(false, Some(86_400)), 1, 1.0).as_secs(), 300);
+    }
+
+    #[test]
+    fn what_is_urgent_stays_worth_telling_for_longer() {
+        let hours: Vec<u64> = (1..=5).map(|p| expires_after(p).as_secs() / 3600).collect();
+        assert_eq!(hours, [72, 24, 12, 4, 4]);
     }
 }

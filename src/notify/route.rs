@@ -62,7 +62,10 @@ fn size(route: &Route) -> usize {
 }
 
 fn name(route: &Route, parent: &str, paths: &mut Vec<String>) {
-    let matchers: Vec<String> = route.matchers.iter().map(Matcher::to_string).collect();
+    // In upstream's order, whatever that of the settings.
+    let mut matchers: Vec<&Matcher> = route.matchers.iter().collect();
+    matchers.sort_by(|a, b| (a.name(), a.value(), a.op().as_str()).cmp(&(b.name(), b.value(), b.op().as_str())));
+    let matchers: Vec<String> = matchers.into_iter().map(Matcher::to_string).collect();
     let own = format!("{{{}}}", matchers.join(","));
     let path = if parent.is_empty() { own } else { format!("{parent}/{own}") };
     paths.push(path.clone());

@@ -80,8 +80,11 @@ mod tests {
         let config = Config {
             folder: "/n".into(),
             external_url: String::new(),
+            box_name: String::new(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            heartbeats: vec![],
             route: Some(node("a", "", vec![node("b", "line=~\"1|2\"", vec![])])),
-            receivers: vec![Receiver { name: "a".to_owned(), ways: vec![] }],
+            receivers: vec![Receiver { name: "a".to_owned(), ways: vec![], fallback: None, per_minute_max: None }],
             inhibit_rules: vec![],
             time_intervals: vec![],
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Labels, Timestamp};
 
@@ -12,6 +13,8 @@ pub struct Snapshot {
     pub groups: Vec<GroupSnapshot>,
     /// Receivers, in the order of the settings.
     pub receivers: Vec<ReceiverSnapshot>,
+    /// Signs of life, in the order of their receivers' names.
+    pub heartbeats: Vec<HeartbeatSnapshot>,
     /// Notices that wait to be sent, or to be sent again.
     pub outbox_len: usize,
     /// When the oldest of them was made.
@@ -54,6 +57,21 @@ pub struct ReceiverSnapshot {
     pub last_sent_at: Option<Timestamp>,
     /// Why the last attempt failed; `None` after one that worked.
     pub last_error: Option<String>,
+    /// Since when it cannot be reached; `None` if it can, as far as is known.
+    pub away_since: Option<Timestamp>,
+}
+
+/// How the signs of life to one receiver fare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeartbeatSnapshot {
+    /// The receiver's name.
+    pub receiver: String,
+    /// How far they are apart.
+    pub interval: Duration,
+    /// When one was last taken by all ways of the receiver: then the centre has seen this box.
+    pub seen_at: Option<Timestamp>,
+    /// Why the last one was not taken.
+    pub error: Option<String>,
 }
 
 /// What became of a notice.
@@ -63,8 +81,10 @@ pub enum Outcome {
     Waiting,
     /// Taken by the other side.
     Sent,
-    /// Given up: refused for good, or too old.
+    /// Given up: its receiver is gone, or it is too old to matter.
     GivenUp,
+    /// Told as part of a digest.
+    Folded,
 }
 
 /// One notice.
@@ -82,6 +102,8 @@ pub struct NoticeSnapshot {
     pub firing: usize,
     /// Resolved alarms in it.
     pub resolved: usize,
+    /// Whether it tells of many groups.
+    pub is_digest: bool,
     /// Attempts so far.
     pub attempts: u32,
     /// What became of it.

@@ -3,6 +3,8 @@
 //! Source: Go, packages `fmt` and `strconv`. Annotations are compared with what Prometheus would have
 //! written, so a number must come out the same to the last digit.
 
+use jiff::tz::TimeZone;
+
 use super::value::Value;
 use crate::model::Timestamp;
 
@@ -72,14 +74,14 @@ const LAYOUT: [(&str, &str); 26] = [
     ("Jan", "%b"),
     ("Monday", "%A"),
     ("Mon", "%a"),
-    ("MST", "UTC"),
+    ("MST", "%Z"),
     ("2006", "%Y"),
     (".000000", ".%6f"),
     (".000", ".%3f"),
     ("Z07:00", "Z"),
     ("Z0700", "Z"),
-    ("-07:00", "+00:00"),
-    ("-0700", "+0000"),
+    ("-07:00", "%:z"),
+    ("-0700", "%z"),
     ("-07", "+00"),
     ("01", "%m"),
     ("02", "%d"),
@@ -96,15 +98,21 @@ const LAYOUT: [(&str, &str); 26] = [
     ("3", "%-I"),
 ];
 
-/// Writes a time in UTC by one of Go's layouts, `2006-01-02 15:04:05 MST`.
-pub(super) fn format_layout(time: Timestamp, layout: &str) -> String {
+/// Writes a time as the clocks of a zone show it by one of Go's layouts, `2006-01-02 15:04:05 MST`.
+pub(super) fn format_layout(time: Timestamp, zone: &TimeZone, layout: &str) -> String {
     let Ok(at) = jiff::Timestamp::from_millisecond(time.as_millis()) else { return time.to_string() };
-    let at = at.to_zoned(jiff::tz::TimeZone::UTC);
+    let at = at.to_zoned(zone.clone());
     let mut out = String::new();
     let mut rest = layout;
     while let Some(c) = rest.chars().next() {
         match LAYOUT.iter().find(|(piece, _)| rest.starts_with(piece)) {
             Some((piece, form)) => {
+                // A `Z` stands for UTC only; elsewhere it is the offset.
+                let form = match *piece {
+                    "Z07:00" if at.offset() != jiff::tz::Offset::UTC => "%:z",
+                    "Z0700" if at.offset() != jiff::tz::Offset::UTC => "%z",
+                    _ => form,
+                };
                 out.push_str(&at.strftime(form).to_string());
                 rest = rest.get(piece.len()..).unwrap_or("");
             }
@@ -117,15 +125,15 @@ pub(super) fn format_layout(time: Timestamp, layout: &str) -> String {
     out
 }
 
-/// Writes a time as Go's `time.Time` prints itself in UTC: `2015-07-01 20:10:51.781 +0000 UTC`.
-pub(super) fn format_time(time: Timestamp) -> String {
+/// Writes a time as Go's `time.Time` prints itself: `2015-07-01 20:10:51.781 +0000 UTC`.
+pub(super) fn format_time(time: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(time.as_millis()) {
         Ok(t) => {
-            let civil = t.to_zoned(jiff::tz::TimeZone::UTC);
+            let civil = t.to_zoned(zone.clone());
             let fraction = civil.millisecond().unsigned_abs();
             let fraction =
                 if fraction == 0 { String::new() } else { format!(".{fraction:03}").trim_end_matches('0').to_owned() };
-            format!("{}{fraction} +0000 UTC", civil.strftime("%Y-%m-%d %H:%M:%S"))
+            format!("{}{fraction} {}", civil.strftime("%Y-%m-%d %H:%M:%S"), civil.strftime("%z %Z"))
         }
         Err(_) => time.to_string(),
     }
@@ -209,9 +217,15 @@ impl Directive {
             ('v', Value::Int(i)) | ('d', Value::Int(i)) => (self.signed(i.to_string()), true),
             ('v', Value::Nil) => ("<nil>".to_owned(), false),
             ('v', _) => (self.cut(value.to_text()), false),
-            ('s', Value::Text(_) | Value::Time(_) | Value::List(_) | Value::Labels(_) | Value::Map(_)) => {
-                (self.cut(value.to_text()), false)
-            }
+            (
+                's',
+                Value::Text(_)
+                | Value::Time(_)
+                | Value::LocalTime(..)
+                | Value::List(_)
+                | Value::Labels(_)
+                | Value::Map(_),
+            ) => (self.cut(value.to_text()), false),
             ('q', Value::Text(t)) => (quote(t), false),
             ('t', Value::Bool(_)) => (value.to_text(), false),
             ('e' | 'f' | 'g', Value::Float(f)) => (self.signed(format_float(*f, verb, self.precision)), true),
@@ -346,7 +360,10 @@ mod tests {
 
     #[test]
     fn a_time_is_written_as_go_writes_it() {
-        assert_eq!(format_time(Timestamp::from_millis(1_435_781_451_780)), "2015-07-01 20:10:51.78 +0000 UTC");
-        assert_eq!(format_time(Timestamp::from_millis(0)), "1970-01-01 00:00:00 +0000 UTC");
+        assert_eq!(
+            format_time(Timestamp::from_millis(1_435_781_451_780), &TimeZone::UTC),
+            "2015-07-01 20:10:51.78 +0000 UTC"
+        );
+        assert_eq!(format_time(Timestamp::from_millis(0), &TimeZone::UTC), "1970-01-01 00:00:00 +0000 UTC");
     }
 }

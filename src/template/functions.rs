@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use regex::{Regex, RegexBuilder};
 
 use super::error::{Error, Result};
@@ -56,7 +57,7 @@ functions! {
     GraphLink "graphLink", TableLink "tableLink", ExternalUrl "externalURL", PathPrefix "pathPrefix",
     UrlQueryEscape "urlQueryEscape",
     Join "join", StringSlice "stringSlice", TrimSpace "trimSpace", SafeUrl "safeUrl", UrlUnescape "urlUnescape",
-    Date "date", Since "since", ToJson "toJson",
+    Date "date", Since "since", Tz "tz", ToJson "toJson",
 }
 
 impl Function {
@@ -109,7 +110,7 @@ impl Function {
                 Ok(of_number(self, number(value)?))
             }
             F::Match | F::ReReplaceAll => by_regex(self, args),
-            F::Join | F::StringSlice | F::Date | F::Since | F::ToJson => of_notice(self, context, args),
+            F::Join | F::StringSlice | F::Date | F::Since | F::Tz | F::ToJson => of_notice(self, context, args),
             F::Html
             | F::Js
             | F::UrlQuery
@@ -225,7 +226,7 @@ fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>> {
         (Value::Int(a), Value::Int(b)) => Ok(Some(a.cmp(b))),
         (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => Ok(number(a)?.partial_cmp(&number(b)?)),
         (Value::Text(a), Value::Text(b)) => Ok(Some(a.cmp(b))),
-        (Value::Time(a), Value::Time(b)) => Ok(Some(a.cmp(b))),
+        (Value::Time(a) | Value::LocalTime(a, _), Value::Time(b) | Value::LocalTime(b, _)) => Ok(Some(a.cmp(b))),
         _ => fail(format!("incompatible types for comparison: {} and {}", a.type_name(), b.type_name())),
     }
 }
@@ -403,7 +404,8 @@ fn of_text(function: Function, subject: &str) -> Result<Value> {
 fn of_notice(function: Function, context: &Context<'_>, args: &[Value]) -> Result<Value> {
     use Function as F;
     let time = |value: &Value| match value {
-        Value::Time(time) => Ok(*time),
+        Value::Time(time) => Ok((*time, TimeZone::UTC)),
+        Value::LocalTime(time, zone) => Ok((*time, zone.clone())),
         other => fail(format!("expected a time, got {}", other.type_name())),
     };
     Ok(match function {
@@ -415,11 +417,18 @@ fn of_notice(function: Function, context: &Context<'_>, args: &[Value]) -> Resul
         F::StringSlice => Value::List(Arc::new(args.to_vec())),
         F::Date => {
             let [layout, at] = exactly(args)?;
-            Value::text(format_layout(time(at)?, &text(layout)?))
+            let (at, zone) = time(at)?;
+            Value::text(format_layout(at, &zone, &text(layout)?))
         }
         F::Since => {
             let [at] = exactly(args)?;
-            Value::Float(context.now.since(time(at)?).as_secs_f64())
+            Value::Float(context.now.since(time(at)?.0).as_secs_f64())
+        }
+        F::Tz => {
+            let [name, at] = exactly(args)?;
+            let name = text(name)?;
+            let zone = TimeZone::get(&name).map_err(|_| Error::Value(format!("unknown time zone {name}")))?;
+            Value::LocalTime(time(at)?.0, zone)
         }
         _ => {
             let [value] = exactly(args)?;
@@ -436,7 +445,7 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Int(i) => (*i).into(),
         Value::Float(f) => (*f).into(),
         Value::Text(t) => t.as_ref().into(),
-        Value::Time(t) => t.to_rfc3339().into(),
+        Value::Time(t) | Value::LocalTime(t, _) => t.to_rfc3339().into(),
         Value::List(l) => l.iter().map(json).collect(),
         Value::Labels(l) | Value::Pairs(l) => serde_json::Value::Object(labels(l)),
         Value::Map(m) => serde_json::Value::Object(m.iter().map(|(k, v)| (k.clone(), json(v))).collect()),

@@ -91,7 +91,11 @@ pub(super) fn humanize_percentage(value: f64) -> String {
 
 /// Seconds since the epoch to `2015-07-01 20:10:51.781 +0000 UTC`.
 pub(super) fn humanize_timestamp(value: f64) -> String {
-    if value.is_finite() { format_time(Timestamp::from_seconds(value)) } else { four_digits(value) }
+    if value.is_finite() {
+        format_time(Timestamp::from_seconds(value), &jiff::tz::TimeZone::UTC)
+    } else {
+        four_digits(value)
+    }
 }
 
 /// Writes a duration as Go's `time.Duration` prints itself: `1h30m0s`, `1.5s`, `20ms`.

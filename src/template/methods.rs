@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::format::format_layout;
 use super::value::Value;
 use crate::model::Labels;
@@ -17,11 +19,16 @@ pub(super) fn call(value: &Value, name: &str, arguments: &[Value]) -> Option<Ans
         Value::Pairs(labels) => of_pairs(labels, name, arguments)?,
         Value::List(list) => of_list(list, name)?,
         Value::Time(time) => match (name, arguments) {
-            ("Format", [Value::Text(layout)]) => Ok(Value::text(format_layout(*time, layout))),
+            ("Format", [Value::Text(layout)]) => Ok(Value::text(format_layout(*time, &TimeZone::UTC, layout))),
             ("Format", _) => return Some(Err("Format wants one text: the layout".to_owned())),
             ("Unix", []) => Ok(Value::Int(time.as_millis().div_euclid(1000))),
             ("UTC" | "Local", []) => Ok(value.clone()),
             _ => return None,
+        },
+        Value::LocalTime(time, zone) => match (name, arguments) {
+            ("Format", [Value::Text(layout)]) => Ok(Value::text(format_layout(*time, zone, layout))),
+            ("Local", []) => Ok(value.clone()),
+            _ => return call(&Value::Time(*time), name, arguments),
         },
         _ => return None,
     };

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::format::{format_float, format_time};
 use crate::model::{Labels, Timestamp};
 
@@ -19,8 +21,10 @@ pub enum Value {
     Float(f64),
     /// A text.
     Text(Arc<str>),
-    /// A time.
+    /// A time, in UTC.
     Time(Timestamp),
+    /// A time as the clocks of a zone show it.
+    LocalTime(Timestamp, TimeZone),
     /// A list, such as the answer of a query.
     List(Arc<Vec<Value>>),
     /// A label set: a label that is missing is an empty text.
@@ -62,7 +66,7 @@ impl Value {
             Value::List(l) => !l.is_empty(),
             Value::Labels(l) | Value::Pairs(l) => !l.is_empty(),
             Value::Map(m) => !m.is_empty(),
-            Value::Time(_) | Value::Record(_) => true,
+            Value::Time(_) | Value::LocalTime(..) | Value::Record(_) => true,
         }
     }
 
@@ -74,7 +78,7 @@ impl Value {
             Value::Int(_) => "int",
             Value::Float(_) => "float64",
             Value::Text(_) => "string",
-            Value::Time(_) => "time",
+            Value::Time(_) | Value::LocalTime(..) => "time",
             Value::List(_) => "list",
             Value::Labels(_) | Value::Pairs(_) => "labels",
             Value::Map(_) => "map",
@@ -95,9 +99,13 @@ impl Value {
                 format!("can't find field {name}; there are {}", known.join(", "))
             }),
             Value::Nil => Err(format!("nil data; no entry for key {name:?}")),
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::Time(_) | Value::List(_) => {
-                Err(format!("can't take field {name} of a {}", self.type_name()))
-            }
+            Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Time(_)
+            | Value::LocalTime(..)
+            | Value::List(_) => Err(format!("can't take field {name} of a {}", self.type_name())),
         }
     }
 
@@ -109,7 +117,8 @@ impl Value {
             Value::Int(i) => out.push_str(&i.to_string()),
             Value::Float(f) => out.push_str(&format_float(*f, 'g', None)),
             Value::Text(t) => out.push_str(t),
-            Value::Time(t) => out.push_str(&format_time(*t)),
+            Value::Time(t) => out.push_str(&format_time(*t, &TimeZone::UTC)),
+            Value::LocalTime(t, zone) => out.push_str(&format_time(*t, zone)),
             Value::List(list) => print_all(out, "[", list.iter().map(|v| ("", v.clone())), "]"),
             Value::Labels(labels) | Value::Pairs(labels) => {
                 print_all(out, "map[", labels.iter().map(|(n, v)| (n, Value::text(v))), "]");

@@ -1,6 +1,8 @@
 //! `receivers` of `notifications`: one reader for each kind of `*_configs`, with Alertmanager's keys and defaults.
 
 mod chats;
+mod local;
+mod mail;
 mod pagers;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,12 +11,12 @@ use std::time::Duration;
 use super::folder::Folder;
 use super::{glob, http_client, upstream};
 use crate::model::{Authorization, HttpClient, Secret};
-use crate::notify::{Kind, Receiver, Way, Webhook, default_templates};
+use crate::notify::{FALLBACK_AFTER, Fallback, Kind, Receiver, Way, Webhook, default_templates};
 use crate::template::{Library, Template};
 use crate::yaml::{Fields, Item};
 
 /// Kinds that are read, with the reader and whether resolved alarms are told by default.
-const KINDS: [(&str, Reader, bool); 9] = [
+const KINDS: [(&str, Reader, bool); 14] = [
     ("webhook_configs", webhook, true),
     ("slack_configs", chats::slack, false),
     ("pagerduty_configs", pagers::pagerduty, true),
@@ -24,11 +26,26 @@ const KINDS: [(&str, Reader, bool); 9] = [
     ("msteams_configs", chats::msteams, true),
     ("msteamsv2_configs", chats::msteamsv2, true),
     ("pushover_configs", pagers::pushover, true),
+    ("email_configs", mail::email, false),
+    ("nats_configs", local::nats, true),
+    ("command_configs", local::command, true),
+    ("modbus_configs", local::modbus, true),
+    ("sms_configs", local::sms, true),
 ];
 
-/// What Alertmanager has; kinds that are not among [`KINDS`] are refused.
+/// What an entry of `receivers` has that Alertmanager's do not.
+const OWN_KEYS: [&str; 4] = ["name", "fallback", "fallback_after", "per_minute_max"];
+
+/// What Andon has and what Alertmanager has; kinds that are not among [`KINDS`] are refused.
 const RECEIVER_KEYS: &[&str] = &[
     "name",
+    "fallback",
+    "fallback_after",
+    "per_minute_max",
+    "nats_configs",
+    "command_configs",
+    "modbus_configs",
+    "sms_configs",
     "webhook_configs",
     "slack_configs",
     "pagerduty_configs",
@@ -67,6 +84,7 @@ pub(super) struct Shared<'a> {
     opsgenie_key: Option<Secret>,
     telegram_url: String,
     telegram_token: Option<Secret>,
+    smtp: mail::Smtp,
 }
 
 /// What every kind may say.
@@ -95,6 +113,7 @@ impl<'a> Shared<'a> {
             opsgenie_key: secret("opsgenie_api_key", "opsgenie_api_key_file"),
             telegram_url: url("telegram_api_url", "https://api.telegram.org"),
             telegram_token: secret("telegram_bot_token", "telegram_bot_token_file"),
+            smtp: mail::Smtp::read(global, folder),
         }
     }
 
@@ -201,9 +220,9 @@ pub(super) fn read(section: &Fields<'_>, shared: &Shared<'_>) -> Vec<Receiver> {
     let mut receivers = Vec::new();
     for item in section.items("receivers") {
         let Some(fields) = item.fields(RECEIVER_KEYS) else { continue };
-        let is_other = |key: &&&str| **key != "name" && KINDS.iter().all(|(kind, ..)| kind != *key);
+        let is_other = |key: &&&str| !OWN_KEYS.contains(*key) && KINDS.iter().all(|(kind, ..)| kind != *key);
         for key in RECEIVER_KEYS.iter().filter(is_other) {
-            upstream::refuse(&fields, &[(*key, "this version has webhook_configs and those of chats and pagers")]);
+            upstream::refuse(&fields, &[(*key, "there is no such service in Andon; webhook_configs may reach it")]);
         }
         let mut ways = Vec::new();
         for (key, reader, resolves) in KINDS {
@@ -216,13 +235,41 @@ pub(super) fn read(section: &Fields<'_>, shared: &Shared<'_>) -> Vec<Receiver> {
             }));
         }
         let Some(name) = fields.required_string("name") else { continue };
+        let after = fields.positive_duration("fallback_after").unwrap_or(FALLBACK_AFTER);
+        let fallback = fields.string("fallback").map(|receiver| Fallback { receiver, after });
+        let modems = ways.iter().any(|way| matches!(way.kind, Kind::Sms(_)));
+        let per_minute_max = fields.count("per_minute_max", 1, 10_000);
+        let per_minute_max = per_minute_max.or(modems.then_some(local::TEXTS_PER_MINUTE));
         if names.insert(name.clone()) {
-            receivers.push(Receiver { name, ways });
+            receivers.push(Receiver { name, ways, fallback, per_minute_max });
         } else {
             let _: Option<()> = item.mistake(format!("a second receiver is named {name:?}"));
         }
     }
+    check_fallbacks(section, &receivers);
     receivers
+}
+
+/// Every fallback is there and none leads back.
+fn check_fallbacks(section: &Fields<'_>, receivers: &[Receiver]) {
+    let find = |name: &str| receivers.iter().find(|r| r.name == name);
+    for item in section.items("receivers") {
+        let Some(fields) = item.fields(RECEIVER_KEYS) else { continue };
+        let (Some(at), Some(name)) = (fields.get("fallback"), fields.string("name")) else { continue };
+        let mut seen = HashSet::from([name]);
+        let mut next = fields.string("fallback");
+        while let Some(name) = next {
+            let Some(receiver) = find(&name) else {
+                let _: Option<()> = at.mistake(format!("no receiver is named {name:?}"));
+                break;
+            };
+            if !seen.insert(name.clone()) {
+                let _: Option<()> = at.mistake(format!("leads back to {name:?}"));
+                break;
+            }
+            next = receiver.fallback.as_ref().map(|f| f.receiver.clone());
+        }
+    }
 }
 
 fn webhook(item: &Item<'_>, shared: &Shared<'_>) -> Option<(Kind, Common)> {

@@ -20,6 +20,7 @@ mod parameters;
 mod pieces;
 mod query;
 mod read;
+mod receivers;
 mod replay;
 mod rules;
 mod status;
@@ -31,6 +32,7 @@ mod write;
 use axum::Router;
 
 pub(super) use self::alarms::status_of as refusal_status;
+pub(super) use self::alertmanager::note_silence;
 pub(super) use self::clock::confirmed as confirm_time;
 pub(super) use self::parameters::FormRoom;
 pub(super) use self::query::GoneFlag;
@@ -54,6 +56,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(notifications::routes())
         .merge(query::routes())
         .merge(read::routes())
+        .merge(receivers::routes())
         .merge(replay::routes())
         .merge(rules::routes())
         .merge(status::routes())

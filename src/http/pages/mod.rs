@@ -24,6 +24,7 @@ mod mistake;
 mod number;
 mod overview;
 mod panel;
+mod picture;
 mod queries;
 mod relabel;
 mod room;
@@ -50,6 +51,8 @@ pub(super) use self::alarms::Followers;
 use self::layout::Frame;
 use self::visit::{Theme, Visit};
 use super::AppState;
+
+pub(super) use self::picture::picture;
 
 /// Returns all paths of pages.
 pub(super) fn routes() -> Router<AppState> {

@@ -15,7 +15,7 @@ use super::visit::{Visit, encode};
 use super::{failed, message, page};
 use crate::alarms::{Error, NewSilence, When, Window, parse_when};
 use crate::http::AppState;
-use crate::http::api::refusal_status;
+use crate::http::api::{note_silence, refusal_status};
 use crate::model::{AlarmState, Matcher, Silence, SilenceState, Timestamp, parse_matchers};
 
 /// How often the page is fetched again, in seconds.
@@ -224,7 +224,7 @@ pub(super) async fn silence(
                 created_by: text("by").to_owned(),
                 comment: text("comment").to_owned(),
             };
-            state.alarms.silence(new).await.map(|_| ())
+            noted(&state, "silence.set", state.alarms.silence(new).await).await
         }
         (Ok(_), Ok(When::Every(_))) => {
             let window = Window {
@@ -248,8 +248,14 @@ pub(super) async fn forget(State(state): State<AppState>, visit: Visit, Path(id)
 
 /// Answers `POST /silences/{id}/expire`.
 pub(super) async fn expire(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Response {
-    let result = state.alarms.expire_silence(&id).await.map(|_| ());
+    let result = noted(&state, "silence.expire", state.alarms.expire_silence(&id).await).await;
     answer(&state, &visit, result)
+}
+
+/// Notes in the audit log what was done to a silence.
+async fn noted(state: &AppState, action: &str, result: Result<Silence, Error>) -> Result<(), Error> {
+    note_silence(state, action, &result?).await;
+    Ok(())
 }
 
 /// Goes back to the page, or says what was wrong.

@@ -39,8 +39,8 @@ impl Discord {
         let mut body = json!({
             "content": message.render_within(&self.content, CONTENT_CHARS_MAX)?,
             "embeds": [{
-                "title": message.render_within(&self.title, TITLE_CHARS_MAX)?,
-                "description": message.render_within(&self.message, TEXT_CHARS_MAX)?,
+                "title": message.headline(&self.title, TITLE_CHARS_MAX)?,
+                "description": message.words(&self.message, TEXT_CHARS_MAX)?,
                 "color": if message.is_firing() { firing } else { resolved },
             }],
         });

@@ -1,8 +1,12 @@
-//! Ways to tell somebody: the closed set of kinds, each of which puts a notice into one HTTP request, and the sender
-//! that all share.
+//! Ways to tell somebody: the closed set of kinds, each of which says what is to be sent, and the sender that sends it:
+//! HTTP requests, a mail, a message on the bus, a command, writes to a Modbus device, a text by a modem.
 
+mod command;
 mod discord;
+mod email;
+mod modbus;
 mod msteams;
+mod nats;
 mod opsgenie;
 mod pagerduty;
 mod pushover;
@@ -10,23 +14,30 @@ mod pushover;
 mod receiver_test;
 mod sender;
 mod slack;
+mod sms;
 mod telegram;
 mod webhook;
 
 use std::time::Duration;
 
-use crate::model::{HttpClient, Labels, Timestamp};
+use crate::model::HttpClient;
 
 use super::message::Message;
+use super::notice::{Notice, NoticeAlarm};
 
-pub(super) use sender::Sender;
+pub(super) use sender::{Sender, Tools};
 
+pub use command::Command;
 pub use discord::Discord;
+pub use email::{Email, SmtpSecurity};
+pub use modbus::{Modbus, Output, Place};
 pub use msteams::{Card, MsTeams};
+pub use nats::Nats;
 pub use opsgenie::{OpsGenie, Responder};
 pub use pagerduty::{PagerDuty, PagerDutyKey};
 pub use pushover::Pushover;
 pub use slack::{Slack, SlackAction, SlackField};
+pub use sms::Sms;
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
@@ -62,6 +73,31 @@ pub enum Kind {
     MsTeams(Box<MsTeams>),
     /// `pushover_configs`
     Pushover(Box<Pushover>),
+    /// `email_configs`
+    Email(Box<Email>),
+    /// `nats_configs`
+    Nats(Box<Nats>),
+    /// `command_configs`
+    Command(Box<Command>),
+    /// `modbus_configs`
+    Modbus(Box<Modbus>),
+    /// `sms_configs`
+    Sms(Box<Sms>),
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+enum Request {
+    /// One after the other.
+    Posts(Vec<Post>),
+    Mail(Box<lettre::Message>),
+    Message(crate::bus::Message),
+    /// The arguments and what stands on standard input.
+    Command(command::Call),
+    /// One after the other.
+    Writes(Vec<modbus::Write>),
+    /// In the alphabet of GSM.
+    Text(Vec<u8>),
 }
 
 impl Kind {
@@ -80,21 +116,37 @@ impl Kind {
                 Card::Adaptive => "msteamsv2",
             },
             Kind::Pushover(_) => "pushover",
+            Kind::Email(_) => "email",
+            Kind::Nats(_) => "nats",
+            Kind::Command(_) => "command",
+            Kind::Modbus(_) => "modbus",
+            Kind::Sms(_) => "sms",
         }
     }
 
-    /// Puts a notice into requests, sent in order; `Err` if a template cannot be rendered with it.
-    fn posts(&self, message: &Message<'_>) -> Result<Vec<Post>, String> {
+    /// Says what is to be sent; `Err` if a template cannot be rendered with the notice. `chart` is for mails.
+    fn request(&self, message: &Message<'_>, send_resolved: bool, chart: Option<&str>) -> Result<Request, String> {
+        let one = |post| Ok(Request::Posts(vec![post]));
         match self {
-            Kind::Webhook(webhook) => Ok(vec![webhook.post(message)]),
-            Kind::Slack(slack) => Ok(vec![slack.post(message)?]),
-            Kind::PagerDuty(pagerduty) => Ok(vec![pagerduty.post(message)?]),
-            Kind::OpsGenie(opsgenie) => opsgenie.posts(message),
-            Kind::Telegram(telegram) => Ok(vec![telegram.post(message)?]),
-            Kind::Discord(discord) => Ok(vec![discord.post(message)?]),
-            Kind::MsTeams(teams) => Ok(vec![teams.post(message)?]),
-            Kind::Pushover(pushover) => Ok(vec![pushover.post(message)?]),
+            Kind::Webhook(webhook) => one(webhook.post(message)),
+            Kind::Slack(slack) => one(slack.post(message)?),
+            Kind::PagerDuty(pagerduty) => Ok(Request::Posts(pagerduty.posts(message)?)),
+            Kind::OpsGenie(opsgenie) => Ok(Request::Posts(opsgenie.posts(message)?)),
+            Kind::Telegram(telegram) => one(telegram.post(message)?),
+            Kind::Discord(discord) => one(discord.post(message)?),
+            Kind::MsTeams(teams) => one(teams.post(message)?),
+            Kind::Pushover(pushover) => one(pushover.post(message)?),
+            Kind::Email(email) => Ok(Request::Mail(Box::new(email.mail(message, chart)?))),
+            Kind::Nats(nats) => Ok(Request::Message(nats.message(message)?)),
+            Kind::Command(command) => Ok(Request::Command(command.call(message)?)),
+            Kind::Modbus(modbus) => Ok(Request::Writes(modbus.writes(message, send_resolved))),
+            Kind::Sms(sms) => Ok(Request::Text(sms.text(message)?)),
         }
+    }
+
+    /// Tells whether what matters is how things stand, not the news: such a way gets no digests.
+    pub(super) fn is_lamp(&self) -> bool {
+        matches!(self, Kind::Modbus(_))
     }
 }
 
@@ -132,54 +184,11 @@ fn form_encode(text: &str) -> String {
 }
 
 /// Names a group where a service wants one short word for it: the same for all notices of a group.
-fn group_word(message: &Message<'_>) -> String {
+fn group_word(group_key: &str) -> String {
     use sha2::{Digest, Sha256};
 
-    let hash = Sha256::digest(message.notice.group_key.as_bytes());
+    let hash = Sha256::digest(group_key.as_bytes());
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What is told to one integration of a receiver.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Notice {
-    /// Its number in the outbox.
-    pub(super) id: u64,
-    /// When it was made.
-    pub(super) made_at: Timestamp,
-    /// The group as other programs know it.
-    pub(super) group_key: String,
-    /// The receiver's name.
-    pub(super) receiver: String,
-    /// Which of the receiver's ways: `webhook[0]`.
-    pub(super) integration: String,
-    /// Labels of the group.
-    pub(super) group_labels: Labels,
-    /// What it tells of, sorted by labels; at least one.
-    pub(super) alarms: Vec<NoticeAlarm>,
-}
-
-/// An alarm as a notice tells it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct NoticeAlarm {
-    pub(super) fingerprint: u64,
-    pub(super) labels: Labels,
-    pub(super) annotations: Labels,
-    pub(super) starts_at: Timestamp,
-    /// `None`: it fires.
-    pub(super) ends_at: Option<Timestamp>,
-    pub(super) expression: String,
-}
-
-impl Notice {
-    /// Returns how many of the alarms fire.
-    pub(super) fn firing(&self) -> usize {
-        self.alarms.iter().filter(|a| a.ends_at.is_none()).count()
-    }
-
-    /// Tells whether two notices are for the same eyes about the same group.
-    pub(super) fn same_lane(&self, other: &Notice) -> bool {
-        self.group_key == other.group_key && self.receiver == other.receiver && self.integration == other.integration
-    }
 }
 
 /// Why a notice was not taken.
@@ -197,5 +206,10 @@ impl Failure {
     /// Returns a failure that will probably pass.
     pub(super) fn passing(reason: impl Into<String>) -> Self {
         Failure { reason: reason.into(), is_refusal: false, retry_after: None }
+    }
+
+    /// Returns a failure that lasts until somebody changes something.
+    pub(super) fn refusal(reason: impl Into<String>) -> Self {
+        Failure { reason: reason.into(), is_refusal: true, retry_after: None }
     }
 }

@@ -35,14 +35,15 @@ pub struct MsTeams {
 
 impl MsTeams {
     pub(super) fn post(&self, message: &Message<'_>) -> Result<Post, String> {
-        let (title, text) = (message.render(&self.title)?, message.render(&self.text)?);
+        let title = message.headline(&self.title, usize::MAX)?;
+        let text = message.words(&self.text, usize::MAX)?;
         let is_firing = message.is_firing();
         let body = match self.card {
             Card::Message => json!({
                 "@context": "http://schema.org/extensions",
                 "@type": "MessageCard",
                 "title": title,
-                "summary": message.render(&self.summary)?,
+                "summary": message.headline(&self.summary, usize::MAX)?,
                 "text": text,
                 "themeColor": if is_firing { "8C1A1A" } else { "2DC72D" },
             }),

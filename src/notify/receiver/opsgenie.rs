@@ -14,6 +14,9 @@ use crate::template::Template;
 /// Longest message.
 const MESSAGE_CHARS_MAX: usize = 130;
 
+/// Longest description.
+const DESCRIPTION_CHARS_MAX: usize = 15_000;
+
 /// One entry of `opsgenie_configs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpsGenie {
@@ -58,18 +61,19 @@ pub struct Responder {
 
 impl OpsGenie {
     pub(super) fn posts(&self, message: &Message<'_>) -> Result<Vec<Post>, String> {
-        let alias = group_word(message);
+        let alias = group_word(&message.notice.group_key);
         let source = message.render(&self.source)?;
         let post = |path: &str, body: Value| {
             let mut post = Post::json(format!("{}/v2/alerts{path}", self.url), &body);
             post.authorization = Some(format!("GenieKey {}", self.key.expose()));
             post
         };
-        if !message.is_firing() {
-            return Ok(vec![post(&format!("/{alias}/close?identifierType=alias"), json!({ "source": source }))]);
+        let close = |alias: &str| post(&format!("/{alias}/close?identifierType=alias"), json!({ "source": source }));
+        if message.digest().is_none() && !message.is_firing() {
+            return Ok(vec![close(&alias)]);
         }
-        let text = message.render_within(&self.message, MESSAGE_CHARS_MAX)?;
-        let description = message.render(&self.description)?;
+        let text = message.headline(&self.message, MESSAGE_CHARS_MAX)?;
+        let description = message.words(&self.description, DESCRIPTION_CHARS_MAX)?;
         let common = crate::notify::message::common(message.notice, |a| &a.labels);
         let mut details: BTreeMap<String, String> =
             common.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
@@ -89,11 +93,18 @@ impl OpsGenie {
             "responders": responders,
             "tags": words(&message.render(&self.tags)?),
             "note": message.render(&self.note)?,
-            "priority": message.render(&self.priority)?,
+            "priority": if message.digest().is_some() { "P5".to_owned() } else { message.render(&self.priority)? },
             "entity": message.render(&self.entity)?,
             "actions": words(&message.render(&self.actions)?),
         });
         let mut posts = vec![post("", without_empty(body))];
+        if message.digest().is_some() {
+            // What it stands for is closed, and so is the digest itself: it is there to be read.
+            let mut all: Vec<Post> = message.notice.folded.iter().map(|key| close(&group_word(key))).collect();
+            all.append(&mut posts);
+            all.push(close(&alias));
+            return Ok(all);
+        }
         if self.updates {
             let path = |what: &str| format!("/{alias}/{what}?identifierType=alias");
             posts.push(post(&path("message"), json!({ "message": text })));

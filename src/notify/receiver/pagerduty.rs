@@ -55,17 +55,31 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    pub(super) fn post(&self, message: &Message<'_>) -> Result<Post, String> {
-        let action = if message.is_firing() { "trigger" } else { "resolve" };
-        let summary = message.render_within(&self.description, SUMMARY_CHARS_MAX)?;
-        let details = rendered(message, &self.details)?;
+    /// A digest resolves all that it stands for, and is an incident that is resolved at once: it is there to be read.
+    pub(super) fn posts(&self, message: &Message<'_>) -> Result<Vec<Post>, String> {
+        let key = &message.notice.group_key;
+        if message.digest().is_none() {
+            return Ok(vec![self.post(message, if message.is_firing() { "trigger" } else { "resolve" }, key)?]);
+        }
+        let folded = message.notice.folded.iter().map(|folded| (folded, "resolve"));
+        let all = folded.chain([(key, "trigger"), (key, "resolve")]);
+        all.map(|(key, action)| self.post(message, action, key)).collect()
+    }
+
+    fn post(&self, message: &Message<'_>, action: &str, group_key: &str) -> Result<Post, String> {
+        let summary = message.headline(&self.description, SUMMARY_CHARS_MAX)?;
+        let details = match message.digest() {
+            Some(digest) => json!({ "digest": digest.text() }),
+            None => rendered(message, &self.details)?,
+        };
+        let word = group_word(group_key);
         let client = message.render(&self.client)?;
         let client_url = message.render(&self.client_url)?;
         let body = match &self.key {
             PagerDutyKey::Service(key) => json!({
                 "service_key": key.expose(),
                 "event_type": action,
-                "incident_key": group_word(message),
+                "incident_key": word,
                 "description": summary,
                 "client": client,
                 "client_url": client_url,
@@ -73,14 +87,17 @@ impl PagerDuty {
             }),
             PagerDutyKey::Routing(key) => {
                 let source = message.render(&self.source)?;
-                let severity = message.render(&self.severity)?;
+                let severity = match message.digest() {
+                    Some(_) => "info".to_owned(),
+                    None => message.render(&self.severity)?,
+                };
                 let all = |list: &[BTreeMap<String, Template>]| -> Result<Vec<Value>, String> {
                     list.iter().map(|one| rendered(message, one)).collect()
                 };
                 json!({
                     "routing_key": key.expose(),
                     "event_action": action,
-                    "dedup_key": group_word(message),
+                    "dedup_key": word,
                     "client": client,
                     "client_url": client_url,
                     "payload": {

@@ -50,14 +50,17 @@ pub struct Pushover {
 
 impl Pushover {
     pub(super) fn post(&self, message: &Message<'_>) -> Result<Post, String> {
-        let words = message.render_within(&self.message, MESSAGE_CHARS_MAX)?;
+        let words = match self.is_html {
+            true => message.words_in_html(&self.message, MESSAGE_CHARS_MAX)?,
+            false => message.words(&self.message, MESSAGE_CHARS_MAX)?,
+        };
         // The service refuses an empty message.
         let words = if words.trim().is_empty() { "(no details)".to_owned() } else { words };
         let seconds = |duration: Duration| duration.as_secs().to_string();
         let mut fields = vec![
             ("token", self.token.expose().to_owned()),
             ("user", self.user.expose().to_owned()),
-            ("title", message.render_within(&self.title, TITLE_CHARS_MAX)?),
+            ("title", message.headline(&self.title, TITLE_CHARS_MAX)?),
             ("message", words),
             ("url", message.render_within(&self.link, URL_CHARS_MAX)?),
             ("url_title", message.render(&self.link_title)?),

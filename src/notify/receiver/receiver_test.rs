@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::Secret;
+use crate::model::{Secret, Timestamp};
 use crate::notify::default_templates;
-use crate::notify::message::tests::notice;
+use crate::notify::message::tests::{calm, notice};
 use crate::template::Template;
 
 fn text(text: &str) -> Template {
@@ -15,7 +15,11 @@ fn text(text: &str) -> Template {
 }
 
 fn posts(kind: &Kind, notice: &Notice) -> Vec<Post> {
-    kind.posts(&Message::new(notice, "http://box", Timestamp::from_millis(1_435_781_511_781))).unwrap()
+    let (around, now) = (calm(), Timestamp::from_millis(1_435_781_511_781));
+    match kind.request(&Message::new(notice, &around, "http://box", now), true, None).unwrap() {
+        Request::Posts(posts) => posts,
+        other => panic!("no posts: {other:?}"),
+    }
 }
 
 fn body(post: &Post) -> Value {
@@ -31,7 +35,7 @@ fn over() -> Notice {
 }
 
 fn word(notice: &Notice) -> String {
-    group_word(&Message::new(notice, "", Timestamp::from_millis(0)))
+    group_word(&notice.group_key)
 }
 
 #[test]
@@ -262,6 +266,7 @@ fn a_template_that_fails_with_this_notice_is_a_reason() {
         parse_mode: "",
     }));
     let notice = notice();
-    let failed = kind.posts(&Message::new(&notice, "", Timestamp::from_millis(0))).unwrap_err();
+    let (around, now) = (calm(), Timestamp::from_millis(0));
+    let failed = kind.request(&Message::new(&notice, &around, "", now), true, None).unwrap_err();
     assert!(failed.contains("index out of range"), "{failed}");
 }

@@ -1,14 +1,19 @@
 //! One way of a receiver, ready to send: the requests, and what comes of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 
-use super::{Failure, Notice, Post, Way};
+use super::email::Mailer;
+use super::{Failure, Kind, Notice, Post, Request, Way, command, modbus, sms};
+use crate::bus::Bus;
 use crate::model::Timestamp;
-use crate::notify::message::Message;
+use crate::notify::Drawer;
+use crate::notify::message::{Message, Surroundings};
 use crate::outbound::Outbound;
+use crate::task::BlockingPool;
 
 /// Longest part of an answer that is kept as a reason.
 const REASON_CHARS_MAX: usize = 200;
@@ -16,17 +21,47 @@ const REASON_CHARS_MAX: usize = 200;
 /// Most that is read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// What senders use of the house.
+#[derive(Debug, Clone)]
+pub(in crate::notify) struct Tools {
+    pub(in crate::notify) bus: Bus,
+    pub(in crate::notify) pool: BlockingPool,
+    /// Draws charts for mails.
+    pub(in crate::notify) draw: Drawer,
+}
+
 /// A way with its client.
 #[derive(Debug, Clone)]
 pub(in crate::notify) struct Sender {
     settings: Way,
-    /// Or why no client could be made: a file of its TLS settings is missing.
-    client: Result<Outbound, String>,
+    client: Client,
+}
+
+/// What is made once for a way, or why it could not be made: a file of its TLS settings is missing.
+#[derive(Debug, Clone)]
+enum Client {
+    Http(Result<Outbound, String>),
+    Mail(Result<Arc<Mailer>, String>),
+    /// Made anew each time.
+    None,
 }
 
 impl Sender {
     pub(in crate::notify) fn new(settings: Way) -> Self {
-        let client = Outbound::new(&settings.http, settings.timeout).map_err(|e| e.to_string());
+        let client = match &settings.kind {
+            Kind::Email(email) => Client::Mail(Mailer::new(email, settings.timeout).map(Arc::new)),
+            Kind::Nats(_) | Kind::Command(_) | Kind::Modbus(_) | Kind::Sms(_) => Client::None,
+            Kind::Webhook(_)
+            | Kind::Slack(_)
+            | Kind::PagerDuty(_)
+            | Kind::OpsGenie(_)
+            | Kind::Telegram(_)
+            | Kind::Discord(_)
+            | Kind::MsTeams(_)
+            | Kind::Pushover(_) => {
+                Client::Http(Outbound::new(&settings.http, settings.timeout).map_err(|e| e.to_string()))
+            }
+        };
         Sender { settings, client }
     }
 
@@ -35,33 +70,57 @@ impl Sender {
         &self.settings
     }
 
-    /// Sends a notice; it is taken if all its requests are.
+    /// Sends a notice; it is taken if all of it is. Ends after the way's time, at the latest after a few of them.
     pub(in crate::notify) async fn send(
         &self,
         notice: &Notice,
+        surroundings: &Surroundings,
+        tools: &Tools,
         external_url: &str,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let message = Message::new(notice, external_url, now);
-        let refuse = |reason: String| Failure { reason, is_refusal: true, retry_after: None };
-        let posts = self.settings.kind.posts(&message).map_err(refuse)?;
-        for post in posts {
-            self.post(post).await?;
+        let message = Message::new(notice, surroundings, external_url, now);
+        let chart = match &self.settings.kind {
+            Kind::Email(email) if email.has_chart => chart(notice, tools, now).await,
+            _ => None,
+        };
+        let request = self.settings.kind.request(&message, self.settings.send_resolved, chart.as_deref());
+        let timeout = self.settings.timeout;
+        match request.map_err(Failure::refusal)? {
+            Request::Posts(posts) => {
+                for post in posts {
+                    self.post(post, now).await?;
+                }
+                Ok(())
+            }
+            Request::Mail(mail) => match &self.client {
+                Client::Mail(mailer) => mailer.as_ref().map_err(Failure::passing)?.send(*mail).await,
+                Client::Http(_) | Client::None => Err(Failure::refusal("bug: no mailer was made")),
+            },
+            Request::Message(sent) => match &self.settings.kind {
+                Kind::Nats(nats) => nats.send(sent, &tools.bus, timeout).await,
+                _ => Err(Failure::refusal("bug: a message for the bus of another kind")),
+            },
+            Request::Command(call) => command::run(call, timeout).await,
+            Request::Writes(writes) => match &self.settings.kind {
+                Kind::Modbus(modbus) => modbus::write(&modbus.address, modbus.unit, &writes, timeout).await,
+                _ => Err(Failure::refusal("bug: writes of another kind")),
+            },
+            Request::Text(text) => match &self.settings.kind {
+                Kind::Sms(sms) => sms::send(sms, &text, timeout).await,
+                _ => Err(Failure::refusal("bug: a text of another kind")),
+            },
         }
-        Ok(())
     }
 
     /// Sends one request; any answer of the 200s takes it, unless its body says that it does not.
-    async fn post(&self, post: Post) -> Result<(), Failure> {
-        let client = self.client.as_ref().map_err(Failure::passing)?;
+    async fn post(&self, post: Post, now: Timestamp) -> Result<(), Failure> {
+        let Client::Http(client) = &self.client else { return Err(Failure::refusal("bug: no client was made")) };
+        let client = client.as_ref().map_err(Failure::passing)?;
         let request = client.request(Method::POST, &post.url).map_err(|e| Failure::passing(e.to_string()))?;
         let mut request = request.header(CONTENT_TYPE, post.content_type).body(post.body);
         if let Some(credentials) = &post.authorization {
-            let refuse = |_| Failure {
-                reason: "the key holds a character that does not fit into a header".to_owned(),
-                is_refusal: true,
-                retry_after: None,
-            };
+            let refuse = |_| Failure::refusal("the key holds a character that does not fit into a header");
             let mut value = HeaderValue::from_str(credentials).map_err(refuse)?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -69,7 +128,8 @@ impl Sender {
         // The address may carry a secret, so it is taken out of what is shown.
         let mut response = request.send().await.map_err(|e| Failure::passing(told(&e.without_url())))?;
         let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(seconds);
+        let retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|text| retry_wait(text, now));
         let mut answer = Vec::new();
         while let Ok(Some(bytes)) = response.chunk().await {
             answer.extend_from_slice(&bytes);
@@ -89,6 +149,16 @@ impl Sender {
     }
 }
 
+/// Draws the expression of the first alarm that fires, else of the first; on the pool, because it asks the store.
+async fn chart(notice: &Notice, tools: &Tools, now: Timestamp) -> Option<String> {
+    let alarm = notice.alarms.iter().find(|a| a.ends_at.is_none()).or(notice.alarms.first())?;
+    let (expression, draw) = (alarm.expression.clone(), tools.draw.clone());
+    if expression.is_empty() {
+        return None;
+    }
+    tools.pool.run(move || draw.draw(&expression, now)).await.ok().flatten()
+}
+
 /// Slack and Telegram may answer 200 with `{"ok": false}`.
 fn says_no(answer: &[u8]) -> bool {
     let value: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
@@ -106,14 +176,28 @@ fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Reads `Retry-After` in seconds; dates are rare and fall back to our own waits.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
+/// Reads `Retry-After`: seconds, or a date.
+fn retry_wait(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(Timestamp::from_millis(date.as_millisecond()).since(now))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_other_side_names_a_wait_or_a_date() {
+        let now = Timestamp::parse("2015-10-21T07:28:00Z").unwrap();
+        let wait = |text| retry_wait(text, now).map(|d| d.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:29:00 GMT"), Some(60));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:20:00 GMT"), Some(0));
+        assert_eq!(wait("soon"), None);
+    }
 
     #[test]
     fn an_answer_that_says_no_is_no() {

@@ -94,8 +94,6 @@ impl Slack {
             &[
                 ("title_link", &self.title_link),
                 ("pretext", &self.pretext),
-                ("text", &self.text),
-                ("fallback", &self.fallback),
                 ("footer", &self.footer),
                 ("callback_id", &self.callback_id),
                 ("image_url", &self.image_url),
@@ -103,7 +101,14 @@ impl Slack {
                 ("color", &self.color),
             ],
         )?;
-        attachment.insert("title".to_owned(), message.render_within(&self.title, TITLE_CHARS_MAX)?.into());
+        attachment.insert("title".to_owned(), message.headline(&self.title, TITLE_CHARS_MAX)?.into());
+        let texts_of_our_own = [
+            ("text", message.words(&self.text, usize::MAX)?),
+            ("fallback", message.headline(&self.fallback, usize::MAX)?),
+        ];
+        for (name, text) in texts_of_our_own.into_iter().filter(|(_, text)| !text.is_empty()) {
+            attachment.insert(name.to_owned(), text.into());
+        }
         attachment.insert("mrkdwn_in".to_owned(), json!(self.mrkdwn_in));
         if !self.fields.is_empty() {
             let field = |field: &SlackField| -> Result<Value, String> {

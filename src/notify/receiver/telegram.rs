@@ -33,9 +33,13 @@ pub struct Telegram {
 
 impl Telegram {
     pub(super) fn post(&self, message: &Message<'_>) -> Result<Post, String> {
+        let words = match self.parse_mode {
+            "HTML" => message.words_in_html(&self.message, MESSAGE_CHARS_MAX)?,
+            _ => message.words(&self.message, MESSAGE_CHARS_MAX)?,
+        };
         let mut body = json!({
             "chat_id": self.chat_id,
-            "text": message.render_within(&self.message, MESSAGE_CHARS_MAX)?,
+            "text": words,
             "disable_notification": self.is_silent,
             "disable_web_page_preview": true,
         });

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Notice, NoticeAlarm, Post, generator_url};
+use super::{NoticeAlarm, Post, generator_url};
 use crate::model::{Labels, Secret, Timestamp};
+use crate::notify::digest::Digest;
 use crate::notify::message::{Message, common, status};
 
 /// How Alertmanager writes the end of an alarm that has none: Go's zero time.
@@ -28,7 +29,7 @@ impl Webhook {
             url: self.url.expose().to_owned(),
             content_type: "application/json",
             authorization: None,
-            body: body(message.notice, self.alerts_max, message.external_url),
+            body: body(message, self.alerts_max),
         }
     }
 }
@@ -47,6 +48,9 @@ struct Body<'a> {
     version: &'static str,
     group_key: &'a str,
     truncated_alerts: usize,
+    /// What a digest says; Alertmanager has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +67,8 @@ struct BodyAlert<'a> {
 }
 
 /// Returns the body. `alerts_max` of 0 is no limit.
-fn body(notice: &Notice, alerts_max: usize, external_url: &str) -> String {
+pub(super) fn body(message: &Message<'_>, alerts_max: usize) -> String {
+    let (notice, external_url) = (message.notice, message.external_url);
     let shown = if alerts_max == 0 { notice.alarms.len() } else { alerts_max.min(notice.alarms.len()) };
     let alerts = notice.alarms.iter().take(shown);
     let body = Body {
@@ -77,6 +82,7 @@ fn body(notice: &Notice, alerts_max: usize, external_url: &str) -> String {
         version: "4",
         group_key: &notice.group_key,
         truncated_alerts: notice.alarms.len() - shown,
+        digest: message.digest().map(Digest::text),
     };
     // Maps of texts and numbers always have a JSON form.
     serde_json::to_string(&body).unwrap_or_default()
@@ -101,6 +107,12 @@ fn map(labels: &Labels) -> BTreeMap<&str, &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::message::tests::calm;
+    use crate::notify::notice::Notice;
+
+    fn body_of(notice: &Notice, alerts_max: usize, external_url: &str) -> String {
+        body(&Message::new(notice, &calm(), external_url, Timestamp::from_millis(0)), alerts_max)
+    }
 
     fn alarm(name: &str, device: &str, ends_at: Option<i64>) -> NoticeAlarm {
         NoticeAlarm {
@@ -117,18 +129,24 @@ mod tests {
         Notice {
             id: 1,
             made_at: Timestamp::from_millis(0),
+            since: Timestamp::from_millis(0),
             group_key: "{}:{alertname=\"Hot\"}".to_owned(),
             receiver: "team".to_owned(),
             integration: "webhook[0]".to_owned(),
             group_labels: Labels::from_pairs([("alertname", "Hot")]),
             alarms,
+            folded: vec![],
+            left_out: 0,
         }
     }
 
     #[test]
     fn the_body_is_alertmanagers() {
-        let text =
-            body(&notice(vec![alarm("Hot", "a", None), alarm("Hot", "b", Some(1_435_781_461_000))]), 0, "http://box");
+        let text = body_of(
+            &notice(vec![alarm("Hot", "a", None), alarm("Hot", "b", Some(1_435_781_461_000))]),
+            0,
+            "http://box",
+        );
         let found: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({
             "receiver": "team",
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn alarms_above_the_limit_are_counted() {
-        let text = body(&notice(vec![alarm("Hot", "a", None), alarm("Hot", "b", None)]), 1, "");
+        let text = body_of(&notice(vec![alarm("Hot", "a", None), alarm("Hot", "b", None)]), 1, "");
         let found: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((found["alerts"].as_array().unwrap().len(), found["truncatedAlerts"].as_u64()), (1, Some(1)));
     }

@@ -5,6 +5,8 @@ mod alerts;
 mod silences;
 mod status;
 
+pub(in crate::http) use self::silences::audit as note_silence;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};

@@ -160,7 +160,8 @@ async fn expire(State(app): State<AppState>, Path(id): Path<String>) -> Result<S
     Ok(StatusCode::OK)
 }
 
-async fn audit(app: &AppState, action: &str, silence: &Silence) {
+/// Notes in the audit log that a silence was set or ended.
+pub(in crate::http) async fn audit(app: &AppState, action: &str, silence: &Silence) {
     let matchers: Vec<String> = silence.matchers.iter().map(Matcher::to_string).collect();
     let detail = serde_json::json!({ "matchers": matchers, "endsAt": silence.ends_at.to_rfc3339() });
     audit::audit(app, &silence.created_by, action, format!("silence/{}", silence.id), detail).await;

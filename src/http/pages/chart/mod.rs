@@ -5,6 +5,7 @@
 //! stretched, text and ticks in the outer one that is not. Colour comes from classes only; nothing is inline.
 //! All text from outside goes through [`escape`].
 
+mod alone;
 mod columns;
 mod meter;
 mod plot;
@@ -14,6 +15,7 @@ mod strip;
 
 use std::fmt;
 
+pub(super) use alone::alone;
 pub(super) use columns::Columns;
 pub(super) use meter::{Meter, Pointer};
 pub(super) use plot::{Chart, DIRECT_TEXTS_MAX, Limit, Line};
