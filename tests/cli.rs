@@ -32,6 +32,26 @@ fn a_bad_configuration_stops_the_start_and_names_all_mistakes() {
 }
 
 #[test]
+fn what_a_message_becomes_is_checked_without_a_box() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("andon.yml");
+    let rules = "telemetry:\n  rules:\n    - subject: plant.{hall}.tanks\n      samples:\n        - metric: tank_level\n          \
+                 unit: meters\n          value: levels.{n}\n          labels: {hall: '{hall}', tank: '{n}', site: north}\n";
+    std::fs::write(&file, rules).unwrap();
+    let file = file.to_str().unwrap();
+    let said = say(&["check", "message", file, "plant.h1.tanks", r#"{"levels":[1.5,"low"]}"#, "--device", "plc-1"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(
+        said.out.trim_end(),
+        "gauge tank_level_meters{hall=\"h1\", job=\"devices\", site=\"north\", tank=\"0\"} 1.5\n\
+         rule plant.{hall}.tanks, metric tank_level: what is there is no number and none of the rule's words"
+    );
+    let said = say(&["check", "message", file, "somewhere.else", "1"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("no rule is for this subject"), "{}", said.err);
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 27] = [
+const PAGES: [&str; 28] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -22,6 +22,7 @@ const PAGES: [&str; 27] = [
     "/explore?q=factory_line_state&q2=up&add=1&range=15m&step=30s",
     "/devices",
     "/devices/sensor-temp-001",
+    "/devices/try?device=sensor-temp-001&subject=telemetry.sensor-temp-001.temp&payload=1",
     "/alarms",
     "/alarms?state=new&priority=1&find=line1",
     "/alarms/wall",
@@ -263,8 +264,12 @@ async fn hostile_text_stays_text_on_every_page() {
     let stream = Labels::from_pairs([("job", HOSTILE), ("device_id", HOSTILE)]);
     let entry = LogEntry { stream, timestamp_ns: now.as_millis() * 1_000_000, line: HOSTILE.to_owned() };
     state.logs.append(vec![entry]).unwrap();
-    let more =
-        ["/explore?q=hostile_metric", "/explore?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", "/logs?q=%3Cscript%3E"];
+    let more = [
+        "/explore?q=hostile_metric",
+        "/explore?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
+        "/logs?q=%3Cscript%3E",
+        "/devices/try?subject=telemetry.a.b&payload=%22%3E%3Cscript%3E&device=%22%3E%3Cimg%3E",
+    ];
     for path in PAGES.iter().chain(&more) {
         let body = plant.get(path).await.body;
         assert!(!body.contains("<script>"), "{path} has a script");
@@ -272,6 +277,24 @@ async fn hostile_text_stays_text_on_every_page() {
         check_nothing_inline(path, &body);
     }
     assert!(plant.get("/logs").await.body.contains("alert(1)"));
+    plant.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_becomes_is_shown_without_keeping_it() {
+    let plant = Plant::start().await;
+    let tried =
+        |subject: &str, body: &str| format!("/devices/try?device=sensor-temp-001&subject={subject}&payload={body}");
+    let body =
+        plant.get(&tried("telemetry.sensor-temp-001.oil", "{%22value%22:71.5,%22unit%22:%22celsius%22}")).await.body;
+    assert!(body.contains("1 sample") && body.contains("71.5"), "{body}");
+    assert!(body.contains("telemetry_oil{device_id=&#34;sensor-temp-001&#34;"), "{body}");
+    assert!(!body.contains("may not publish"), "{body}");
+    assert!(plant.get(&tried("factory.line1.oee", "{}")).await.body.contains("may not publish on this subject"));
+    assert!(plant.get(&tried("a..b", "1")).await.body.contains("empty token"));
+    assert!(plant.get(&tried("telemetry.x.y", "{")).await.body.contains("the body is not JSON"));
+    let kept = plant.get("/api/v1/query?query=telemetry_oil").await.body;
+    assert!(kept.contains("\"result\":[]"), "{kept}");
     plant.app.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Two tenants on a real NATS server: what each is shown, that neither sees the other, and what is unusual.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -39,9 +40,24 @@ fn free_port() -> u16 {
 }
 
 impl Site {
-    async fn open() -> Site {
-        let folder = tempfile::tempdir().unwrap();
-        let (port, monitoring) = (free_port(), free_port());
+    /// Starts a server on free ports; on others if somebody else took them meanwhile.
+    async fn serve(folder: &Path) -> (Child, u16, u16) {
+        for _ in 0..10 {
+            let (port, monitoring) = (free_port(), free_port());
+            let mut server = Site::server(folder, port, monitoring);
+            while server.try_wait().unwrap().is_none() {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok()
+                    && TcpStream::connect(("127.0.0.1", monitoring)).is_ok()
+                {
+                    return (server, port, monitoring);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        panic!("nats-server does not stay");
+    }
+
+    fn server(folder: &Path, port: u16, monitoring: u16) -> Child {
         let own = |tenant: &str| {
             format!(r#"["tenant.{tenant}.>", "_SYS.tenant.{tenant}.>", "_HEARTBEAT.tenant.{tenant}.>", "_INBOX.>"]"#)
         };
@@ -53,15 +69,20 @@ impl Site {
             own("acme"),
             own("globex")
         );
-        let file = folder.path().join("nats.conf");
+        let file = folder.join("nats.conf");
         std::fs::write(&file, users).unwrap();
-        let server = Command::new("nats-server")
+        Command::new("nats-server")
             .arg("-c")
             .arg(&file)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("nats-server is not installed: apt-get install nats-server");
+            .expect("nats-server is not installed: apt-get install nats-server")
+    }
+
+    async fn open() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, port, monitoring) = Site::serve(folder.path()).await;
         let settings = folder.path().join("andon.yml");
         let text = format!(
             "host: {{enabled: false}}\nown_metrics: {{interval: 1s}}\n\

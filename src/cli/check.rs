@@ -1,4 +1,4 @@
-//! `andon check`: settings and rule files, without starting anything.
+//! `andon check`: settings, rule files and what becomes of a message, without starting anything.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,8 +7,12 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 
 use super::ask::{Place, ask};
+use crate::bus::Subject;
+use crate::clock::Clock;
+use crate::collect::telemetry::try_message;
 use crate::config::{self, Config};
-use crate::model::{MetricKind, parse_duration};
+use crate::model::{DeviceMessage, MetricKind, Origin, parse_duration};
+use crate::query::promql::format_value;
 use crate::rules::{self, Facts};
 
 /// Arguments of `andon check`.
@@ -25,6 +29,24 @@ enum What {
         /// The file, usually /etc/andon/andon.yml
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Show what a message of a device becomes with the settings of a file: samples, log line, and why not
+    Message {
+        /// The settings, usually /etc/andon/andon.yml
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where it is published
+        #[arg(value_name = "SUBJECT")]
+        subject: String,
+        /// Its body
+        #[arg(value_name = "BODY")]
+        body: String,
+        /// Who publishes it
+        #[arg(long, value_name = "ID", default_value = "")]
+        device: String,
+        /// What the device is registered as
+        #[arg(long = "type", value_name = "TYPE", default_value = "")]
+        device_type: String,
     },
     /// Check rule files
     Rules {
@@ -57,6 +79,18 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         What::Rules { files, url, strict } => {
             let facts = url.map_or_else(|| Ok(Facts::default()), |url| facts_of(&Place::at(url)))?;
             Findings { is_strict: strict, ..check_rules(&files, &facts) }
+        }
+        What::Message { file, subject, body, device, device_type } => {
+            let message = DeviceMessage {
+                device_id: device,
+                device_type,
+                subject,
+                payload: body.into(),
+                received_at: Clock::system().now(),
+                moved_ms: 0,
+                origin: Origin::Gateway,
+            };
+            check_message(file, &message)
         }
     };
     Ok(tell(&findings))
@@ -103,6 +137,43 @@ fn check_config(file: PathBuf) -> Findings {
     }
     if findings.mistakes.is_empty() {
         findings.good.push(format!("{name}: good: {}", summary(&config, rules)));
+    }
+    findings
+}
+
+/// Says what a message becomes; one that becomes nothing is a mistake.
+fn check_message(file: PathBuf, message: &DeviceMessage) -> Findings {
+    let mut findings = Findings::default();
+    if let Err(error) = message.subject.parse::<Subject>() {
+        findings.mistakes.push(error.to_string());
+        return findings;
+    }
+    let source = config::Source { file: Some(file), ..config::Source::default() };
+    let config = match config::load(&source) {
+        Ok(config) => config,
+        Err(error) => {
+            findings.mistakes.push(error.to_string());
+            return findings;
+        }
+    };
+    let trial = try_message(&config.collect.telemetry, &config.collect.logs, message);
+    for sample in &trial.samples {
+        let at =
+            if sample.at == message.received_at { String::new() } else { format!(" at {}", sample.at.to_rfc3339()) };
+        let limit = config.collect.limits.check(&sample.labels).err();
+        let limit = limit.map(|why| format!("; would be refused: {why}")).unwrap_or_default();
+        let (kind, value) = (sample.metadata.kind.as_str(), format_value(sample.value));
+        findings.good.push(format!("{kind} {} {value}{at}{limit}", sample.labels));
+    }
+    findings.good.extend(trial.line.iter().map(|line| format!("log line {} {}", line.stream, line.line)));
+    if trial.result == "stats" {
+        findings.good.push("the device's report on itself: its device_ series".to_owned());
+    }
+    let remarks = trial.remarks.into_iter();
+    if findings.good.is_empty() {
+        findings.mistakes.extend(remarks)
+    } else {
+        findings.good.extend(remarks)
     }
     findings
 }

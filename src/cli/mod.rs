@@ -39,7 +39,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// The devices that may connect, and their tokens.
     Device(device::DeviceArgs),
-    /// Check settings and rule files without starting anything.
+    /// Check settings, rule files and what becomes of a message, without starting anything.
     Check(check::CheckArgs),
     /// Run unit tests of rules, in promtool's format.
     Test(test_rules::TestArgs),

@@ -2,13 +2,17 @@
 //! note of what was refused.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::config::Limits;
 use super::refusals::{Ledger, Note, Refused, Supplier};
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Matcher, Timestamp};
 use crate::storage::tsdb::{Account, Db, Refusal, SeriesRef};
+
+/// A series with a sample in this time is not new.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// The reason for what is over a limit of labels.
 pub(super) const BAD_LABELS: &str = "bad_labels";
@@ -96,6 +100,20 @@ impl Intake {
             found.inspect_err(|turned| self.note(guest, turned, labels, *samples))
         });
         found.collect()
+    }
+
+    /// Says why a series would not come in now, without making it.
+    pub(super) fn would_refuse(&self, guest: &Guest, labels: &Labels, now: Timestamp) -> Option<String> {
+        if let Err(why) = guest.limits.check(labels) {
+            return Some(why);
+        }
+        let matchers: Vec<Matcher> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+        let known = self.db.querier().series(&matchers, now - KNOWN_FOR, now);
+        if known.is_ok_and(|series| series.iter().any(|s| s == labels)) {
+            return None;
+        }
+        let is_full = self.db.series_on(guest.account.name()) >= guest.account.series_max();
+        is_full.then(|| self.explain(guest, Refusal::Account))
     }
 
     fn note(&self, guest: &Guest, turned: &Turned, labels: &Labels, samples: u64) {

@@ -128,7 +128,8 @@ impl Collector {
             instruments: to_store.instruments.clone(),
         };
         let settings = telemetry_settings(&config);
-        let (telemetry, work) = Telemetry::new(settings, sinks, messages, bus, tasks.token(Phase::Intake));
+        let (telemetry, work) =
+            Telemetry::new(settings, sinks, messages, presence.clone(), bus, tasks.token(Phase::Intake));
         tasks.spawn("collect telemetry", OnPanic::StopBox, work);
         let collector = Collector(Arc::new(Shared {
             scraper,
@@ -161,6 +162,12 @@ impl Collector {
             telemetry: self.0.telemetry.snapshot(),
             refused: self.0.intake.refused(self.0.sinks.clock.now()),
         })
+    }
+
+    /// Says what a message of a device would become now; nothing is kept or counted.
+    #[must_use]
+    pub fn try_message(&self, message: &DeviceMessage) -> telemetry::Trial {
+        self.0.telemetry.try_message(message, &self.0.intake, self.0.sinks.clock.now())
     }
 
     /// Returns the way in for pushed samples.

@@ -49,7 +49,7 @@ fn mapping_rule(item: &Item<'_>) -> Option<collect::telemetry::MappingRule> {
 }
 
 fn sample_rule(item: &Item<'_>) -> Option<collect::telemetry::SampleRule> {
-    let fields = item.fields(&["metric", "kind", "help", "value", "words", "scale", "labels"])?;
+    let fields = item.fields(&["metric", "kind", "unit", "help", "value", "words", "scale", "labels"])?;
     let kind = match fields.get("kind").and_then(|i| i.one_of(&["gauge", "counter", "unknown"])) {
         Some("counter") => MetricKind::Counter,
         Some("unknown") => MetricKind::Unknown,
@@ -61,6 +61,7 @@ fn sample_rule(item: &Item<'_>) -> Option<collect::telemetry::SampleRule> {
     Some(collect::telemetry::SampleRule {
         metric: parsed(&fields.required("metric")?)?,
         kind,
+        unit: fields.get("unit").and_then(|i| parsed(&i)),
         help: fields.string("help").unwrap_or_default(),
         value: value?,
         words: words.into_iter().filter_map(|(word, item)| Some((word.to_owned(), item.float()?))).collect(),

@@ -138,6 +138,7 @@ pub(super) fn factory_rules() -> Result<Vec<MappingRule>, RuleError> {
         let sample = SampleRule {
             metric: metric.parse()?,
             kind,
+            unit: None,
             help: help.to_owned(),
             value: path.parse()?,
             words: words.collect(),

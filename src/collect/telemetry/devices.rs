@@ -96,6 +96,11 @@ impl Devices {
         self.device(device_id).is_some()
     }
 
+    /// Tells the same, without making the device known.
+    pub(super) fn has_room_for(&self, device_id: &str) -> bool {
+        self.by_id.contains_key(device_id) || self.by_id.len() < self.devices_max
+    }
+
     /// Notes that a sample of a device was refused.
     pub(super) fn refused(&mut self, device_id: &str) {
         if let Some(device) = self.device(device_id) {

@@ -3,13 +3,19 @@
 use serde_json::Value;
 
 use super::rule::{MappingRule, Part, SampleRule, Step, Text};
-use crate::model::{DeviceMessage, LABEL_NAME, Labels, Metadata, Timestamp};
+use crate::model::{DeviceMessage, LABEL_NAME, Labels, Metadata, MetricKind, Timestamp};
 
 /// Most members that one `{name}` of a path stands for.
 const MEMBERS_MAX: usize = 64;
 
 /// Most samples that one message gives.
 pub(super) const SAMPLES_MAX: usize = 256;
+
+/// Most remarks on one message.
+const REMARKS_MAX: usize = 100;
+
+/// What the name of a counter ends with.
+const TOTAL: &str = "_total";
 
 /// Longest label value; the rest is cut off.
 const VALUE_CHARS_MAX: usize = 256;
@@ -32,6 +38,19 @@ pub(super) struct Mapped {
     pub(super) metadata: Metadata,
 }
 
+/// Why a value does not become a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Refused {
+    #[error("what is there is no number and none of the rule's words")]
+    Value,
+    #[error("its name comes out empty")]
+    Name,
+    #[error("the message has {SAMPLES_MAX} samples already")]
+    TooMany,
+    #[error("the series has a sample of this message already")]
+    Twice,
+}
+
 /// What a message's samples are called and when they were: looked up once per message.
 struct Context<'a> {
     message: &'a DeviceMessage,
@@ -39,9 +58,26 @@ struct Context<'a> {
     captures: Vec<(&'a str, &'a str)>,
 }
 
+/// What the rules made of a message so far.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    pub(super) samples: Vec<Mapped>,
+    /// What was found and did not become a sample, in words; nothing unless somebody asks.
+    pub(super) remarks: Option<Vec<String>>,
+}
+
+impl Out {
+    /// Notes why something is not as it might be expected; costs nothing if nobody asks.
+    pub(super) fn remark(&mut self, text: impl FnOnce() -> String) {
+        if let Some(remarks) = self.remarks.as_mut().filter(|remarks| remarks.len() < REMARKS_MAX) {
+            remarks.push(text());
+        }
+    }
+}
+
 /// Applies a rule to a message. Returns whether the rule is for such messages. Of two samples of the same
 /// series the first stays, so that a rule can name a second choice after the first.
-pub(super) fn apply(rule: &MappingRule, message: &DeviceMessage, json: &Value, out: &mut Vec<Mapped>) -> bool {
+pub(super) fn apply(rule: &MappingRule, message: &DeviceMessage, json: &Value, out: &mut Out) -> bool {
     let Some(captures) = rule.subject.captures(&message.subject) else { return false };
     let context = Context { message, json, captures };
     let own_time = rule.timestamp.as_ref().and_then(|path| {
@@ -50,15 +86,23 @@ pub(super) fn apply(rule: &MappingRule, message: &DeviceMessage, json: &Value, o
         found
     });
     let at = believable(own_time, message.received_at);
+    if let Some(own) = own_time.filter(|own| *own != at) {
+        let own = own.to_rfc3339();
+        out.remark(|| format!("rule {}: its time {own} is not believed, that of its receipt counts", rule.name));
+    }
     for sample in &rule.samples {
+        let mut is_there = false;
         walk(json, sample.value.steps(), &mut Vec::new(), &mut |value, members| {
-            let Some(value) = number(value, &sample.words) else { return };
-            let labels = context.labels(sample, members);
-            if labels.get(LABEL_NAME).is_some() && out.len() < SAMPLES_MAX && out.iter().all(|m| m.labels != labels) {
-                let metadata = Metadata { kind: sample.kind, help: sample.help.clone(), unit: String::new() };
-                out.push(Mapped { labels, at, value: scaled(value, sample.scale), metadata });
+            is_there = true;
+            if let Err(why) = context.sample(sample, value, members, at, &mut out.samples) {
+                out.remark(|| format!("rule {}, metric {}: {why}", rule.name, sample.metric));
             }
         });
+        if !is_there {
+            out.remark(|| {
+                format!("rule {}, metric {}: there is nothing at {}", rule.name, sample.metric, sample.value)
+            });
+        }
     }
     true
 }
@@ -70,9 +114,51 @@ fn scaled(value: f64, scale: f64) -> f64 {
 }
 
 impl Context<'_> {
-    fn labels(&self, sample: &SampleRule, members: &[(&str, &str)]) -> Labels {
-        let name = legal_name(&self.fill(&sample.metric, members));
-        let mut pairs = vec![(LABEL_NAME.to_owned(), name)];
+    /// Makes a sample of a value; else the reason.
+    fn sample(
+        &self,
+        rule: &SampleRule,
+        value: &Value,
+        members: &[(&str, &str)],
+        at: Timestamp,
+        out: &mut Vec<Mapped>,
+    ) -> Result<(), Refused> {
+        let value = number(value, &rule.words).ok_or(Refused::Value)?;
+        let unit = rule.unit.as_ref().map(|unit| self.fill(unit, members)).unwrap_or_default();
+        let unit = legal_name(&unit).trim_matches('_').to_owned();
+        let labels = self.labels(rule, &unit, members);
+        if labels.get(LABEL_NAME).is_none() {
+            return Err(Refused::Name);
+        }
+        if out.len() >= SAMPLES_MAX {
+            return Err(Refused::TooMany);
+        }
+        if out.iter().any(|mapped| mapped.labels == labels) {
+            return Err(Refused::Twice);
+        }
+        let metadata = Metadata { kind: rule.kind, help: rule.help.clone(), unit };
+        out.push(Mapped { labels, at, value: scaled(value, rule.scale), metadata });
+        Ok(())
+    }
+
+    /// Returns the metric's name: unit and `_total` stand at its end, once.
+    fn name(&self, rule: &SampleRule, unit: &str, members: &[(&str, &str)]) -> String {
+        let mut name = legal_name(&self.fill(&rule.metric, members));
+        if name.is_empty() {
+            return name;
+        }
+        let is_counter = rule.kind == MetricKind::Counter;
+        if is_counter && let Some(short) = name.strip_suffix(TOTAL) {
+            name = short.to_owned();
+        }
+        if !unit.is_empty() && name.strip_suffix(unit).is_none_or(|rest| !rest.ends_with('_')) {
+            name = format!("{name}_{unit}");
+        }
+        if is_counter { format!("{name}{TOTAL}") } else { name }
+    }
+
+    fn labels(&self, sample: &SampleRule, unit: &str, members: &[(&str, &str)]) -> Labels {
+        let mut pairs = vec![(LABEL_NAME.to_owned(), self.name(sample, unit, members))];
         for (name, text) in &sample.labels {
             let value: String = self.fill(text, members).chars().take(VALUE_CHARS_MAX).collect();
             pairs.push((name.clone(), value));
@@ -117,11 +203,20 @@ fn walk<'a>(value: &'a Value, steps: &'a [Step], members: &mut Vec<(&'a str, &'a
     match steps.split_first() {
         None => found(value, members),
         Some((Step::Member(name), rest)) => {
-            if let Some(inner) = value.get(name) {
+            let inner = match value {
+                Value::Array(list) => name.parse::<usize>().ok().and_then(|at| list.get(at)),
+                _ => value.get(name),
+            };
+            if let Some(inner) = inner {
                 walk(inner, rest, members, found);
             }
         }
         Some((Step::Each(name), rest)) => {
+            for (number, inner) in value.as_array().into_iter().flatten().take(MEMBERS_MAX).enumerate() {
+                let key = number.to_string();
+                let mut below = [members.as_slice(), &[(name.as_str(), key.as_str())]].concat();
+                walk(inner, rest, &mut below, found);
+            }
             for (key, inner) in value.as_object().into_iter().flatten().take(MEMBERS_MAX) {
                 members.push((name, key));
                 walk(inner, rest, members, found);

@@ -4,19 +4,25 @@
 //! the bus (only theirs: what this box published came by the channel). A message is held against the user's
 //! rules, then the built-in ones; all that match apply. The samples of up to 256 messages make one batch.
 //!
+//! When a device of this box has been gone for half a minute, the series that it fed end with a staleness marker
+//! (`ends`). What a message would become is told without keeping it (`trial`).
+//!
 //! A message on `devices.{device}.stats` is the device's report on itself; together with presence it becomes
 //! the `device_*` series, which are read every 15 s like any other source (see `devices`).
 
 mod builtin;
 mod devices;
+mod ends;
 mod mapping;
 mod rule;
+mod trial;
 
 #[cfg(test)]
 mod telemetry_test;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -25,8 +31,10 @@ use tracing::{error, warn};
 
 pub(super) use self::devices::Devices;
 pub use self::rule::{JsonPath, MappingRule, RuleError, SampleRule, SubjectTemplate, Text};
+pub use self::trial::{Trial, TrialSample, try_message};
 
-use self::mapping::Mapped;
+use self::ends::Ends;
+use self::mapping::{Mapped, Out};
 use super::device_logs::DeviceLogs;
 use super::instruments::{Instruments, Way};
 use super::intake::Intake;
@@ -35,7 +43,7 @@ use super::source::Reading;
 use super::{LogsConfig, TelemetryConfig, TelemetrySnapshot};
 use crate::bus::{Bus, Scope, SubjectPattern, Subscription};
 use crate::model::{
-    DeviceMessage, DevicePresence, Labels, LogEntry, Metadata, Origin, RelabelRule, Timestamp, relabel,
+    DeviceMessage, DevicePresence, Labels, LogEntry, Metadata, Origin, RelabelRule, Timestamp, relabel, stale_nan,
 };
 use crate::storage::logs::LogStore;
 use crate::storage::tsdb::{Batch, Db, SeriesRef};
@@ -45,6 +53,9 @@ const BATCH_MESSAGES_MAX: usize = 256;
 
 /// Most metric names whose help and kind are kept.
 const METADATA_MAX: usize = 10_000;
+
+/// How often it is looked whose series end.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Subjects of the built-in rule for telemetry, on the bus.
 const TELEMETRY_PATTERN: &str = "telemetry.>";
@@ -89,6 +100,7 @@ impl Telemetry {
         settings: Settings,
         sinks: Sinks,
         messages: mpsc::Receiver<DeviceMessage>,
+        presence: watch::Receiver<Arc<Vec<DevicePresence>>>,
         bus: Bus,
         stop: CancellationToken,
     ) -> (Telemetry, impl Future<Output = ()> + Send + 'static) {
@@ -107,6 +119,8 @@ impl Telemetry {
             sinks,
             shared,
             metadata: HashMap::new(),
+            presence,
+            ends: Ends::default(),
         };
         (telemetry, worker.run(messages, bus, stop))
     }
@@ -126,6 +140,22 @@ impl Telemetry {
             log_lines: shared.log_lines,
             devices: shared.devices.snapshot(|id| self.db.series_on(&Supplier::Device(id.to_owned()).to_string())),
         }
+    }
+
+    /// Says what a message would become now; nothing is kept or counted.
+    pub(super) fn try_message(&self, message: &DeviceMessage, intake: &Intake, now: Timestamp) -> Trial {
+        let settings = self.settings.borrow().clone();
+        let mut trial = trial::run(&settings, message);
+        for sample in &mut trial.samples {
+            let device = Some(message.device_id.as_str()).filter(|id| !id.is_empty());
+            let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("").to_owned();
+            sample.refused = if lock(&self.shared).devices.has_room_for(&device) {
+                intake.would_refuse(&intake.guest(Supplier::Device(device)), &sample.labels, now)
+            } else {
+                Some(format!("there are {} devices, which is the limit", settings.telemetry.devices_max))
+            };
+        }
+        trial
     }
 
     /// Returns a reader of the `device_*` series.
@@ -176,6 +206,8 @@ struct Taken {
     stats: Option<Value>,
     /// `mapped`, `logged`, `stats`, `unmapped` or `malformed`.
     result: &'static str,
+    /// Why something did not become a sample, if somebody asks.
+    remarks: Vec<String>,
 }
 
 impl Rules {
@@ -198,6 +230,15 @@ impl Rules {
 
     /// Works out what a message becomes; touches nothing.
     fn take(&self, message: &DeviceMessage, instruments: &Instruments) -> Taken {
+        self.read(message, instruments, Out::default())
+    }
+
+    /// As [`Rules::take`], with the reasons for what did not become a sample.
+    fn explain(&self, message: &DeviceMessage, instruments: &Instruments) -> Taken {
+        self.read(message, instruments, Out { remarks: Some(Vec::new()), ..Out::default() })
+    }
+
+    fn read(&self, message: &DeviceMessage, instruments: &Instruments, mut out: Out) -> Taken {
         if let Some(line) = self.logs.entry(message, instruments) {
             return Taken { line: Some(line), result: "logged", ..Taken::default() };
         }
@@ -209,14 +250,15 @@ impl Rules {
         if is_stats == Some(message.device_id.as_str()) {
             return Taken { stats: Some(json), result: "stats", ..Taken::default() };
         }
-        let mut samples = Vec::new();
         let mut is_known = false;
         for rule in &self.mapped {
-            is_known |= mapping::apply(rule, message, &json, &mut samples);
+            is_known |= mapping::apply(rule, message, &json, &mut out);
         }
         if self.has_telemetry {
-            is_known |= builtin::telemetry(message, &json, &mut samples);
+            is_known |= builtin::telemetry(message, &json, &mut out.samples);
         }
+        let Out { mut samples, remarks } = out;
+        let mut out = Out { samples: Vec::new(), remarks };
         for sample in samples.iter_mut().filter(|_| !self.job.is_empty()) {
             let mut labels = sample.labels.builder();
             if labels.get("job").is_none() {
@@ -230,10 +272,14 @@ impl Rules {
                     sample.labels = labels;
                     true
                 }
-                Some(_) | None => false,
+                Some(_) | None => {
+                    out.remark(|| format!("{}: dropped by metric_relabel_configs", sample.labels));
+                    false
+                }
             });
         }
-        Taken { samples, line: None, stats: None, result: if is_known { "mapped" } else { "unmapped" } }
+        let remarks = out.remarks.unwrap_or_default();
+        Taken { samples, remarks, line: None, stats: None, result: if is_known { "mapped" } else { "unmapped" } }
     }
 
     /// Returns the subjects of all rules on the bus.
@@ -254,6 +300,8 @@ struct Worker {
     sinks: Sinks,
     shared: Arc<Mutex<Shared>>,
     metadata: HashMap<String, Metadata>,
+    presence: watch::Receiver<Arc<Vec<DevicePresence>>>,
+    ends: Ends,
 }
 
 impl Worker {
@@ -261,9 +309,15 @@ impl Worker {
         let mut others = self.subscribe(&bus);
         let mut lost = 0;
         let mut batch = Vec::with_capacity(BATCH_MESSAGES_MAX);
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                _ = look.tick() => {
+                    self.end_series();
+                    continue;
+                }
                 changed = self.settings.changed() => {
                     if changed.is_err() {
                         break;
@@ -295,6 +349,22 @@ impl Worker {
         // What the gateway has handed over is kept, though nothing new comes in.
         while let Ok(message) = messages.try_recv() {
             self.keep(&mut [message]);
+        }
+    }
+
+    /// Ends the series of devices that have gone.
+    fn end_series(&mut self) {
+        let elapsed = self.sinks.clock.elapsed();
+        self.ends.present(&self.presence.borrow(), elapsed);
+        let gone = self.ends.due(elapsed);
+        if gone.is_empty() {
+            return;
+        }
+        let stamp = self.sinks.clock.stamp();
+        let mut batch = Batch::stamped(stamp.moved_ms);
+        gone.into_iter().for_each(|series| batch.push_ref(series, stamp.at, stale_nan()));
+        if let Err(problem) = self.sinks.db.append(&batch) {
+            warn!(%problem, "series of devices that have gone are not ended");
         }
     }
 
@@ -346,6 +416,9 @@ impl Worker {
                     let device = device.or_else(|| sample.labels.get("device_id")).unwrap_or("").to_owned();
                     match self.admit(&mut shared.devices, device, &sample.labels) {
                         Ok(series) => {
+                            if message.origin == Origin::Gateway {
+                                self.ends.fed(&message.device_id, series);
+                            }
                             metadata.push((sample.labels.metric_name().to_owned(), sample.metadata.clone()));
                             let batch = if sample.at == message.received_at { &mut ours } else { &mut theirs };
                             batch.push((series, sample));

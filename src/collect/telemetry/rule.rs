@@ -34,12 +34,14 @@ pub struct MappingRule {
 /// One sample of a message, or several where a path says `{name}` for each member.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleRule {
-    /// The metric's name; what comes out is made legal by `_`.
+    /// The metric's name; what comes out is made legal by `_`, and that of a counter ends with `_total`.
     pub metric: Text,
     /// What kind it is, for the metadata.
     pub kind: MetricKind,
     /// What it means, for the metadata.
     pub help: String,
+    /// In what it is measured: goes into the name, before the `_total` of a counter.
+    pub unit: Option<Text>,
     /// Where the value is: a number, `true` or `false`, a text that is a number, or one of `words`.
     pub value: JsonPath,
     /// Values of texts, compared without case.
@@ -134,8 +136,9 @@ impl FromStr for SubjectTemplate {
     }
 }
 
-/// Where something is in a JSON message: members between dots (`reading.value`), `{name}` for each member of
-/// an object, whose name is then captured. Empty or `$`: the message itself. A leading `$.` is allowed.
+/// Where something is in a JSON message: members between dots (`reading.value`), of an array by their number from 0
+/// (`readings.0`), `{name}` for each member of an object or array, whose name or number is then captured. Empty or `$`:
+/// the message itself. A leading `$.` is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonPath {
     text: String,

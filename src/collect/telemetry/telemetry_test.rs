@@ -191,6 +191,7 @@ fn rule(subject: &str, metric: &str, value: &str, labels: &[(&str, &str)]) -> Ma
         samples: vec![SampleRule {
             metric: metric.parse().unwrap(),
             kind: MetricKind::Gauge,
+            unit: None,
             help: String::new(),
             value: value.parse().unwrap(),
             words: vec![("open".to_owned(), 1.0)],
@@ -295,4 +296,114 @@ fn devices_have_series_of_their_own() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
+}
+
+#[test]
+fn elements_of_arrays_and_units_are_mapped() {
+    let mut one = rule("a", "pump_flow", "readings.{n}.v", &[("n", "{n}"), ("first", "{$.readings.0.id}")]);
+    one.samples[0].unit = Some("{$.unit}".parse().unwrap());
+    let body = r#"{"unit":"l/min","readings":[{"id":"p","v":1},{"v":2},{"id":"q"}]}"#;
+    assert_eq!(
+        texts(&take(vec![one], "a", body)),
+        [r#"pump_flow_l_min{first="p", n="0"} 2"#, r#"pump_flow_l_min{first="p", n="1"} 4"#]
+    );
+    let name = |metric: &str, kind, unit: &str| {
+        let mut rule = rule("a", metric, "", &[]);
+        rule.samples[0].kind = kind;
+        rule.samples[0].unit = Some(unit.parse().unwrap());
+        take(vec![rule], "a", "1").samples[0].labels.metric_name().to_owned()
+    };
+    assert_eq!(name("x", MetricKind::Counter, "bytes"), "x_bytes_total");
+    assert_eq!(name("x_bytes_total", MetricKind::Counter, "bytes"), "x_bytes_total");
+    assert_eq!(name("x", MetricKind::Counter, ""), "x_total");
+    assert_eq!(name("x_celsius", MetricKind::Gauge, "celsius"), "x_celsius");
+    assert_eq!(name("kilobytes", MetricKind::Gauge, "bytes"), "kilobytes_bytes");
+    assert_eq!(name("x", MetricKind::Gauge, "°C"), "x_C");
+}
+
+#[test]
+fn a_trial_tells_what_a_message_becomes_and_why_not() {
+    let trial = |rules: Vec<MappingRule>, subject: &str, payload: &str| {
+        let trial = trial::run(&settings(rules), &message(subject, payload));
+        let samples = trial.samples.iter().map(|s| format!("{} {}", s.labels, s.value));
+        (trial.result, samples.chain(trial.remarks).collect::<Vec<_>>())
+    };
+    let own = || vec![rule("a.{b}", "m_{b}", "v.{n}", &[("n", "{n}")])];
+    assert_eq!(
+        trial(own(), "a.x", r#"{"v":{"p":1,"q":"shut"},"when":"1999-01-01T00:00:00Z"}"#),
+        (
+            "mapped",
+            vec![
+                r#"m_x{n="p"} 2"#.to_owned(),
+                "rule own: its time 1999-01-01T00:00:00.000Z is not believed, that of its receipt counts".to_owned(),
+                "rule own, metric m_{b}: what is there is no number and none of the rule's words".to_owned(),
+            ]
+        )
+    );
+    let told = |subject: &str, payload: &str| trial(own(), subject, payload).1.join("; ");
+    assert_eq!(told("a.x", "{}"), "rule own, metric m_{b}: there is nothing at v.{n}");
+    assert_eq!(told("b.x", "1"), "no rule is for this subject, and it is none of a log line");
+    assert_eq!(told("a.x", "{"), "the body is not JSON");
+    assert_eq!(told("telemetry.press1.state", r#"{"text":"fine"}"#), "nothing in the body is a reading");
+    let logged = trial::run(&settings(own()), &message("logs.press1", "hot"));
+    assert_eq!((logged.result, logged.line.map(|l| l.line)), ("logged", Some("hot".to_owned())));
+}
+
+#[test]
+fn the_series_of_a_device_that_has_gone_end_and_begin_again() {
+    let clock = crate::clock::Clock::hand_set(crate::clock::Clock::system().now());
+    let (db, registry) = (Db::in_memory(), Registry::default());
+    let sinks = Sinks {
+        db: db.clone(),
+        intake: Intake::new(db.clone(), clock.clone(), crate::collect::Limits::default(), &registry),
+        logs: LogStore::in_memory(),
+        clock: clock.clone(),
+        instruments: Instruments::new(&registry),
+    };
+    let is_there = |is_connected| {
+        let (device_id, device_type) = ("press1".to_owned(), String::new());
+        Arc::new(vec![DevicePresence { device_id, device_type, is_connected, since: None, last_seen: None }])
+    };
+    let presence = watch::Sender::new(is_there(true));
+    let settings = settings(Vec::new());
+    let shared = Shared { devices: Devices::new(10), messages: 0, unmapped: 0, samples: 0, log_lines: 0 };
+    let mut worker = Worker {
+        rules: Rules::new(&settings),
+        settings: watch::channel(settings).1,
+        sinks,
+        shared: Arc::new(Mutex::new(shared)),
+        metadata: HashMap::new(),
+        presence: presence.subscribe(),
+        ends: Ends::default(),
+    };
+    let publish = |worker: &mut Worker, value: &str| {
+        let stamp = clock.stamp();
+        let message = message("telemetry.press1.temp", value);
+        worker.keep(&mut [DeviceMessage { received_at: stamp.at, moved_ms: stamp.moved_ms, ..message }]);
+    };
+    let pass = |worker: &mut Worker, seconds: u64| {
+        for _ in 0..seconds / 5 {
+            clock.advance(Duration::from_secs(5));
+            worker.end_series();
+        }
+    };
+    let newest = || {
+        let name = [crate::model::Matcher::equal("__name__", "telemetry_temp")];
+        let now = clock.now();
+        let mut set = db.querier().select(&name, now - Duration::from_secs(3600), now, 1000).unwrap();
+        *set.next().unwrap().unwrap().values.last().unwrap()
+    };
+    publish(&mut worker, "1");
+    pass(&mut worker, 100);
+    assert!((newest() - 1.0).abs() < 1e-9, "a quiet device that is there goes on");
+    presence.send_replace(is_there(false));
+    pass(&mut worker, 30);
+    assert!((newest() - 1.0).abs() < 1e-9, "it may be back soon");
+    pass(&mut worker, 5);
+    assert!(crate::model::is_stale(newest()));
+    presence.send_replace(is_there(true));
+    pass(&mut worker, 5);
+    publish(&mut worker, "2");
+    pass(&mut worker, 60);
+    assert!((newest() - 2.0).abs() < 1e-9);
 }

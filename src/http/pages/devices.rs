@@ -18,7 +18,7 @@ use super::number::{Unit, ago, clock, span};
 use super::panel::{Panel, Question};
 use super::visit::{Visit, encode};
 use super::window::Window;
-use super::{failed, message, page};
+use super::{failed, message, page, trial};
 use crate::gateway::DeviceView;
 use crate::http::AppState;
 use crate::model::{LABEL_NAME, Labels, MatchOp, Matcher, Sample, Timestamp};
@@ -184,6 +184,8 @@ struct Reading {
 /// One last message of a device.
 #[derive(Debug)]
 struct LastMessage {
+    /// The page that shows what it becomes.
+    href: String,
     subject: String,
     age: String,
     text: String,
@@ -289,6 +291,7 @@ fn about(asker: &Asker, id: &str, window: &Window) -> Answers {
     }
     .panel(asker, window);
     let last = asker.state.last.list(id).into_iter().map(|m| LastMessage {
+        href: trial::address(id, &m.subject, &String::from_utf8_lossy(&m.payload)),
         age: ago(m.received_at, asker.now),
         text: shorten(&String::from_utf8_lossy(&m.payload)),
         subject: m.subject,

@@ -33,6 +33,7 @@ mod rules;
 mod silences;
 mod storage;
 mod targets;
+mod trial;
 mod visit;
 mod vitals;
 mod window;
@@ -61,6 +62,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(explore::routes())
         .route("/cardinality", get(cardinality::cardinality))
         .route("/devices", get(devices::devices))
+        .route("/devices/try", get(trial::trial))
         .route("/devices/{id}", get(devices::device))
         .merge(alarms::routes())
         .route("/silences", get(silences::silences).post(silences::silence))
