@@ -193,7 +193,7 @@ scrape_configs: [{{job_name: line, static_configs: [{{targets: ['127.0.0.1:{serv
     (folder / "prometheus.yml").write_text(
         common + f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{ports['alertmanager']}']}}]}}]}}\n")
     (folder / "andon.yml").write_text(
-        common + "host: {enabled: false}\nown_metrics: {enabled: false}\nrule_packs: []\nnotifications: {config_file: here.yml}\n")
+        common + "host: {enabled: false}\nrule_packs: []\nnotifications: {config_file: here.yml}\n")
     commands = {
         "alertmanager": ["prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml",
                          f"--storage.path={folder}/am", f"--web.listen-address=127.0.0.1:{ports['alertmanager']}",

@@ -106,8 +106,9 @@ fn a_file_of_prometheus_loads_with_notes() {
          storage: {tsdb: {out_of_order_time_window: 30m}}\n",
     );
     assert_eq!(config.collect.scrape[0].name, "nats");
-    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
-    assert!(config.warnings[0].contains(":2:11: alerting: no effect in Andon"), "{:?}", config.warnings);
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert_eq!(config.notify.relay.alertmanagers[0].targets[0].get("__address__"), Some("alertmanager:9093"));
+    assert_eq!(config.notify.relay.external_labels.get("monitor"), Some("x"));
 }
 
 #[test]

@@ -65,7 +65,7 @@ class Box:
         self.andon, self.folder, self.port = andon, folder, free_port()
         (folder / "andon.yml").write_text(f"""
 host: {{enabled: false}}
-own_metrics: {{enabled: false}}
+
 rule_packs: []
 notifications:
   route: {{receiver: hook, group_by: [alertname], group_wait: 400ms, group_interval: 800ms, repeat_interval: 4h}}

@@ -168,7 +168,7 @@ def settings(folder, ports, modem, sink):
     mail = f"{{to: 'Schicht <shift@example.com>, b@example.com', from: box@example.com, tls_config: {{ca_file: cert.pem}}"
     return f"""
 host: {{enabled: false}}
-own_metrics: {{enabled: false}}
+
 rule_packs: []
 bus: {{nats: {{servers: ['nats://127.0.0.1:{ports['nats']}']}}}}
 notifications:
@@ -378,7 +378,7 @@ try:
 except ImportError:
     from pymodbus.datastore import ModbusSlaveContext as Context
 from pymodbus.server import StartAsyncTcpServer
-block = lambda: ModbusSequentialDataBlock(0, [0] * 64)
+block = lambda: ModbusSequentialDataBlock(1, [0] * 64)
 context = ModbusServerContext(Context(co=block(), hr=block()), single=True)
 asyncio.run(StartAsyncTcpServer(context, address=("127.0.0.1", int(sys.argv[1]))))
 """

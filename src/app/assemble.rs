@@ -303,6 +303,7 @@ fn join_alerting(
             silences: alarms.watch_silences(),
             bus: bus.clone(),
             draw,
+            read_targets: collect::scrape::read_targets,
         },
     );
     (rules, alarms, notifier)

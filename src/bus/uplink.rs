@@ -300,7 +300,9 @@ impl Uplink {
     /// Takes a message from NATS; nothing if this box published it or its subject is none of ours.
     fn take(&self, message: async_nats::Message) -> Option<Message> {
         let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| Arc::from(v.as_str()));
-        if header(HEADER_ORIGIN).is_some_and(|origin: Arc<str>| *origin == *self.box_id) {
+        // Some clients answer with the headers of the question, the box's own mark among them.
+        let is_answer = message.subject.as_str().starts_with(&self.inbox_prefix);
+        if !is_answer && header(HEADER_ORIGIN).is_some_and(|origin: Arc<str>| *origin == *self.box_id) {
             return None;
         }
         Some(Message {

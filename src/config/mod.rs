@@ -9,6 +9,7 @@
 //! Secrets may stand in files of their own; they are never printed. This is the only room that reads files of
 //! settings.
 
+mod alerting;
 mod devices;
 mod folder;
 mod glob;
@@ -74,8 +75,8 @@ const KEYS: &[&str] = &[
     "rule_packs",
     "remote_write",
     "notifications",
-    // Known and without effect.
     "alerting",
+    // Known and without effect.
     "remote_read",
     "tracing",
     "otlp",
@@ -275,7 +276,8 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     };
     let place =
         notifications::Place { external_url: base.clone(), box_name: box_name.clone(), time_zone: time_zone.clone() };
-    let notifications = notifications::read(root, folder, outbox, place);
+    let mut notifications = notifications::read(root, folder, outbox, place);
+    notifications.notify.relay = alerting::read(root, &global, folder);
     alarms.resolve_timeout = notifications.resolve_timeout;
     alarms.time_zone = time_zone.clone();
     let collect = collect::Config {
@@ -331,7 +333,6 @@ fn known_elsewhere(root: &Fields<'_>) {
     upstream::note(
         root,
         &[
-            ("alerting", "Andon tells people itself, see notifications"),
             ("remote_read", "queries are answered from the box's own store"),
             ("tracing", "nothing is traced"),
             ("otlp", "metrics of OpenTelemetry are not taken yet"),

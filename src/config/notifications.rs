@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::folder::Folder;
 use super::{interval, matcher, receivers, upstream};
 use crate::model::{AnchoredRegex, MatchOp, Matcher};
-use crate::notify::{Config, GroupBy, Heartbeat, InhibitRule, Route};
+use crate::notify::{Config, GroupBy, Heartbeat, InhibitRule, RelayConfig, Route};
 use crate::yaml::{self, Fields, Item, Report};
 
 const KEYS: &[&str] = &[
@@ -128,6 +128,7 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: P
             box_name: place.box_name,
             time_zone: place.time_zone,
             heartbeats: Vec::new(),
+            relay: RelayConfig::default(),
             route: None,
             receivers: Vec::new(),
             inhibit_rules: Vec::new(),
@@ -305,7 +306,9 @@ fn matchers(fields: &Fields<'_>, key: &'static str, equal_key: &'static str, reg
     let Some(item) = fields.get(regex_key) else { return matchers };
     for (name, value) in item.entries() {
         let Some(text) = value.string() else { continue };
-        match AnchoredRegex::new(&text).and_then(|_| Matcher::new(name, MatchOp::Regex, &text)) {
+        // As upstream writes it where it shows a route, in the keys of groups above all.
+        let whole = format!("^(?:{text})$");
+        match AnchoredRegex::new(&text).and_then(|_| Matcher::new(name, MatchOp::Regex, &whole)) {
             Ok(matcher) => matchers.push(matcher),
             Err(error) => {
                 let _: Option<()> = value.mistake(error.to_string());

@@ -168,7 +168,8 @@ fn params(fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {
     item.entries().into_iter().map(|(name, values)| (name.to_owned(), values.strings())).collect()
 }
 
-fn group(item: &Item<'_>) -> Option<TargetGroup> {
+/// Reads an entry of `static_configs`.
+pub(super) fn group(item: &Item<'_>) -> Option<TargetGroup> {
     let fields = item.fields(&["targets", "labels"])?;
     let mut targets = Vec::new();
     for target in fields.items("targets") {
@@ -186,7 +187,8 @@ fn group(item: &Item<'_>) -> Option<TargetGroup> {
     Some(TargetGroup { targets, labels })
 }
 
-fn file_groups(item: &Item<'_>, folder: &Folder) -> Option<FileGroups> {
+/// Reads an entry of `file_sd_configs`.
+pub(super) fn file_groups(item: &Item<'_>, folder: &Folder) -> Option<FileGroups> {
     let fields = item.fields(&["files", "refresh_interval"])?;
     let mut paths = Vec::new();
     for file in fields.items("files") {

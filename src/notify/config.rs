@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::interval::TimeInterval;
 use super::receiver::Way;
+use super::relay::RelayConfig;
 use crate::model::Matcher;
 
 /// How long a receiver may be away before its fallback is told, unless the settings say otherwise.
@@ -26,6 +27,8 @@ pub struct Config {
     pub time_zone: TimeZone,
     /// Signs of life.
     pub heartbeats: Vec<Heartbeat>,
+    /// Alertmanagers elsewhere, and the labels that this box adds to its own alarms.
+    pub relay: RelayConfig,
     /// The root of the routing tree; its matchers are empty. `None`: nobody is told.
     pub route: Option<Route>,
     /// The receivers; every name that a route uses is among them.

@@ -19,7 +19,7 @@ use super::instruments::Instruments;
 use super::notice::{Lane, Notice, NoticeAlarm, WayKey};
 use super::outbox::Outbox;
 use super::queue::Queue;
-use super::receiver::{Failure, Sender, Tools};
+use super::receiver::{Failure, STOP_PATIENCE, Sender, Tools};
 use super::report::Report;
 use super::route::{Tree, group_labels};
 use super::show::show;
@@ -29,9 +29,6 @@ use crate::clock::Clock;
 use crate::model::{Alarm, AlarmState, Labels, Silence, Timestamp};
 use crate::storage::state::State;
 use crate::task::{Phase, Tasks};
-
-/// How long sends in hand may take when the box stops; what is not done by then is sent after the start.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The task wakes at least so often.
 const WAKE_MAX: Duration = Duration::from_secs(60);
@@ -265,6 +262,7 @@ impl Dispatcher {
 
     /// Takes the board as it is now.
     fn take(&mut self, alarms: &[Alarm]) {
+        let alarms = &self.labelled(alarms)[..];
         self.inhibited = inhibited(&self.config.inhibit_rules, alarms);
         if !self.is_reconciled {
             self.is_reconciled = true;
@@ -332,6 +330,21 @@ impl Dispatcher {
         };
         let is_inactive = !route.active_time_intervals.is_empty() && !route.active_time_intervals.iter().any(covers);
         is_inactive || route.mute_time_intervals.iter().any(covers)
+    }
+
+    /// Returns the alarms with the labels that this box adds to its own, as a Prometheus adds them to what it sends:
+    /// routes, inhibition, silences and receivers see them. What other programs sent is left as it is.
+    fn labelled(&self, alarms: &[Alarm]) -> Vec<Alarm> {
+        let external = &self.config.relay.external_labels;
+        let with = |alarm: &Alarm| {
+            let mut alarm = alarm.clone();
+            if alarm.rule_version != 0 {
+                let added = external.iter().filter(|(name, _)| alarm.labels.get(name).is_none());
+                alarm.labels = Labels::from_pairs(alarm.labels.iter().chain(added));
+            }
+            alarm
+        };
+        alarms.iter().map(with).collect()
     }
 
     /// What was told or waiting when the process ended may be over without a trace on the board: what waits is told as

@@ -88,11 +88,9 @@ impl Heart {
         let Some(pulse) = self.pulses.get_mut(&way.0).filter(|_| !sender.settings().kind.is_lamp()) else { return };
         pulse.in_flight += 1;
         let notice = notice(ALARM_NAME, "is alive", &config.box_name, way, clock.now());
-        let (clock, external_url) = (clock.clone(), config.external_url.clone());
-        self.beats.push(Box::pin(async move {
-            let outcome = sender.send(&notice, &around, &tools, &external_url, clock.now()).await;
-            (notice.receiver, outcome)
-        }));
+        let receiver = notice.receiver.clone();
+        let landing = sender.launch(Arc::new(notice), around, tools, config.external_url.clone(), clock.clone());
+        self.beats.push(Box::pin(async move { (receiver, landing.await.0) }));
     }
 
     /// Takes the outcome: seen if all ways took it.

@@ -29,6 +29,7 @@ mod queue;
 #[cfg(test)]
 mod queue_test;
 mod receiver;
+mod relay;
 mod report;
 mod retry;
 mod route;
@@ -58,6 +59,7 @@ use self::message::Surroundings;
 use self::notice::WayKey;
 use self::outbox::Outbox;
 use self::receiver::{Sender, Tools};
+use self::relay::Relay;
 use self::route::{Tree, group_labels};
 
 pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
@@ -68,6 +70,7 @@ pub use receiver::{
     PagerDutyKey, Place, Pushover, Responder, Slack, SlackAction, SlackField, Sms, SmtpSecurity, Telegram, Way,
     Webhook, generator_url,
 };
+pub use relay::{Alertmanagers, ReadTargets, RelayConfig, RelaySnapshot};
 pub use snapshot::{GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
 
 /// Draws an expression as it was in the hours before a moment, as SVG that stands for itself; `None` if it has nothing
@@ -119,6 +122,8 @@ pub struct Deps {
     pub bus: Bus,
     /// Draws charts for mails.
     pub draw: Drawer,
+    /// Reads files of Alertmanagers elsewhere.
+    pub read_targets: ReadTargets,
 }
 
 /// Commands that wait for the dispatcher, at most.
@@ -130,6 +135,8 @@ pub struct Notifier {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     desk: watch::Receiver<Arc<Desk>>,
     commands: mpsc::Sender<Command>,
+    relay: watch::Receiver<RelaySnapshot>,
+    relay_config: watch::Sender<(RelayConfig, String)>,
     tools: Tools,
     clock: Clock,
 }
@@ -207,13 +214,24 @@ impl Notifier {
                 None
             }
         };
-        let tools = Tools { bus: deps.bus, pool: deps.tasks.pool().clone(), draw: deps.draw };
+        let tools = Tools { bus: deps.bus, tasks: deps.tasks.clone(), draw: deps.draw };
         let (desks, desk) = watch::channel(Arc::new(Desk { senders: BTreeMap::new(), config: config.clone() }));
+        let relay_config = watch::Sender::new((config.relay.clone(), config.external_url.clone()));
+        let (relays, relay) = watch::channel(RelaySnapshot::default());
+        let forwarder = Relay::new(
+            relay_config.subscribe(),
+            deps.board.clone(),
+            relays,
+            deps.read_targets,
+            deps.clock.clone(),
+            &deps.registry,
+        );
         let house = (deps.clock.clone(), tools.clone(), deps.state);
         let dispatcher = Dispatcher::new(config, house, instruments, (snapshots, desks), outbox, deps.silences);
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
-        Notifier { snapshot, desk, commands, tools, clock: deps.clock }
+        deps.tasks.spawn("notify relay", OnPanic::StopBox, forwarder.run(deps.tasks.clone()));
+        Notifier { snapshot, desk, commands, relay, relay_config, tools, clock: deps.clock }
     }
 
     /// Sends a test to each way of a receiver, past groups and outbox, and waits for what comes of it. `None` if there
@@ -251,8 +269,15 @@ impl Notifier {
         self.snapshot.borrow().clone()
     }
 
+    /// Returns the Alertmanagers that alarms are handed on to.
+    #[must_use]
+    pub fn alertmanagers(&self) -> RelaySnapshot {
+        self.relay.borrow().clone()
+    }
+
     /// Takes new settings. Groups are formed anew; the log of what was told keeps them from telling it again.
     pub fn reload(&self, config: Config) {
+        self.relay_config.send_replace((config.relay.clone(), config.external_url.clone()));
         if self.commands.try_send(Command::Reload(Box::new(config))).is_err() {
             tracing::warn!("the notify room is too busy to take new settings");
         }

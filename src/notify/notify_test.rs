@@ -142,6 +142,7 @@ impl Room {
             silences: to_notify,
             bus: bus(&tasks, &clock),
             draw: Drawer::none(),
+            read_targets: |_| (vec![], vec![]),
         };
         Room { clock, notifier: Notifier::start(config, deps), disk, state, tasks, board, silences, alarms }
     }
@@ -211,6 +212,7 @@ fn config(url: &str) -> Config {
         box_name: "box".to_owned(),
         time_zone: jiff::tz::TimeZone::UTC,
         heartbeats: vec![],
+        relay: super::RelayConfig::default(),
         route: Some(Route {
             receiver: "team".to_owned(),
             matchers: vec![],

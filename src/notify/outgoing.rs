@@ -120,7 +120,7 @@ impl Dispatcher {
                     let plain: Vec<Notice> = made.iter().map(|n| (**n).clone()).collect();
                     (outbox.write(&plain, &done, &waiting).map_err(|e| e.to_string()), made, done)
                 };
-                match self.tools.pool.run(work).await {
+                match self.tools.tasks.pool().run(work).await {
                     Ok((Ok(()), ..)) => self.report.outbox_error = None,
                     Ok((Err(reason), made, done)) => {
                         self.unsaved = (made, done);
@@ -150,7 +150,7 @@ impl Dispatcher {
             over.iter()
                 .try_for_each(|(group_key, receiver)| state.notifications().remove(group_key, receiver).map(|_| ()))
         };
-        let outcome = self.tools.pool.run(work).await.map_err(|e| e.to_string());
+        let outcome = self.tools.tasks.pool().run(work).await.map_err(|e| e.to_string());
         self.note_log(outcome.and_then(|r| r.map_err(|e| e.to_string())));
     }
 
@@ -172,11 +172,11 @@ impl Dispatcher {
             };
             self.queue.launched(id);
             let around = self.surroundings(&notice.way());
-            let (clock, tools, external_url) =
-                (self.clock.clone(), self.tools.clone(), self.config.external_url.clone());
+            let (tools, external_url) = (self.tools.clone(), self.config.external_url.clone());
+            let landing = sender.launch(notice, around, tools, external_url, self.clock.clone());
             self.flights.push(Box::pin(async move {
-                let result = sender.send(&notice, &around, &tools, &external_url, clock.now()).await;
-                (id, result, clock.elapsed().saturating_sub(elapsed))
+                let (outcome, took) = landing.await;
+                (id, outcome, took)
             }));
         }
     }
@@ -251,7 +251,7 @@ impl Dispatcher {
             }
             state.notifications().record(&entry)
         };
-        let outcome = self.tools.pool.run(work).await.map_err(|e| e.to_string());
+        let outcome = self.tools.tasks.pool().run(work).await.map_err(|e| e.to_string());
         self.note_log(outcome.and_then(|r| r.map_err(|e| e.to_string())));
     }
 

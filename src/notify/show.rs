@@ -83,6 +83,7 @@ mod tests {
             box_name: String::new(),
             time_zone: jiff::tz::TimeZone::UTC,
             heartbeats: vec![],
+            relay: crate::notify::RelayConfig::default(),
             route: Some(node("a", "", vec![node("b", "line=~\"1|2\"", vec![])])),
             receivers: vec![Receiver { name: "a".to_owned(), ways: vec![], fallback: None, per_minute_max: None }],
             inhibit_rules: vec![],

@@ -72,6 +72,34 @@ impl Files {
     }
 }
 
+/// Reads files of targets: the labels of each with its address, and what is wrong. For others than scrapes.
+pub fn read_targets(patterns: &[PathBuf]) -> (Vec<Labels>, Vec<String>) {
+    let (mut targets, mut problems) = (Vec::new(), Vec::new());
+    for path in patterns.iter().flat_map(|p| expand(p)) {
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) => {
+                problems.push(format!("{}: {error}", path.display()));
+                continue;
+            }
+        };
+        match read(&path, length) {
+            Ok(groups) => targets.extend(groups.iter().flat_map(|group| {
+                let with = |address: &String| [("__address__".to_owned(), address.clone())];
+                let labels = group.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+                let labels: Vec<(String, String)> = labels.collect();
+                group
+                    .targets
+                    .iter()
+                    .map(move |t| Labels::from_pairs(labels.iter().cloned().chain(with(t))))
+                    .collect::<Vec<_>>()
+            })),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (targets, problems)
+}
+
 /// Returns the files that a path with `*` in its last part stands for.
 fn expand(pattern: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (pattern.parent(), pattern.file_name().and_then(|n| n.to_str())) else {

@@ -28,6 +28,7 @@ use tracing::{info, warn};
 
 pub use crate::model::{Authorization, HttpClient, Tls};
 pub use config::{FileGroups, Job, TargetGroup};
+pub use files::read_targets;
 pub use target::target_labels;
 
 use self::buffers::Buffers;

@@ -51,10 +51,11 @@ pub(super) fn modbus(item: &Item<'_>, _: &Shared<'_>) -> Option<(Kind, Common)> 
     let fields = item.fields(&["send_resolved", "timeout", "address", "unit", "outputs"])?;
     let address = http_client::with_port(&fields.required_string("address")?, MODBUS_PORT);
     let unit = fields.get("unit").map_or(Some(1), |item| item.integer_within(0, 255))?;
-    let outputs: Vec<Output> = fields.items("outputs").iter().filter_map(output).collect();
-    if outputs.is_empty() {
+    let entries = fields.items("outputs");
+    if entries.is_empty() {
         return fields.item().mistake("outputs is missing: what is to be written");
     }
+    let outputs: Vec<Output> = entries.iter().filter_map(output).collect();
     let modbus = Modbus { address, unit: u8::try_from(unit).ok()?, outputs };
     Some((Kind::Modbus(Box::new(modbus)), common(&fields, super::TIMEOUT)))
 }

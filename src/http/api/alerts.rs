@@ -52,15 +52,21 @@ async fn alerts(State(app): State<AppState>) -> Response {
     success(Alerts { alerts: snapshot.alerts().map(AlertObject::of).collect() })
 }
 
-/// Notices go out from here; no other Alertmanager is told.
-async fn alertmanagers() -> Response {
+/// Alertmanagers elsewhere that alarms are handed on to.
+async fn alertmanagers(State(app): State<AppState>) -> Response {
+    #[derive(Serialize)]
+    struct Place {
+        url: String,
+    }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Alertmanagers {
-        active_alertmanagers: [(); 0],
-        dropped_alertmanagers: [(); 0],
+        active_alertmanagers: Vec<Place>,
+        dropped_alertmanagers: Vec<Place>,
     }
-    success(Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] })
+    let places = |urls: Vec<String>| urls.into_iter().map(|url| Place { url }).collect();
+    let known = app.notifier.alertmanagers();
+    success(Alertmanagers { active_alertmanagers: places(known.active), dropped_alertmanagers: places(known.dropped) })
 }
 
 /// Sends `/graph?g0.expr=up&g0.tab=1` to the page for questions.

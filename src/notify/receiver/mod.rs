@@ -25,7 +25,7 @@ use crate::model::HttpClient;
 use super::message::Message;
 use super::notice::{Notice, NoticeAlarm};
 
-pub(super) use sender::{Sender, Tools};
+pub(super) use sender::{STOP_PATIENCE, Sender, Tools};
 
 pub use command::Command;
 pub use discord::Discord;

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
+
+use tokio::sync::oneshot;
 
 use super::email::Mailer;
 use super::{Failure, Kind, Notice, Post, Request, Way, command, modbus, sms};
 use crate::bus::Bus;
+use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::notify::Drawer;
 use crate::notify::message::{Message, Surroundings};
 use crate::outbound::Outbound;
-use crate::task::BlockingPool;
+use crate::task::{OnPanic, Phase, Tasks};
 
 /// Longest part of an answer that is kept as a reason.
 const REASON_CHARS_MAX: usize = 200;
@@ -21,11 +25,14 @@ const REASON_CHARS_MAX: usize = 200;
 /// Most that is read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// How long sends in hand may take when the box stops; what is not done by then is sent after the start.
+pub(in crate::notify) const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What senders use of the house.
 #[derive(Debug, Clone)]
 pub(in crate::notify) struct Tools {
     pub(in crate::notify) bus: Bus,
-    pub(in crate::notify) pool: BlockingPool,
+    pub(in crate::notify) tasks: Tasks,
     /// Draws charts for mails.
     pub(in crate::notify) draw: Drawer,
 }
@@ -68,6 +75,36 @@ impl Sender {
     /// Returns the settings it was made from.
     pub(in crate::notify) fn settings(&self) -> &Way {
         &self.settings
+    }
+
+    /// Sends a notice in a task of its own and returns what will come of it, with how long it took. Of its own, because
+    /// who waits for several of them must not have to look at one for it to go on.
+    pub(in crate::notify) fn launch(
+        self: Arc<Self>,
+        notice: Arc<Notice>,
+        surroundings: Surroundings,
+        tools: Tools,
+        external_url: String,
+        clock: Clock,
+    ) -> BoxFuture<'static, (Result<(), Failure>, Duration)> {
+        let (answer, landing) = oneshot::channel();
+        let (tasks, begun) = (tools.tasks.clone(), clock.elapsed());
+        let stop = tasks.token(Phase::Work);
+        tasks.spawn("notify send", OnPanic::EndTask, async move {
+            let stopped = async {
+                stop.cancelled().await;
+                tokio::time::sleep(STOP_PATIENCE).await;
+            };
+            tokio::select! {
+                outcome = self.send(&notice, &surroundings, &tools, &external_url, clock.now()) => {
+                    // Nobody may wait any more: then it is sent again after the start.
+                    let _ = answer.send((outcome, clock.elapsed().saturating_sub(begun)));
+                }
+                () = stopped => {}
+            }
+        });
+        let panicked = || (Err(Failure::passing("the attempt ended without an outcome")), Duration::ZERO);
+        Box::pin(async move { landing.await.unwrap_or_else(|_| panicked()) })
     }
 
     /// Sends a notice; it is taken if all of it is. Ends after the way's time, at the latest after a few of them.
@@ -156,7 +193,7 @@ async fn chart(notice: &Notice, tools: &Tools, now: Timestamp) -> Option<String>
     if expression.is_empty() {
         return None;
     }
-    tools.pool.run(move || draw.draw(&expression, now)).await.ok().flatten()
+    tools.tasks.pool().run(move || draw.draw(&expression, now)).await.ok().flatten()
 }
 
 /// Slack and Telegram may answer 200 with `{"ok": false}`.
