@@ -169,6 +169,9 @@ fn check_message(file: PathBuf, message: &DeviceMessage) -> Findings {
     if trial.result == "stats" {
         findings.good.push("the device's report on itself: its device_ series".to_owned());
     }
+    if trial.result == "heartbeat" {
+        findings.good.push("a sign of life: device_health and device_connection_state".to_owned());
+    }
     let remarks = trial.remarks.into_iter();
     if findings.good.is_empty() {
         findings.mistakes.extend(remarks)

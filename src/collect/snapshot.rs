@@ -130,4 +130,16 @@ pub struct DeviceSnapshot {
     pub refused: u64,
     /// When its last message came.
     pub last_message: Option<Timestamp>,
+    /// When its last heartbeat came.
+    pub last_heartbeat: Option<Timestamp>,
+    /// How it said then that it is: 1 well, 0.5 degraded, 0 not working.
+    pub health: Option<f64>,
+    /// How long the gateway takes to answer it, as it says.
+    pub latency_s: Option<f64>,
+    /// Messages that wait in it, as it says.
+    pub waiting: Option<f64>,
+    /// Messages it lost because too many waited, as it says.
+    pub lost: Option<f64>,
+    /// Attempts to connect again since it began, as it says.
+    pub reconnects: Option<f64>,
 }

@@ -59,7 +59,7 @@ impl Reader {
             Reader::Host(host) => host.read(now).await,
             Reader::Nats(nats) => nats.read().await,
             Reader::Own(own) => own.read(),
-            Reader::Devices(devices) => devices.read(),
+            Reader::Devices(devices) => devices.read(now),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Listener;
+
 /// Settings of a client.
 #[derive(Clone)]
 pub struct Config {
@@ -32,6 +34,8 @@ pub struct Config {
     pub incoming_max: usize,
     /// How often the client's own statistics are published on `devices.{id}.stats`; nothing for never.
     pub stats_interval: Option<Duration>,
+    /// Who hears of what happens to the client.
+    pub listener: Option<Listener>,
 }
 
 impl Config {
@@ -52,6 +56,7 @@ impl Config {
             buffer_bytes_max: 4 << 20,
             incoming_max: 1000,
             stats_interval: Some(Duration::from_secs(15)),
+            listener: None,
         }
     }
 }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::stats::count;
-use super::{Command, Connection, Error, Message, Result, Shared};
+use super::{Command, Connection, Error, Event, Message, Result, Shared};
 use crate::clock::Clock;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -94,6 +94,7 @@ impl Task {
     pub(super) async fn run(mut self, end: CancellationToken) {
         let mut backoff = Backoff::new(self.shared.config.backoff_min, self.shared.config.backoff_max);
         let done = loop {
+            let began_at = self.clock.elapsed();
             let entered = tokio::select! {
                 () = end.cancelled() => break None,
                 entered = tokio::time::timeout(self.shared.config.connect_timeout, self.enter()) => entered,
@@ -103,13 +104,18 @@ impl Task {
                     backoff.reset();
                     self.shared.stats().connections += 1;
                     self.connection.send_replace(Connection::Connected);
+                    let connected_at = self.clock.elapsed();
+                    self.shared.tell(|| Event::Connected { took: connected_at.saturating_sub(began_at) });
                     let left = self.serve(socket, &end).await;
+                    let lasted = self.clock.elapsed().saturating_sub(connected_at);
                     self.shared.stats().disconnections += 1;
+                    self.shared.tell(|| Event::Disconnected { lasted });
                     self.requests.clear();
                     self.connection.send_replace(Connection::Away);
                     left
                 }
-                Err(Error::Refused { message, .. }) => {
+                Err(Error::Refused { code, message }) => {
+                    self.shared.tell(|| Event::Refused { code, message: message.clone() });
                     warn!(device = %self.shared.config.device_id, %message, "the gateway does not let the device in");
                     self.connection.send_replace(Connection::Refused(message));
                     Left::Lost
@@ -125,6 +131,8 @@ impl Task {
                 Left::Pause(pause) => pause,
                 Left::Lost => backoff.next(rand::random()),
             };
+            let attempt = self.shared.stats().reconnect_attempts + 1;
+            self.shared.tell(|| Event::Reconnecting { attempt, wait });
             if let Some(done) = self.stay_away(wait, &end).await {
                 break done;
             }
@@ -197,6 +205,7 @@ impl Task {
         let mut wire = Wire::default();
         for pattern in self.subscriptions.keys() {
             wire.push(&json!({ "type": 1, "subject": pattern }));
+            self.shared.tell(|| Event::Subscribed { pattern: pattern.clone() });
         }
         let mut ping = tokio::time::interval(self.shared.config.ping_interval);
         let mut tell = tokio::time::interval(self.shared.config.stats_interval.unwrap_or(Duration::from_secs(3600)));
@@ -226,6 +235,7 @@ impl Task {
                     }
                     self.pinged_at = Some(now);
                     wire.push(&json!({ "type": 9 }));
+                    self.shared.tell(|| Event::Ping);
                 }
                 _ = tell.tick() => self.tell_stats(),
                 command = self.commands.recv() => match command {
@@ -257,11 +267,13 @@ impl Task {
         match command {
             Command::Subscribe { pattern, messages } => {
                 wire.push(&json!({ "type": 1, "subject": pattern }));
+                self.shared.tell(|| Event::Subscribed { pattern: pattern.clone() });
                 self.subscriptions.insert(pattern, messages);
             }
             Command::Unsubscribe { pattern } => {
                 if self.subscriptions.remove(&pattern).is_some() {
                     wire.push(&json!({ "type": 2, "subject": pattern }));
+                    self.shared.tell(|| Event::Unsubscribed { pattern });
                 }
             }
             Command::Request { answer, .. } if self.requests.len() >= REQUESTS_MAX => {
@@ -287,7 +299,7 @@ impl Task {
         let Ok(frame) = serde_json::from_str::<Value>(text) else { return Taken::Well };
         let correlation_id = frame["correlationId"].as_str();
         match frame["type"].as_u64() {
-            Some(3) => self.hand_out(&frame),
+            Some(3) => self.hand_out(&frame, text.len()),
             Some(5) => {
                 if let Some(waiting) = correlation_id.and_then(|id| self.requests.remove(id)) {
                     let _ = waiting.send(Ok(frame["payload"].clone()));
@@ -302,6 +314,9 @@ impl Task {
             Some(7) => {
                 self.shared.stats().errors += 1;
                 let refused = refusal(&frame);
+                if let Error::Refused { code, message } = &refused {
+                    self.shared.tell(|| Event::Refused { code: code.clone(), message: message.clone() });
+                }
                 let is_ours = correlation_id.is_some_and(|id| id.starts_with(&self.shared.id_prefix));
                 if is_ours && matches!(&refused, Error::Refused { code, .. } if AGAIN.contains(&code.as_str())) {
                     return Taken::TooFast;
@@ -320,13 +335,16 @@ impl Task {
             Some(10) => {
                 let took = self.pinged_at.take().map(|at| self.clock.elapsed().saturating_sub(at));
                 self.shared.stats().latency = took;
+                if let Some(took) = took {
+                    self.shared.tell(|| Event::Pong { took });
+                }
             }
             _ => {}
         }
         Taken::Well
     }
 
-    fn hand_out(&mut self, frame: &Value) {
+    fn hand_out(&mut self, frame: &Value, bytes: usize) {
         let text = |name: &str| frame[name].as_str().map(str::to_owned);
         let message = Message {
             subject: text("subject").unwrap_or_default(),
@@ -342,6 +360,7 @@ impl Task {
             }
         }
         drop(stats);
+        self.shared.tell(|| Event::Received { subject: message.subject, bytes });
         self.subscriptions.retain(|_, reader| !reader.is_closed());
     }
 
@@ -402,6 +421,10 @@ impl Shared {
         stats.bytes_published += json.len() as u64;
         if !subject.is_empty() {
             count(&mut stats.published, &subject);
+        }
+        drop(stats);
+        if !subject.is_empty() {
+            self.tell(|| Event::Published { subject, bytes: json.len() });
         }
         Some(SocketMessage::text(json))
     }

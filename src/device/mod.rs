@@ -8,6 +8,7 @@ mod backoff;
 mod config;
 mod connection;
 mod error;
+mod event;
 mod stats;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use event::{Event, Listener};
 pub use stats::Stats;
 
 use crate::clock::Clock;
@@ -254,9 +256,22 @@ impl Shared {
             buffer.drop_oldest();
             lost += 1;
         }
+        let size = buffer.len();
         drop(buffer);
         self.stats().buffer_overflows += lost;
         self.has_more.notify_one();
+        if *self.connection.borrow() != Connection::Connected {
+            self.tell(|| Event::Buffered { size });
+        }
+        if lost > 0 {
+            self.tell(|| Event::BufferOverflow { lost });
+        }
+    }
+
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(listener) = &self.config.listener {
+            listener.tell(&event());
+        }
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {

@@ -100,6 +100,22 @@ while not own_heard.all:
     with own_heard.more:
         own_heard.more.wait(0.05)
 
+# Acknowledged publishes: none is lost or comes twice, though there are more than the gateway takes in a second, and the
+# connection is lost among them.
+acked = Collected(peer, "lab.acked")
+while not acked.all:
+    device.publish("lab.acked", -1)
+    with acked.more:
+        acked.more.wait(0.05)
+answers = [device.publish("lab.acked", n, ack=True) for n in range(150)]
+device.hang_up(0.1)
+answers = [answer.result(4 * SOON) for answer in answers]
+assert all(answer["success"] for answer in answers), answers
+threading.Event().wait(0.2)
+numbers = [m.payload for m in acked.all if m.payload >= 0]
+assert sorted(numbers) == list(range(150)), numbers
+refused("NOT_AUTHORIZED", lambda: device.publish("elsewhere.x", 1, ack=True).result(SOON))
+
 # While away only so much is kept: the oldest go.
 small = Device("ws://127.0.0.1:9/ws", own, token, buffer_messages=3)
 for n in range(5):
@@ -111,7 +127,8 @@ device.publish(f"telemetry.{own}.temp", {"value": 21.5})
 device.close()
 peer.close()
 stats = device.stats()
-assert (stats["connections"], stats["disconnections"], stats["reconnectAttempts"], stats["bufferSize"]) == (2, 2, 1, 0), stats
+assert stats["connections"] == stats["disconnections"] == stats["reconnectAttempts"] + 1 >= 3, stats
+assert stats["bufferSize"] == 0, stats
 assert stats["published"]["lab.numbers.a"] == 80 and stats["latencySeconds"] > 0, stats
 wanted = {"connected", "disconnected", "reconnecting", "error", "published", "received", "subscribed", "buffered", "ping", "pong"}
 assert wanted <= set(events), wanted - set(events)

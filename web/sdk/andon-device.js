@@ -24,6 +24,8 @@ const JITTER = 0.25;
 /** Subjects told apart in the statistics; the others count as `other`. */
 const SUBJECTS_MAX = 64;
 const REQUESTS_MAX = 64;
+/** A publish with an ack is sent again after these, a second later. */
+const AGAIN = ["RATE_LIMIT", "NOT_KEPT"];
 /** Bytes handed to the socket ahead of what it has taken. */
 const WINDOW_BYTES = 64 << 10;
 
@@ -417,7 +419,9 @@ export class Device {
     } else if (frame.type === ERROR) {
       const error = new DeviceError(frame.payload?.code ?? "ERROR", frame.payload?.message ?? frame.payload?.error ?? "");
       this._stats.errors += 1;
-      if (!this._settle(frame, error)) this._answer(frame.correlationId, (waiting) => waiting.reject(error));
+      const id = String(frame.correlationId ?? "").replace(/^p-/, "");
+      if (AGAIN.includes(error.code) && this._unacked.has(id)) this.hangUp(1000);
+      else if (!this._settle(frame, error)) this._answer(frame.correlationId, (waiting) => waiting.reject(error));
       this._tell("error", { code: error.code, message: error.message, subject: frame.subject ?? "" });
     }
   }

@@ -44,6 +44,7 @@ __version__ = "1.0.0"
 PUBLISH, SUBSCRIBE, UNSUBSCRIBE, MESSAGE, REQUEST, REPLY, ACK, ERROR, AUTH, PING, PONG = range(11)
 JITTER = 0.25
 SUBJECTS_MAX = 64  # told apart in the statistics; the others count as "other"
+AGAIN = ("RATE_LIMIT", "NOT_KEPT")  # a publish with an ack is sent again after these, a second later
 INCOMING_MAX = 1000  # messages that wait for the handlers; beyond it the newest are lost and counted
 REQUESTS_MAX = 64
 MESSAGE_BYTES_MAX = 16 << 20
@@ -456,7 +457,11 @@ class Device:
             details = payload if isinstance(payload, dict) else {}
             error = DeviceError(details.get("code") or "ERROR", details.get("message") or details.get("error") or "")
             self._stats["errors"] += 1
-            if not self._settle(frame, error):
+            with self._lock:
+                goes_again = error.code in AGAIN and (correlation_id or "")[2:] in self._unacked
+            if goes_again:
+                self._pause_until = time.monotonic() + 1.0
+            elif not self._settle(frame, error):
                 self._answer(correlation_id, None, error)
             self._tell("error", code=error.code, message=error.message, subject=frame.get("subject") or "")
 

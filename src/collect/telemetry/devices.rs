@@ -1,6 +1,7 @@
 //! What is known of each device: what it published, what it says of itself, how many series it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -31,8 +32,40 @@ const OWN_FIGURES: [OwnFigure; 16] = [
     ("bytesReceived", "device_bytes_received_total", 1.0, "Bytes that the device received."),
 ];
 
+/// How long a heartbeat says that a device is there.
+const HEARTBEAT_HOLDS: Duration = Duration::from_secs(90);
+
+/// A device's word on how it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Heartbeat {
+    /// 1 if all is well, 0.5 if it works all the same, 0 if it does not.
+    pub(super) health: f64,
+    pub(super) at: Timestamp,
+}
+
+impl Heartbeat {
+    /// Reads the body of a heartbeat: an object with `status` or `health` says how the device is, everything else that it
+    /// is there.
+    pub(super) fn read(body: Option<&Value>, at: Timestamp) -> Self {
+        let word = body.and_then(|body| body.get("status").or_else(|| body.get("health"))).and_then(Value::as_str);
+        let health = match word.map(str::to_ascii_lowercase).as_deref() {
+            Some("degraded" | "warning") => 0.5,
+            Some("unhealthy" | "fault" | "error" | "disconnecting") => 0.0,
+            _ => 1.0,
+        };
+        Heartbeat { health, at }
+    }
+}
+
 /// Subjects of one device that are told apart; the others count as `other`.
 const SUBJECTS_MAX: usize = 64;
+
+impl Device {
+    /// Returns what the device last said of itself, as a whole.
+    fn figure(&self, metric: &'static str) -> Option<f64> {
+        self.own.get(&(metric, String::new())).map(|(value, _)| *value)
+    }
+}
 
 /// All devices heard of since start; bounded.
 #[derive(Debug)]
@@ -47,6 +80,7 @@ struct Device {
     messages: BTreeMap<String, u64>,
     refused: u64,
     last_message: Option<Timestamp>,
+    heartbeat: Option<Heartbeat>,
     /// What the device said of itself, by metric and subject (empty: all).
     own: BTreeMap<(&'static str, String), (f64, &'static str)>,
 }
@@ -91,6 +125,13 @@ impl Devices {
         }
     }
 
+    /// Notes a heartbeat.
+    pub(super) fn beat(&mut self, device_id: &str, heartbeat: Heartbeat) {
+        if let Some(device) = self.device(device_id) {
+            device.heartbeat = Some(heartbeat);
+        }
+    }
+
     /// Tells whether a device is known, or has room to be.
     pub(super) fn admits(&mut self, device_id: &str) -> bool {
         self.device(device_id).is_some()
@@ -130,17 +171,35 @@ impl Devices {
                 series: series(id),
                 refused: device.refused,
                 last_message: device.last_message,
+                last_heartbeat: device.heartbeat.map(|beat| beat.at),
+                health: device.heartbeat.map(|beat| beat.health),
+                latency_s: device.figure("device_latency_seconds"),
+                waiting: device.figure("device_buffer_size"),
+                lost: device.figure("device_buffer_overflows_total"),
+                reconnects: device.figure("device_reconnect_attempts_total"),
             })
             .collect()
     }
 
-    /// Returns the `device_*` families: connection from the registry, the rest from messages and reports.
-    pub(in crate::collect) fn families(&self, presence: &[DevicePresence]) -> Vec<MetricFamily> {
+    /// Returns the `device_*` families: connection from the registry, the rest from messages and reports. A device that
+    /// is connected elsewhere on NATS is there while its heartbeats come.
+    pub(in crate::collect) fn families(&self, presence: &[DevicePresence], now: Timestamp) -> Vec<MetricFamily> {
         let mut out = Families::default();
+        let mut state = |id: &str, device_type: &str, is_there: bool| {
+            let labels = [("device_id", id), ("device_type", device_type)];
+            let value = f64::from(u8::from(is_there));
+            out.gauge("device_connection_state", "Whether the device is connected: 0 or 1.", &labels, value);
+        };
+        let beats = |device: &Device| device.heartbeat.map(|beat| now.since(beat.at) <= HEARTBEAT_HOLDS);
         for device in presence {
-            let labels = [("device_id", device.device_id.as_str()), ("device_type", device.device_type.as_str())];
-            let is_connected = f64::from(u8::from(device.is_connected));
-            out.gauge("device_connection_state", "Whether the device is connected: 0 or 1.", &labels, is_connected);
+            let beats = self.by_id.get(&device.device_id).and_then(beats).unwrap_or(false);
+            state(&device.device_id, &device.device_type, device.is_connected || beats);
+        }
+        let registered: HashSet<&str> = presence.iter().map(|p| p.device_id.as_str()).collect();
+        for (id, device) in self.by_id.iter().filter(|(id, _)| !registered.contains(id.as_str())) {
+            if let Some(is_there) = beats(device) {
+                state(id, "", is_there);
+            }
         }
         for (id, device) in self.by_id.iter().filter(|(id, _)| !id.is_empty()) {
             let labels = [("device_id", id.as_str())];
@@ -154,6 +213,12 @@ impl Devices {
             if let Some(at) = device.last_message {
                 let help = "When the last message of the device came, in seconds since the epoch.";
                 out.gauge("device_last_message_timestamp", help, &labels, at.as_seconds());
+            }
+            if let Some(beat) = device.heartbeat {
+                let help = "How the device says it is: 1 well, 0.5 degraded, 0 not working.";
+                out.gauge("device_health", help, &labels, beat.health);
+                let help = "When the last heartbeat of the device came, in seconds since the epoch.";
+                out.gauge("device_last_heartbeat_timestamp", help, &labels, beat.at.as_seconds());
             }
             for ((metric, subject), (value, help)) in &device.own {
                 let labels = [("device_id", id.as_str()), ("subject", subject.as_str())];

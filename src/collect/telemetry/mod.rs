@@ -7,6 +7,7 @@
 //! When a device of this box has been gone for half a minute, the series that it fed end with a staleness marker
 //! (`ends`). What a message would become is told without keeping it (`trial`).
 //!
+//! A message on `heartbeat.{device}` says that a device is there and how it is.
 //! A message on `devices.{device}.stats` is the device's report on itself; together with presence it becomes
 //! the `device_*` series, which are read every 15 s like any other source (see `devices`).
 
@@ -33,6 +34,7 @@ pub(super) use self::devices::Devices;
 pub use self::rule::{JsonPath, MappingRule, RuleError, SampleRule, SubjectTemplate, Text};
 pub use self::trial::{Trial, TrialSample, try_message};
 
+use self::devices::Heartbeat;
 use self::ends::Ends;
 use self::mapping::{Mapped, Out};
 use super::device_logs::DeviceLogs;
@@ -53,6 +55,9 @@ const BATCH_MESSAGES_MAX: usize = 256;
 
 /// Most metric names whose help and kind are kept.
 const METADATA_MAX: usize = 10_000;
+
+/// Subjects of heartbeats, on the bus.
+const HEARTBEAT_PATTERN: &str = "heartbeat.*";
 
 /// How often it is looked whose series end.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -181,11 +186,20 @@ pub(super) struct DevicesReader {
 }
 
 impl DevicesReader {
-    pub(super) fn read(&self) -> Reading {
+    pub(super) fn read(&self, now: Timestamp) -> Reading {
         let presence = self.presence.borrow().clone();
-        let families = lock(&self.shared).devices.families(&presence);
+        let families = lock(&self.shared).devices.families(&presence, now);
         Reading { families, is_up: true, problems: Vec::new() }
     }
+}
+
+/// Reads a message on `heartbeat.{device}`: of the device itself if it came through the gateway; elsewhere on NATS
+/// whoever may publish there speaks for it.
+fn heartbeat(message: &DeviceMessage) -> Option<(String, Heartbeat)> {
+    let device = message.subject.strip_prefix("heartbeat.").filter(|rest| !rest.contains('.'))?;
+    let is_its_own = message.origin == Origin::Bus || device == message.device_id;
+    let body = serde_json::from_slice::<Value>(&message.payload).ok();
+    is_its_own.then(|| (device.to_owned(), Heartbeat::read(body.as_ref(), message.received_at)))
 }
 
 /// All rules in the order they are tried.
@@ -204,7 +218,9 @@ struct Taken {
     line: Option<LogEntry>,
     /// Whether it was a device's report on itself.
     stats: Option<Value>,
-    /// `mapped`, `logged`, `stats`, `unmapped` or `malformed`.
+    /// Whether it was a sign of life, and of which device.
+    heartbeat: Option<(String, Heartbeat)>,
+    /// `mapped`, `logged`, `stats`, `heartbeat`, `unmapped` or `malformed`.
     result: &'static str,
     /// Why something did not become a sample, if somebody asks.
     remarks: Vec<String>,
@@ -241,6 +257,9 @@ impl Rules {
     fn read(&self, message: &DeviceMessage, instruments: &Instruments, mut out: Out) -> Taken {
         if let Some(line) = self.logs.entry(message, instruments) {
             return Taken { line: Some(line), result: "logged", ..Taken::default() };
+        }
+        if let Some(heartbeat) = heartbeat(message) {
+            return Taken { heartbeat: Some(heartbeat), result: "heartbeat", ..Taken::default() };
         }
         let json: Value = match serde_json::from_slice(&message.payload) {
             Ok(json) => json,
@@ -279,7 +298,14 @@ impl Rules {
             });
         }
         let remarks = out.remarks.unwrap_or_default();
-        Taken { samples, remarks, line: None, stats: None, result: if is_known { "mapped" } else { "unmapped" } }
+        Taken {
+            samples,
+            remarks,
+            line: None,
+            stats: None,
+            heartbeat: None,
+            result: if is_known { "mapped" } else { "unmapped" },
+        }
     }
 
     /// Returns the subjects of all rules on the bus.
@@ -287,6 +313,7 @@ impl Rules {
         let mut patterns: Vec<String> = self.mapped.iter().map(|rule| rule.subject.bus_pattern()).collect();
         patterns.extend(self.has_telemetry.then(|| TELEMETRY_PATTERN.to_owned()));
         patterns.extend(self.logs.bus_patterns());
+        patterns.push(HEARTBEAT_PATTERN.to_owned());
         patterns.sort();
         patterns.dedup();
         patterns
@@ -409,6 +436,9 @@ impl Worker {
                 shared.devices.heard(&message.device_id, &message.subject, message.received_at);
                 if let Some(stats) = taken.stats {
                     shared.devices.reported(&message.device_id, &stats);
+                }
+                if let Some((device, heartbeat)) = taken.heartbeat {
+                    shared.devices.beat(&device, heartbeat);
                 }
                 lines.extend(taken.line);
                 for sample in taken.samples {

@@ -284,7 +284,7 @@ fn devices_have_series_of_their_own() {
         since: None,
         last_seen: None,
     }];
-    let text = crate::wire::exposition::render(&devices.families(&presence));
+    let text = crate::wire::exposition::render(&devices.families(&presence, Timestamp::from_millis(NOW_MS)));
     for line in [
         "device_connection_state{device_id=\"press1\",device_type=\"sensor\"} 1",
         "device_messages_published_total{device_id=\"press1\",subject=\"telemetry.press1.temp\"} 2",
@@ -296,6 +296,29 @@ fn devices_have_series_of_their_own() {
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
+}
+
+#[test]
+fn heartbeats_say_who_is_there_and_how_it_is() {
+    let beat = |device: &str, origin, body: &str| {
+        let message = DeviceMessage { origin, ..message(&format!("heartbeat.{device}"), body) };
+        let rules = Rules::new(&settings(Vec::new()));
+        rules.take(&message, &Instruments::new(&Registry::default())).heartbeat.map(|(id, beat)| (id, beat.health))
+    };
+    let is = |id: &str, health| Some((id.to_owned(), health));
+    assert_eq!(beat("press1", Origin::Gateway, r#"{"status":"degraded"}"#), is("press1", 0.5));
+    assert_eq!(beat("press1", Origin::Gateway, ""), is("press1", 1.0));
+    assert_eq!(beat("other", Origin::Gateway, "{}"), None, "a device speaks for itself");
+    assert_eq!(beat("far", Origin::Bus, r#"{"status":"unhealthy"}"#), is("far", 0.0));
+    let mut devices = Devices::new(10);
+    let at = Timestamp::from_millis(NOW_MS);
+    devices.beat("far", Heartbeat { health: 0.5, at });
+    let text = |now| crate::wire::exposition::render(&devices.families(&[], now));
+    let there = text(at + Duration::from_secs(90));
+    assert!(there.contains(r#"device_connection_state{device_id="far"} 1"#), "{there}");
+    assert!(there.contains(r#"device_health{device_id="far"} 0.5"#), "{there}");
+    let gone = text(at + Duration::from_millis(90_001));
+    assert!(gone.contains(r#"device_connection_state{device_id="far"} 0"#), "{gone}");
 }
 
 #[test]

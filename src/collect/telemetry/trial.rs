@@ -9,7 +9,7 @@ use crate::model::{DeviceMessage, Labels, LogEntry, Metadata, Timestamp};
 /// What a message becomes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
-    /// `mapped`, `logged`, `stats` (the device's report on itself), `unmapped` or `malformed`.
+    /// `mapped`, `logged`, `stats` (the device's report on itself), `heartbeat`, `unmapped` or `malformed`.
     pub result: &'static str,
     /// Its samples, in the order of the rules.
     pub samples: Vec<TrialSample>,

@@ -204,6 +204,8 @@ struct Device {
     subscriptions: String,
     frames: String,
     created: String,
+    /// What it says of itself: what, and how much.
+    says: Vec<(&'static str, String)>,
     readings: Vec<Reading>,
     readings_more: usize,
     messages: Panel,
@@ -254,6 +256,7 @@ pub(super) async fn device(State(state): State<AppState>, visit: Visit, Path(id)
         frames: connection
             .map_or_else(String::new, |c| format!("{} in, {} out, {} refused", c.received, c.sent, c.refused)),
         created: clock(view.created_at, visit.now, zone),
+        says: says(&state, &id, visit.now),
         strip: answers.strip,
         readings: answers.readings,
         readings_more: answers.readings_more,
@@ -266,6 +269,30 @@ pub(super) async fn device(State(state): State<AppState>, visit: Visit, Path(id)
         window,
         frame,
     })
+}
+
+/// Returns what a device says of itself, in heartbeats and in its statistics.
+fn says(state: &AppState, id: &str, now: Timestamp) -> Vec<(&'static str, String)> {
+    let snapshot = state.collector.snapshot();
+    let Some(device) = snapshot.telemetry.devices.iter().find(|device| device.device_id == id) else {
+        return Vec::new();
+    };
+    let health = device.health.map(|health| match health {
+        h if h >= 1.0 => "well",
+        h if h > 0.0 => "degraded",
+        _ => "not working",
+    });
+    let heartbeat = health.zip(device.last_heartbeat).map(|(word, at)| format!("{word}, {}", ago(at, now)));
+    [
+        ("Health", heartbeat),
+        ("Latency", device.latency_s.map(|s| Unit::Seconds.show(s))),
+        ("Waiting in it", device.waiting.map(|n| format!("{n} messages"))),
+        ("Lost by it", device.lost.filter(|n| *n > 0.0).map(|n| format!("{n} messages"))),
+        ("Reconnects", device.reconnects.map(|n| n.to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(what, text)| Some((what, text?)))
+    .collect()
 }
 
 /// Returns the selector of everything that carries the device's name.

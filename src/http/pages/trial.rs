@@ -97,6 +97,7 @@ fn outcome(trial: Trial, now: Timestamp) -> Outcome {
         ("mapped", n) => format!("{n} samples"),
         ("logged", _) => "A log line".to_owned(),
         ("stats", _) => "The device's report on itself: its device_ series".to_owned(),
+        ("heartbeat", _) => "A sign of life: device_health and device_connection_state".to_owned(),
         ("malformed", _) => "Not understood".to_owned(),
         _ => "Nothing: it is handed on and not recorded".to_owned(),
     };
