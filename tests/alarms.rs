@@ -105,3 +105,68 @@ fn programs_made_for_alertmanager_hear_silence_and_tell() {
     assert!(original.contains("receiver: \"team\""), "{original}");
     program.stop();
 }
+
+#[test]
+fn alarms_are_acknowledged_together_shelved_and_told_as_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yml");
+    let text = "groups: [{name: g, interval: 200ms, rules: [{alert: A, expr: vector(1)}, {alert: B, expr: vector(2) > 1}, \
+                {alert: C, expr: vector(3)}]}]";
+    std::fs::write(&rules, text).unwrap();
+    let settings = format!("host: {{enabled: false}}\nrule_packs: []\nrule_files: [{}]\n", rules.display());
+    let program = Program::start(folder.path(), &settings);
+    let end = Instant::now() + Duration::from_secs(30);
+    while alarms(&program).len() < 3 {
+        assert!(Instant::now() < end, "the rules did not fire");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let named = |name: &str| {
+        let all = alarms(&program);
+        let found = all.iter().find(|a| a["name"] == name).unwrap();
+        (found["fingerprint"].as_str().unwrap().to_owned(), found["acknowledgement"]["by"].clone())
+    };
+    let form = "application/x-www-form-urlencoded\r\naccept: text/html";
+    let (a, b, c) = (named("A").0, named("B").0, named("C").0);
+    let post = |path: &str, body: &str| program.request("POST", path, form, body.as_bytes()).unwrap();
+    assert_eq!(post("/alarms/acknowledge", "by=Eva&which=ticked").status, 400, "nothing was ticked");
+    assert_eq!(post("/alarms/acknowledge", &format!("by=Eva&f={a}&f={b}&which=ticked&shown={c}")).status, 303);
+    assert_eq!((named("A").1, named("B").1, named("C").1), ("Eva".into(), "Eva".into(), Value::Null));
+    assert_eq!(post("/alarms/acknowledge", &format!("by=Jo&f={a}&which=shown&shown={c}")).status, 303);
+    assert_eq!((named("A").1, named("C").1), ("Eva".into(), "Jo".into()));
+
+    let shelved = post(&format!("/alarms/{c}/shelve"), "by=Jo&note=known&lasts=2h&back=//elsewhere");
+    assert_eq!(shelved.status, 303);
+    assert!(shelved.head.to_lowercase().contains("location: /alarms\r"), "{}", shelved.head);
+    let page = program.get(&format!("/alarms/{c}")).unwrap().body;
+    assert!(page.contains("shelved by Jo until") && page.contains("vector(3)"), "{page}");
+    assert_eq!(post(&format!("/alarms/{c}/unshelve"), "").status, 303);
+    let until_back = Instant::now() + Duration::from_secs(10);
+    let mut csv = String::new();
+    while !csv.contains(",back,C,") {
+        assert!(Instant::now() < until_back, "{csv}");
+        csv = program.get("/api/v1/alarms/history.csv").unwrap().body;
+    }
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("time,event,alarm,"), "{}", lines[0]);
+    let shelving = lines.iter().find(|l| l.contains(",shelved,C,")).unwrap();
+    assert!(shelving.contains(",3,Jo,known,"), "{shelving}");
+    let some = program.get("/api/v1/alarms/history.csv?event=raised&text=B").unwrap().body;
+    assert_eq!(some.lines().count(), 2, "{some}");
+    assert_eq!(program.get("/api/v1/alarms/history.csv?event=other").unwrap().status, 400);
+    program.stop();
+}
+
+#[test]
+fn a_rule_is_tried_on_history_over_the_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), "host: {enabled: false}\nrule_packs: []\n");
+    let asked = |query: &str| program.get(&format!("/api/v1/rules/replay?{query}")).unwrap();
+    let found = json(&asked("expr=vector(1)&start=1700000000&end=1700000600&interval=10s&for=1m"));
+    let data = &found["data"];
+    assert_eq!((&data["count"], &data["atOnce"], &data["evaluations"]), (&1.into(), &1.into(), &60.into()));
+    assert_eq!(data["firings"][0]["firedAt"], "2023-11-14T22:14:30.000Z");
+    assert_eq!(asked("expr=vector(").status, 400);
+    assert_eq!(asked("expr=up&start=5&end=1").status, 400);
+    assert_eq!(asked("expr=up&for=soon").status, 400);
+    program.stop();
+}

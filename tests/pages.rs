@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 28] = [
+const PAGES: [&str; 29] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -39,6 +39,7 @@ const PAGES: [&str; 28] = [
     "/cardinality",
     "/cardinality?metric=factory_line_state&wanted=no&all=1",
     "/rules",
+    "/rules/edit",
     "/rules/rule?name=LineFault&limit=1&for=1m",
     "/forwarding",
     "/storage",
@@ -451,4 +452,24 @@ async fn the_storage_page_tells_size_age_safety_and_wear() {
     assert!(page.contains("2\u{202f}h ago"), "the last backup is in {page}");
     assert!(page.contains("a bit &lt;flipped&gt;") || page.contains("a bit &#60;flipped&#62;"), "{page}");
     assert!(!page.contains("nothing lies in quarantine"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_written_on_a_page_and_run() {
+    let plant = Plant::start().await;
+    let url = plant.url("/rules/edit");
+    let rule = "groups%3A%0D%0A-+name%3A+own%0D%0A++rules%3A%0D%0A++-+alert%3A+Mine%0D%0A++++expr%3A+vector(1)";
+    let looked = plant.ask(post(&url, &format!("what=check&after=0&text={rule}"))).await;
+    assert!(looked.status == 200 && looked.body.contains("Looked at, not stored."), "{}", looked.body);
+    assert_eq!(plant.get("/rules/stored.yml").await.status, 404);
+    let bad = plant.ask(post(&url, &format!("what=store&by=Eva&after=0&text={rule}%2B"))).await;
+    assert!(bad.status == 400 && bad.body.contains("parse error") && bad.body.contains("name: own"), "{}", bad.body);
+    let stored = plant.ask(post(&url, &format!("what=store&by=Eva&note=try&after=0&text={rule}"))).await;
+    assert_eq!(stored.status, 303, "{}", stored.body);
+    plant.wait_for("/rules", "stored:rules.yml").await;
+    let yaml = plant.get("/rules/stored.yml").await;
+    assert_eq!(yaml.body, "groups:\n- name: own\n  rules:\n  - alert: Mine\n    expr: vector(1)");
+    let late = plant.ask(post(&url, &format!("what=store&by=Jo&after=0&text={rule}"))).await;
+    assert!(late.status == 409 && late.body.contains("Eva stored version 1 meanwhile"), "{}", late.body);
+    plant.app.stop().await;
 }

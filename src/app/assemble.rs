@@ -281,6 +281,7 @@ fn join_alerting(
         config.rules.clone(),
         rules::Deps {
             db: storage.db.clone(),
+            state: storage.state.clone(),
             engine: engine.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),

@@ -10,6 +10,7 @@
 //! settings.
 
 mod alerting;
+mod carried;
 mod devices;
 mod folder;
 mod glob;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::folder::Folder;
-use super::{interval, matcher, receivers, upstream};
+use super::{carried, interval, matcher, receivers, upstream};
 use crate::model::{AnchoredRegex, MatchOp, Matcher};
 use crate::notify::{Config, GroupBy, Heartbeat, InhibitRule, RelayConfig, Route};
 use crate::yaml::{self, Fields, Item, Report};
@@ -131,7 +131,7 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: P
             relay: RelayConfig::default(),
             route: None,
             receivers: Vec::new(),
-            inhibit_rules: Vec::new(),
+            inhibit_rules: carried::rules(),
             time_intervals: Vec::new(),
         },
         resolve_timeout: Duration::from_secs(300),
@@ -186,7 +186,8 @@ fn section(fields: &Fields<'_>, folder: &Folder, read: &mut Notifications) {
     let shared = receivers::Shared::read(fields, global.as_ref(), folder);
     read.notify.receivers = receivers::read(fields, &shared);
     read.notify.time_intervals = interval::read(fields);
-    read.notify.inhibit_rules = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
+    let own: Vec<InhibitRule> = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
+    read.notify.inhibit_rules = own.into_iter().chain(carried::rules()).collect();
     read.notify.route = match fields.get("route") {
         Some(item) => root_route(&item, &read.notify),
         None if fields.get("receivers").is_some() => fields.item().mistake("route is missing"),

@@ -14,6 +14,7 @@ use super::group::{Figures, Running, Task, WithState, hand_over, lock};
 use super::instruments::Instruments;
 use super::restore::Past;
 use super::snapshot::{FileSnapshot, Mistake, Snapshot};
+use super::stored::{self, StoreError, StoredVersion};
 use crate::model::{Alarm, Timestamp};
 use crate::task::{OnPanic, Phase};
 
@@ -27,6 +28,9 @@ pub(super) struct Groups {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// The settings in force, without what is stored.
+    config: Option<Config>,
+    stored: Arc<Vec<StoredVersion>>,
     /// In the order of the settings.
     running: Vec<Running>,
     files: Vec<LoadedFile>,
@@ -79,7 +83,26 @@ impl LoadedFile {
 impl Groups {
     pub(super) fn new(deps: Deps) -> Self {
         let instruments = Instruments::new(&deps.registry);
-        Groups { deps, instruments, inner: Mutex::default() }
+        let stored = Arc::new(stored::versions(&deps.state));
+        Groups { deps, instruments, inner: Mutex::new(Inner { stored, ..Inner::default() }) }
+    }
+
+    pub(super) fn stored(&self) -> Arc<Vec<StoredVersion>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).stored.clone()
+    }
+
+    /// Stores a version and makes it run.
+    pub(super) fn store(&self, text: &str, by: &str, note: &str, after: u64) -> Result<u64, StoreError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = stored::store(&self.deps.state, text, (by, note), after, self.deps.clock.now())?;
+        let number = versions.last().map_or(0, |v| v.number);
+        inner.stored = Arc::new(versions);
+        let config = inner.config.clone();
+        drop(inner);
+        if let Some(config) = config {
+            self.apply(config, None);
+        }
+        Ok(number)
     }
 
     /// Makes the running groups what the settings say. At the first call (`active` given) the past is
@@ -87,7 +110,9 @@ impl Groups {
     pub(super) fn apply(&self, config: Config, active: Option<Vec<Alarm>>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.deps.clock.now();
-        let files = take_files(&inner.files, config.files.clone(), now);
+        let sources = config.files.iter().cloned().chain(stored::source(&inner.stored)).collect();
+        let files = take_files(&inner.files, sources, now);
+        inner.config = Some(config.clone());
         let environment = self.environment(&config, inner.running.first());
         let mut past = active.map(|active| {
             let (past, failure) = Past::read(&self.deps.db.querier(), active, now);

@@ -27,6 +27,7 @@ mod restore;
 #[cfg(test)]
 mod rules_test;
 mod snapshot;
+mod stored;
 pub mod unit_test;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::clock::Clock;
 use crate::instrument::Registry;
 use crate::model::{Alarm, Alert};
 use crate::query::promql::Engine;
+use crate::storage::state::State;
 use crate::storage::tsdb::Db;
 use crate::task::Tasks;
 
@@ -46,12 +48,15 @@ pub use lint::{Facts, Remark, Subject, lint, lint_file};
 pub use measure::{Threshold, threshold};
 pub use replay::{Firing, Replay, Trial, replay};
 pub use snapshot::{AlertingSnapshot, FileSnapshot, GroupSnapshot, Health, Mistake, RuleKind, RuleSnapshot, Snapshot};
+pub use stored::{STORED, StoreError, StoredVersion};
 
 /// What the room is handed at start.
 #[derive(Debug)]
 pub struct Deps {
     /// Where recorded series go, and where pending alerts are found again after a restart.
     pub db: Db,
+    /// Where rules stand that people write on the pages.
+    pub state: State,
     /// Who answers expressions.
     pub engine: Engine,
     /// The time.
@@ -96,6 +101,21 @@ impl Rules {
     /// new version has a mistake keeps the version that runs.
     pub fn reload(&self, config: Config) {
         self.0.apply(config, None);
+    }
+
+    /// Returns the versions of the file that people write on the pages, oldest first.
+    #[must_use]
+    pub fn stored(&self) -> Arc<Vec<StoredVersion>> {
+        self.0.stored()
+    }
+
+    /// Stores another version of that file and runs it; `after` is the newest that its writer saw. Returns its number.
+    /// Blocking: one file sync.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; then the version before goes on running.
+    pub fn store(&self, text: &str, by: &str, note: &str, after: u64) -> Result<u64, StoreError> {
+        self.0.store(text, by, note, after)
     }
 }
 

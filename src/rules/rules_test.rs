@@ -59,6 +59,7 @@ impl Room {
         };
         let (alarms, alerts) = mpsc::channel(64);
         let deps = Deps {
+            state: crate::storage::state::State::in_memory(),
             db: db.clone(),
             engine: Engine::new(db.clone(), limits),
             clock: Clock::system(),
@@ -234,5 +235,22 @@ async fn a_rule_that_cannot_be_evaluated_says_why() {
     // Either the check or the evaluation finds it; silence would be wrong.
     assert!(unhappy.0.is_some_and(|r| !r.last_error.is_empty()) || !unhappy.1.is_empty());
     let _: Arc<_> = room.rules.snapshot();
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn what_people_store_runs_at_once_beside_the_files_and_outlives_a_reload() {
+    let room = Room::start(config("groups: []"), Db::in_memory(), vec![]);
+    let text = "groups: [{name: own, interval: 50ms, rules: [{alert: A, expr: vector(1)}]}]";
+    let rules = room.rules.clone();
+    let names = || rules.snapshot().groups.iter().map(|g| g.name.clone()).collect::<Vec<_>>();
+    assert_eq!(rules.store(text, "Eva", "new", 0), Ok(1));
+    assert_eq!(names(), ["own"]);
+    rules.reload(config(FILE));
+    assert_eq!(names(), ["line", "own"]);
+    assert!(rules.store("groups: [{name: own, rules: [{alert: A, expr: vector(}]}]", "Eva", "", 1).is_err());
+    assert_eq!(names(), ["line", "own"]);
+    assert_eq!(rules.store("", "Eva", "no longer", 1), Ok(2));
+    assert_eq!((names(), rules.stored().len()), (vec!["line".to_owned()], 2));
     room.stop().await;
 }

@@ -13,6 +13,7 @@ mod cardinality;
 mod chart;
 mod clock;
 mod devices;
+mod edit;
 mod explore;
 mod forward;
 mod layout;
@@ -73,6 +74,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/targets/relabel", get(relabel::relabel))
         .route("/rules", get(rules::rules))
         .route("/rules/rule", get(rule::rule))
+        .route("/rules/edit", get(edit::edit).post(edit::store))
+        .route("/rules/stored.yml", get(edit::export))
         .route("/forwarding", get(forward::forward))
         .route("/storage", get(storage::storage))
         .route("/queries", get(queries::queries))

@@ -23,6 +23,9 @@ const USUAL: Duration = Duration::from_secs(7 * 86_400);
 /// Stale alarms and floods that are listed.
 const LISTED: usize = 20;
 
+/// What came less often gets no advice.
+const SELDOM: usize = 3;
+
 /// A figure beside what it should be.
 #[derive(Debug)]
 struct Measure {
@@ -100,7 +103,8 @@ pub(super) async fn health(State(state): State<AppState>, visit: Visit) -> Respo
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    // A sum of nothing is minus zero.
+    format!("{:.1} %", share.max(0.0) * 100.0)
 }
 
 /// Returns the seven figures with the aims that ISA-18.2 names.
@@ -165,11 +169,16 @@ fn bad_actor(actor: &Actor, figures: &Figures, state: &AppState) -> BadActor {
         href: format!("/alarms/{:016x}", actor.fingerprint),
         raised: actor.raised,
         share: percent(share),
-        typical: span(actor.typical),
-        pause: span(actor.typical_pause),
+        typical: lasting(actor.typical),
+        pause: lasting(actor.typical_pause),
         remedy,
         remedy_href: format!("{rule}{change}"),
     }
+}
+
+/// Writes how long something lasts; nothing that was seen to end is a dash.
+fn lasting(duration: Duration) -> String {
+    if duration.is_zero() { "–".to_owned() } else { span(duration) }
 }
 
 /// Says what would make an alarm come less often, and how the back-test is asked for it. What is short is waited out,
@@ -178,6 +187,9 @@ fn remedy(actor: &Actor, state: &AppState) -> (String, String) {
     let short = Duration::from_secs(600);
     let longer = |d: Duration| Duration::from_secs((d.as_secs() * 3 / 2).div_ceil(60).max(1) * 60);
     let name = actor.labels.get("alertname").unwrap_or("");
+    if actor.raised < SELDOM {
+        return ("It came too seldom to say.".to_owned(), String::new());
+    }
     let rules = state.rules.snapshot();
     let is_known = rules.groups.iter().flat_map(|g| &g.rules).any(|r| r.name == name);
     if !is_known {

@@ -51,6 +51,8 @@ pub(in crate::http::pages) struct Row {
     pub(in crate::http::pages) is_shelved: bool,
     /// Whether it is the first of a flood that goes on.
     pub(in crate::http::pages) is_first_out: bool,
+    /// How many others are not told because of it.
+    pub(in crate::http::pages) carries: usize,
     /// Whether it stands for more than a day.
     pub(in crate::http::pages) is_stale: bool,
     /// The silences page with this alarm filled in.
@@ -72,8 +74,16 @@ impl Row {
     ) -> Vec<Row> {
         let snapshot = state.alarms.snapshot();
         let mut alarms: Vec<&Alarm> = snapshot.alarms.iter().filter(|a| wanted(a)).collect();
-        alarms.sort_by_key(|a| {
-            (a.state == AlarmState::Cleared, a.priority(), a.acknowledgement.is_some(), Reverse(a.raised_at))
+        let silences = state.alarms.silences();
+        let inhibited = &state.notifier.snapshot().inhibited;
+        // What is shelved or carried by another comes after what needs somebody.
+        let is_aside = |a: &Alarm| {
+            inhibited.contains_key(&a.fingerprint)
+                || silences.iter().any(|s| s.mutes(&a.labels, now) && s.is_shelving(&a.labels))
+        };
+        alarms.sort_by_cached_key(|a| {
+            let is_gone = a.state == AlarmState::Cleared;
+            (is_gone, is_aside(a), a.priority(), a.acknowledgement.is_some(), Reverse(a.raised_at))
         });
         alarms.into_iter().take(most).map(|a| Row::of(a, state, now)).collect()
     }
@@ -90,6 +100,7 @@ impl Row {
         let shelving = silence_of(alarm, state, now).filter(|s| s.is_shelving(&alarm.labels));
         let is_active = alarm.state == AlarmState::Active;
         let flood = state.alarms.snapshot().flood;
+        let notices = state.notifier.snapshot();
         let texts = [note("summary"), note("description"), note("message")];
         let runbook = note("runbook_url");
         let is_link = ["https://", "http://", "/"].iter().any(|start| runbook.starts_with(start));
@@ -112,6 +123,10 @@ impl Row {
             state: state_of(alarm, shelving.as_ref(), state, now),
             is_shelved: shelving.is_some(),
             is_first_out: flood.is_some_and(|flood| flood.first_out == alarm.fingerprint),
+            carries: match is_active {
+                true => notices.inhibited.values().filter(|by| **by == alarm.fingerprint).count(),
+                false => 0,
+            },
             is_stale: is_active && now.since(alarm.raised_at) > crate::alarms::STALE_AFTER,
             acknowledged: alarm.acknowledgement.as_ref().map_or_else(String::new, |a| {
                 let note = if a.note.is_empty() { String::new() } else { format!(": {}", a.note) };
