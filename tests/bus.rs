@@ -270,13 +270,16 @@ async fn a_stream_that_is_declared_is_made_and_brought_up_to_date_and_never_empt
     second.publish_again(&message("x.a", "2"), "press 17").unwrap().unwrap().kept().await.unwrap();
     connected(&second).await;
     assert!(second.publish_kept(message("other.a", "3"), None).await.unwrap().is_none(), "no stream keeps it");
+    let line_break = Message { correlation_id: Some("a\r\nNats-Rollup: all".into()), ..message("x.b", "3") };
+    second.publish(Message { subject: "other.b".parse().unwrap(), ..line_break.clone() }).await.unwrap();
+    second.publish_kept(line_break, None).await.unwrap().unwrap().kept().await.unwrap();
     empty_spool(&second).await;
     let context = async_nats::jetstream::new(client(server.port).await);
     let info = context.get_stream("EVENTS").await.unwrap().cached_info().clone();
     assert_eq!((info.config.max_messages, info.config.subjects.len()), (100, 2));
     let all = stored(server.port, "EVENTS").await;
     let bodies: Vec<&str> = all.iter().map(|(_, body, _)| body.as_str()).collect();
-    assert_eq!(bodies, ["1", "2"], "the second is stored once");
+    assert_eq!(bodies, ["1", "2", "3"], "the second is stored once");
     assert_eq!(all[1].2, "press 17");
 }
 
@@ -356,4 +359,48 @@ async fn what_a_stream_forgets_is_sent_again_in_order() {
     empty_spool(&bus).await;
     let bodies: Vec<String> = stored(port, "EVENTS").await.into_iter().map(|(_, body, _)| body).collect();
     assert_eq!(bodies, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_probe_tells_whether_messages_flow_through_a_leaf() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub_port, leaf_port, between) = (free_port(), free_port(), free_port());
+    let settings = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let hub = settings("hub", format!("leafnodes {{ listen: 127.0.0.1:{between} }}"));
+    let leaf = settings("leaf", format!("leafnodes {{ remotes [ {{ url: nats-leaf://127.0.0.1:{between} }} ] }}"));
+    let _hub = Server::start_with(hub_port, &["-c", &hub]);
+    let mut leaf_server = Server::start_with(leaf_port, &["-c", &leaf]);
+    let nats = NatsConfig {
+        probe_leaves: vec![format!("nats://127.0.0.1:{leaf_port}")],
+        ..NatsConfig::new(vec![format!("nats://127.0.0.1:{hub_port}")])
+    };
+    let (tasks, registry) = (Tasks::new(1), Registry::default());
+    let disk = FaultyDisk::new(1).shared();
+    let deps = bus::Deps { tasks: tasks.clone(), registry: registry.clone(), clock: Clock::system(), disk };
+    let _bus = Bus::start(Config { nats: Some(nats), ..Config::embedded("box") }, deps);
+    let ends = |registry: &Registry| -> Vec<f64> {
+        let families = registry.gather();
+        let success = families.iter().filter(|family| family.name == "andon_bus_probe_success");
+        success.flat_map(|family| family.samples.iter().map(|sample| sample.value)).collect()
+    };
+    let wait_for = async |expected: [f64; 2]| {
+        let wait = async {
+            while {
+                let mut found = ends(&registry);
+                found.sort_by(f64::total_cmp);
+                found != expected
+            } {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(6 * SOON, wait).await.unwrap_or_else(|_| panic!("{:?}", ends(&registry)));
+    };
+    wait_for([1.0, 1.0]).await;
+    leaf_server.process.kill().unwrap();
+    leaf_server.process.wait().unwrap();
+    wait_for([0.0, 1.0]).await;
 }

@@ -114,3 +114,85 @@ async fn a_client_sends_again_what_it_does_not_know_to_be_kept() {
     }
     assert_eq!(bodies, (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+/// Publishes numbers until the stream has them.
+async fn fill(door: &Door, numbers: std::ops::Range<u32>) {
+    for n in numbers {
+        let message = bus::Message::new("factory.a".parse().unwrap(), n.to_string());
+        door.bus.publish_kept(message, None).await.unwrap().unwrap().kept().await.unwrap();
+    }
+    let wait = async {
+        while door.bus.spool().unwrap().waiting > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.expect("they do not reach the stream");
+}
+
+/// Hears so many messages; returns their bodies and the last sequence.
+async fn hear_bodies(socket: &mut Socket, count: usize) -> (Vec<u64>, u64) {
+    let (mut bodies, mut sequence) = (Vec::new(), 0);
+    while bodies.len() < count {
+        let frame = tokio::time::timeout(3 * SOON, hear(socket)).await.expect("nothing comes").unwrap();
+        if frame["type"] == 3 {
+            bodies.push(frame["payload"].as_u64().unwrap());
+            sequence = frame["sequence"].as_u64().unwrap();
+        }
+    }
+    (bodies, sequence)
+}
+
+#[tokio::test]
+async fn a_device_hears_what_it_missed_in_order_and_once() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("nats-server");
+    command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", folder.path().to_str().unwrap()]);
+    let _server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let nats = Some(NatsConfig::new(vec![format!("nats://127.0.0.1:{port}")]));
+    let door = Door::open(config(), bus::Config { nats, ..with_stream() }).await;
+    fill(&door, 0..100).await;
+    let token = door.add("press").await;
+    let subscribe =
+        |replay: Value| json!({ "type": 1, "subject": "factory.>", "correlationId": "s", "replay": replay });
+
+    let (mut socket, _) = door.socket("press", &token).await;
+    say(&mut socket, &subscribe(json!("all"))).await;
+    let ack = hear(&mut socket).await.unwrap();
+    assert_eq!((&ack["type"], &ack["correlationId"]), (&json!(6), &json!("s")));
+    assert_eq!(hear_bodies(&mut socket, 100).await.0, (0..100).collect::<Vec<_>>());
+    for round in 0..3 {
+        drop(socket);
+        let missed = 100 + round * 20..120 + round * 20;
+        fill(&door, missed.clone()).await;
+        // The place is the device's, wherever it says to begin now.
+        (socket, _) = door.socket("press", &token).await;
+        say(&mut socket, &subscribe(json!("new"))).await;
+        let (bodies, sequence) = hear_bodies(&mut socket, 20).await;
+        assert_eq!(bodies, missed.map(u64::from).collect::<Vec<_>>());
+        assert_eq!(sequence, u64::from(120 + round * 20));
+    }
+
+    let (mut socket, _) = door.socket("press", &token).await;
+    say(&mut socket, &json!({ "type": 1, "subject": "factory.a", "replay": { "sequence": 156 } })).await;
+    assert_eq!(hear_bodies(&mut socket, 5).await.0, [155, 156, 157, 158, 159]);
+    say(&mut socket, &json!({ "type": 2, "subject": "factory.a" })).await;
+    assert_eq!(hear(&mut socket).await.unwrap()["type"], 6);
+    say(&mut socket, &json!({ "type": 1, "subject": "factory.a", "replay": "last" })).await;
+    assert_eq!(hear_bodies(&mut socket, 1).await.0, [159], "the place was forgotten");
+    say(&mut socket, &json!({ "type": 1, "subject": "factory.b", "replay": "sometimes" })).await;
+    assert_eq!(hear(&mut socket).await.unwrap()["payload"]["code"], "INVALID_MESSAGE");
+}
+
+#[tokio::test]
+async fn what_no_stream_keeps_cannot_be_replayed() {
+    let door = Door::open(config(), bus_config()).await;
+    let token = door.add("press").await;
+    let (mut socket, _) = door.socket("press", &token).await;
+    for replay in [json!("all"), json!(null)] {
+        say(&mut socket, &json!({ "type": 1, "subject": "factory.a", "replay": replay })).await;
+        let answer = hear(&mut socket).await.unwrap();
+        let expected = if replay.is_null() { 6 } else { 7 };
+        assert_eq!(answer["type"], expected, "{answer}");
+    }
+}

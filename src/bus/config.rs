@@ -20,6 +20,8 @@ pub struct Config {
     pub folder: PathBuf,
     /// How messages for streams are kept.
     pub spool: SpoolConfig,
+    /// How long a reader's place in a stream is kept while nobody reads there. Default 3 days.
+    pub place_kept_for: Duration,
     /// Messages that may wait for one subscriber. Default 256, at least 1.
     pub queue_messages_max: usize,
     /// Bytes that may wait for one subscriber. Default 10 MiB; should be above the gateway's message size.
@@ -36,6 +38,7 @@ impl Config {
             streams: Vec::new(),
             folder: PathBuf::from("bus"),
             spool: SpoolConfig::default(),
+            place_kept_for: Duration::from_secs(3 * 24 * 3600),
             queue_messages_max: 256,
             queue_bytes_max: 10 << 20,
         }
@@ -83,6 +86,8 @@ pub struct NatsConfig {
     pub ca_file: Option<PathBuf>,
     /// The certificate (PEM) and its key that this box shows.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Servers (leaves of the system) at which a message of the box is awaited, to know that messages flow.
+    pub probe_leaves: Vec<String>,
 }
 
 impl NatsConfig {
@@ -97,6 +102,7 @@ impl NatsConfig {
             publish_timeout: Duration::from_millis(250),
             ca_file: None,
             certificate: None,
+            probe_leaves: Vec::new(),
         }
     }
 }

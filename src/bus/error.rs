@@ -38,6 +38,9 @@ pub enum Error {
     /// Neither NATS nor the disk takes anything, and what may wait waits already.
     #[error("neither NATS nor the disk takes messages now")]
     Full,
+    /// No declared stream keeps all of a pattern, so that it cannot be replayed.
+    #[error("no stream keeps {0}: it cannot be replayed")]
+    NoStream(String),
     /// A message that was taken is not kept after all.
     #[error("the message is not kept: {0}")]
     NotKept(&'static str),

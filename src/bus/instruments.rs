@@ -1,6 +1,7 @@
 //! The bus's own metrics.
 
 use super::SpoolState;
+use super::resilience::Resilience;
 use crate::instrument::{Counter, CounterFamily, Gauge, Registry};
 use crate::model::Timestamp;
 
@@ -13,6 +14,7 @@ pub(super) struct Instruments {
     pub(super) connected: Gauge,
     pub(super) connects: Counter,
     pub(super) patterns: Gauge,
+    pub(super) resilience: Resilience,
 }
 
 impl Instruments {
@@ -31,6 +33,7 @@ impl Instruments {
             connected: registry.gauge("andon_bus_connected", "1 while connected to NATS, else 0."),
             connects: registry.counter("andon_bus_connects_total", "Times that a connection to NATS was made."),
             patterns: registry.gauge("andon_bus_patterns", "Distinct subject patterns that somebody here listens to."),
+            resilience: Resilience::new(registry),
         }
     }
 }
@@ -46,6 +49,7 @@ pub(super) struct SpoolInstruments {
     pub(super) writes: Counter,
     pub(super) went_back: Counter,
     pub(super) damages: Counter,
+    pub(super) resilience: Resilience,
     waiting: Gauge,
     bytes: Gauge,
     oldest: Gauge,
@@ -55,7 +59,7 @@ pub(super) struct SpoolInstruments {
 const DROPPED: [&str; 5] = ["full", "too_old", "too_large", "refused", "no_room"];
 
 impl SpoolInstruments {
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Registry, resilience: Resilience) -> Self {
         let dropped =
             r.counters("andon_bus_spool_dropped_total", "Messages for streams that were lost, by reason.", &["reason"]);
         for reason in DROPPED {
@@ -71,6 +75,7 @@ impl SpoolInstruments {
             repeats: r.counter("andon_bus_spool_repeats_total", "Messages that their stream had already."),
             resent: r.counter("andon_bus_spool_resent_total", "Messages that were sent to NATS again."),
             dropped,
+            resilience,
             writes: r.counter("andon_bus_spool_writes_total", "Times that the spool was written and synced."),
             went_back: r.counter(
                 "andon_bus_stream_went_back_total",
@@ -90,6 +95,7 @@ impl SpoolInstruments {
     #[expect(clippy::cast_precision_loss, reason = "counts and ages are below 2^53")]
     pub(super) fn show(&self, state: &SpoolState, now: Timestamp) {
         self.waiting.set(state.waiting as f64);
+        self.resilience.pending(state.waiting);
         self.bytes.set(state.bytes as f64);
         let age_ms = state.oldest.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()).max(0));
         self.oldest.set(age_ms as f64 / 1000.0);

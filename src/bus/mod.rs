@@ -13,6 +13,9 @@ mod config;
 mod error;
 mod instruments;
 mod message;
+mod probe;
+mod replay;
+mod resilience;
 mod router;
 mod spool;
 mod streams;
@@ -28,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 pub use config::{Config, Credentials, NatsConfig, SpoolConfig};
 pub use error::{Error, Result};
 pub use message::Message;
+pub use replay::{Replay, Replayed, Start, Through};
 pub use router::Scope;
 pub use spool::{Receipt, SpoolState};
 pub use streams::StreamConfig;
@@ -39,6 +43,7 @@ use crate::model::Timestamp;
 use crate::storage::disk::Disk;
 use crate::task::{OnPanic, Tasks};
 use instruments::{Instruments, SpoolInstruments};
+use probe::Probe;
 use router::{Arrival, Queue, Router};
 use spool::Spool;
 use uplink::Uplink;
@@ -81,6 +86,9 @@ struct Shared {
     uplink: Option<Arc<Uplink>>,
     spool: Option<Arc<Spool>>,
     streams: Arc<[StreamConfig]>,
+    places: Arc<replay::Places>,
+    place_kept_for: Duration,
+    tasks: Tasks,
     instruments: Instruments,
     state: watch::Receiver<State>,
     inbox_prefix: String,
@@ -114,16 +122,23 @@ impl Bus {
         let inbox_prefix = format!("_INBOX.{:032x}", rand::random::<u128>());
         let streams: Arc<[StreamConfig]> = config.streams.into();
         let spool = (config.nats.is_some() && !streams.is_empty()).then(|| {
-            let (counters, folder) = (SpoolInstruments::new(&registry), config.folder.join("spool"));
+            let (counters, folder) =
+                (SpoolInstruments::new(&registry, instruments.resilience.clone()), config.folder.join("spool"));
             let spool = Spool::open(config.spool, disk, &folder, &config.box_id, counters, clock.clone());
             tasks.spawn("bus spool", OnPanic::StopBox, spool.clone().keep(tasks.clone()));
             spool
         });
         let (uplink, state) = match config.nats {
             Some(nats) => {
+                let ends: Vec<_> = std::iter::once(None).chain(nats.probe_leaves.iter().cloned().map(Some)).collect();
                 let to_streams = spool.clone().map(|spool| (spool, streams.clone()));
                 let inboxes = inbox_prefix.clone();
-                let (uplink, state) = Uplink::new(nats, config.box_id, inboxes, instruments.clone(), clock, to_streams);
+                let (uplink, state) =
+                    Uplink::new(nats, config.box_id, inboxes, instruments.clone(), clock.clone(), to_streams);
+                for end in ends {
+                    let probe = Probe::new(uplink.clone(), end, clock.clone(), &registry);
+                    tasks.spawn("bus probe", OnPanic::EndTask, probe.run(tasks.clone()));
+                }
                 tasks.spawn("bus uplink", OnPanic::StopBox, uplink.clone().run(router.clone(), tasks.clone()));
                 (Some(uplink), state)
             }
@@ -137,6 +152,9 @@ impl Bus {
             uplink,
             spool,
             streams,
+            places: Arc::default(),
+            place_kept_for: config.place_kept_for,
+            tasks,
             instruments,
             state,
             inbox_prefix,
@@ -193,6 +211,39 @@ impl Bus {
             Some((spool, stream)) => spool.take(message, stream, Some(id), true),
             None => Ok(None),
         }
+    }
+
+    /// Reads the declared stream that keeps a pattern for somebody who comes and goes: `reader` and pattern have one
+    /// place, at which reading goes on; `start` counts where there is none yet. Messages come `into` a channel, each
+    /// to be said when it is through. Nothing comes while NATS is away.
+    ///
+    /// # Errors
+    /// [`Error::NoStream`].
+    pub fn replay(
+        &self,
+        reader: &str,
+        pattern: &SubjectPattern,
+        start: Start,
+        into: mpsc::Sender<Replayed>,
+    ) -> Result<Replay> {
+        let keeps = |stream: &&StreamConfig| stream.subjects.iter().any(|subject| subject.contains(pattern));
+        let stream = self.0.streams.iter().find(keeps);
+        let (Some(stream), Some(uplink)) = (stream, &self.0.uplink) else {
+            return Err(Error::NoStream(pattern.to_string()));
+        };
+        let reader = replay::Reader {
+            uplink: uplink.clone(),
+            stream: stream.name.clone(),
+            name: format!("device-{reader}-{:016x}", xxhash_rust::xxh3::xxh3_64(pattern.as_str().as_bytes())),
+            pattern: pattern.clone(),
+            start,
+            kept_for: self.0.place_kept_for,
+            into,
+            places: self.0.places.clone(),
+        };
+        let (replay, reading) = reader.start();
+        self.0.tasks.spawn("bus replay", OnPanic::EndTask, reading);
+        Ok(replay)
     }
 
     /// Returns the declared stream that keeps a subject.

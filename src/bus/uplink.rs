@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -25,9 +25,9 @@ use crate::task::{OnPanic, Phase, Tasks};
 /// Header: the box that published a message.
 pub(super) const HEADER_ORIGIN: &str = "Andon-Origin";
 /// Header: the device that published it, as the gateway authenticated it.
-pub(super) const HEADER_DEVICE: &str = "Andon-Device";
+const HEADER_DEVICE: &str = "Andon-Device";
 /// Header: the device's own mark.
-pub(super) const HEADER_CORRELATION: &str = "Andon-Correlation";
+const HEADER_CORRELATION: &str = "Andon-Correlation";
 
 /// Messages that async-nats may hold for one subscription, and commands for the connection.
 const CONNECTION_QUEUE: usize = 4096;
@@ -91,6 +91,7 @@ impl Uplink {
             Ok(()) => self.instruments.published_nats.inc(),
             Err(error) => self.instruments.dropped.with(&[reason(error)]).inc(),
         }
+        self.instruments.resilience.publish(result.as_ref().err().map(reason));
         result
     }
 
@@ -103,14 +104,7 @@ impl Uplink {
         if message.payload.len() > max_bytes {
             return Err(Error::TooLarge { size_bytes: message.payload.len(), max_bytes });
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(HEADER_ORIGIN, self.box_id.as_str());
-        if let Some(id) = &message.device_id {
-            headers.insert(HEADER_DEVICE, &**id);
-        }
-        if let Some(id) = &message.correlation_id {
-            headers.insert(HEADER_CORRELATION, &**id);
-        }
+        let headers = headers(&self.box_id, message.device_id.as_deref(), message.correlation_id.as_deref());
         let (subject, payload) = (message.subject.to_string(), message.payload.clone());
         let publish = async {
             match &message.reply {
@@ -137,7 +131,10 @@ impl Uplink {
     pub(super) async fn run(self: Arc<Self>, router: Arc<Router>, tasks: Tasks) {
         let end = tasks.token(Phase::Work);
         let mut wait = RETRY_MIN;
+        let mut is_first = true;
+        let resilience = &self.instruments.resilience;
         while !end.is_cancelled() {
+            resilience.attempt(is_first);
             let connected = tokio::select! {
                 connected = self.connect() => connected,
                 () = end.cancelled() => return,
@@ -145,15 +142,20 @@ impl Uplink {
             match connected {
                 Ok((client, link)) => {
                     wait = RETRY_MIN;
+                    resilience.connected(is_first);
+                    is_first = false;
                     tokio::select! {
-                        () = self.serve(&client, link, &router, &tasks) => {}
+                        () = self.serve(&client, link, &router, &tasks) => resilience.lost(),
                         () = end.cancelled() => {
                             let _ = tokio::time::timeout(Duration::from_secs(2), client.flush()).await;
                         }
                     }
                     *self.client.write().unwrap_or_else(PoisonError::into_inner) = None;
                 }
-                Err(error) => self.note(Link::Disconnected, None, Some(error)),
+                Err((reason, error)) => {
+                    resilience.not_connected(is_first, reason);
+                    self.note(Link::Disconnected, None, Some(error));
+                }
             }
             let chance: f64 = rand::random();
             tokio::select! {
@@ -163,9 +165,11 @@ impl Uplink {
         }
     }
 
-    async fn connect(&self) -> std::result::Result<(Client, watch::Receiver<Link>), String> {
+    /// Returns a connection, or why there is none: a word for metrics, and a text.
+    async fn connect(&self) -> std::result::Result<(Client, watch::Receiver<Link>), (&'static str, String)> {
         let (sender, link) = watch::channel(Link::Connected);
-        let options = self.options().await.map_err(|e| e.to_string())?.event_callback(move |event| {
+        let options = self.options().await.map_err(|e| ("settings", e.to_string()))?;
+        let options = options.no_echo().event_callback(move |event| {
             let link = match event {
                 Event::Connected => Some(Link::Connected),
                 // Not mended: see `serve`.
@@ -185,10 +189,11 @@ impl Uplink {
             }
             async {}
         });
-        let client = options.connect(self.config.servers.as_slice()).await.map_err(|error| error.to_string())?;
+        let connected = options.connect(self.config.servers.as_slice()).await;
+        let client = connected.map_err(|error| (connect_reason(error.kind()), error.to_string()))?;
         // When the connection breaks this client finds nobody, and ends. Mended it would first send what it still
         // holds, which then overtakes what was lost on the way.
-        client.set_server_pool([NOBODY].as_slice()).await.map_err(|error| error.to_string())?;
+        client.set_server_pool([NOBODY].as_slice()).await.map_err(|error| ("other", error.to_string()))?;
         Ok((client, link))
     }
 
@@ -214,7 +219,6 @@ impl Uplink {
         };
         Ok(options
             .name(&self.config.client_name)
-            .no_echo()
             .connection_timeout(self.config.connect_timeout)
             .ping_interval(Duration::from_secs(20))
             .subscription_capacity(CONNECTION_QUEUE)
@@ -297,23 +301,79 @@ impl Uplink {
         });
     }
 
+    /// Tells whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.state.borrow().link == Link::Connected
+    }
+
+    /// Connects once more, to the box's servers or to another; what the box publishes is heard there.
+    pub(super) async fn second_connection(&self, server: Option<&str>) -> std::result::Result<Client, String> {
+        let options = self.options().await.map_err(|error| error.to_string())?;
+        let servers = server.map_or_else(|| self.config.servers.clone(), |server| vec![server.to_owned()]);
+        options.connect(servers.as_slice()).await.map_err(|error| error.to_string())
+    }
+
+    /// Counts a probe through NATS.
+    pub(super) fn probed(&self, is_well: bool) {
+        self.instruments.resilience.probed(is_well);
+    }
+
+    /// Counts what was said to a stream of a message that a reader had.
+    pub(super) fn settled(&self, is_through: bool) {
+        let resilience = &self.instruments.resilience;
+        if is_through { resilience.acks.inc() } else { resilience.naks.inc() }
+    }
+
+    /// Waits until there is a connection; returns it.
+    pub(super) async fn connected(&self) -> Client {
+        let mut state = self.state.subscribe();
+        loop {
+            let _ = state.wait_for(|state| state.link == Link::Connected).await;
+            let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(client) = client {
+                return client;
+            }
+            tokio::time::sleep(RETRY_MIN).await;
+        }
+    }
+
     /// Takes a message from NATS; nothing if this box published it or its subject is none of ours.
     fn take(&self, message: async_nats::Message) -> Option<Message> {
-        let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| Arc::from(v.as_str()));
+        let origin = message.headers.as_ref().and_then(|headers| headers.get(HEADER_ORIGIN));
         // Some clients answer with the headers of the question, the box's own mark among them.
         let is_answer = message.subject.as_str().starts_with(&self.inbox_prefix);
-        if !is_answer && header(HEADER_ORIGIN).is_some_and(|origin: Arc<str>| *origin == *self.box_id) {
+        if !is_answer && origin.is_some_and(|origin| origin.as_str() == self.box_id) {
             return None;
         }
-        Some(Message {
-            subject: message.subject.as_str().parse().ok()?,
-            reply: message.reply.as_ref().and_then(|reply| reply.as_str().parse().ok()),
-            device_id: header(HEADER_DEVICE),
-            correlation_id: header(HEADER_CORRELATION),
-            payload: message.payload,
-            is_local: false,
-        })
+        let reply = message.reply.as_ref().and_then(|reply| reply.as_str().parse().ok());
+        Some(Message { reply, ..message_of(message)? })
     }
+}
+
+/// Returns the headers that tell where a message comes from. A mark that a header cannot hold is left out: the
+/// library panics on line breaks, and a device chooses its marks.
+pub(super) fn headers(box_id: &str, device_id: Option<&str>, correlation_id: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let values = [(HEADER_ORIGIN, Some(box_id)), (HEADER_DEVICE, device_id), (HEADER_CORRELATION, correlation_id)];
+    for (name, value) in values {
+        if let Some(value) = value.filter(|value| !value.contains(['\r', '\n'])) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// Returns a message as this box hands it out, without its reply subject; nothing if its subject is none of ours.
+pub(super) fn message_of(message: async_nats::Message) -> Option<Message> {
+    let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| Arc::from(v.as_str()));
+    Some(Message {
+        subject: message.subject.as_str().parse().ok()?,
+        reply: None,
+        device_id: header(HEADER_DEVICE),
+        correlation_id: header(HEADER_CORRELATION),
+        payload: message.payload,
+        is_local: false,
+    })
 }
 
 /// Ends a task with its connection.
@@ -343,9 +403,11 @@ impl Pumps<'_> {
             Ok(subscriber) => subscriber,
             Err(error) => {
                 warn!(%pattern, %error, "cannot subscribe on NATS");
+                self.uplink.instruments.resilience.subscribe_failures.with(&["refused"]).inc();
                 return;
             }
         };
+        self.uplink.instruments.resilience.subscribed.inc();
         let (uplink, router, by) = (self.uplink.clone(), self.router.clone(), pattern.clone());
         let pump = async move {
             while let Some(message) = subscriber.next().await {
@@ -380,14 +442,29 @@ impl Drop for Pumps<'_> {
     }
 }
 
+/// Returns the word for why no connection was made.
+fn connect_reason(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::Dns => "dns",
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => "not_authorized",
+        ConnectErrorKind::TimedOut => "timeout",
+        ConnectErrorKind::Tls => "tls",
+        ConnectErrorKind::Io => "refused",
+        _ => "other",
+    }
+}
+
 fn reason(error: &Error) -> &'static str {
     match error {
         Error::Disconnected => "disconnected",
         Error::Stalled(_) => "stalled",
         Error::TooLarge { .. } => "too_large",
         Error::Full => "full",
-        Error::Subject { .. } | Error::NoResponders | Error::Timeout(_) | Error::Settings(_) | Error::NotKept(_) => {
-            "other"
-        }
+        Error::Subject { .. }
+        | Error::NoResponders
+        | Error::Timeout(_)
+        | Error::Settings(_)
+        | Error::NoStream(_)
+        | Error::NotKept(_) => "other",
     }
 }

@@ -9,15 +9,24 @@ use crate::yaml::{Fields, Item};
 
 /// Reads `bus`.
 pub(super) fn bus(root: &Fields<'_>, folder: &Folder, data: &Path, box_name: &str) -> bus::Config {
-    const KEYS: &[&str] = &["box_id", "nats", "streams", "spool", "queue_limit", "queue_size_limit"];
+    const KEYS: &[&str] =
+        &["box_id", "nats", "streams", "spool", "replay_place_kept", "queue_limit", "queue_size_limit"];
     let mut config = bus::Config { folder: data.join("bus"), ..bus::Config::embedded(box_name) };
     let Some(fields) = root.fields("bus", KEYS) else { return config };
-    if let Some(id) = fields.string("box_id") {
-        config.box_id = id;
+    if let Some(id) = fields.get("box_id").and_then(|item| item.string().map(|id| (item, id))) {
+        match id {
+            (item, id) if id.is_empty() || id.contains(char::is_control) => {
+                let _: Option<()> = item.mistake("a name without control characters is needed");
+            }
+            (_, id) => config.box_id = id,
+        }
     }
     config.nats = nats(&fields, folder);
     config.streams = streams(&fields);
     config.spool = spool(&fields);
+    if let Some(kept_for) = fields.positive_duration("replay_place_kept") {
+        config.place_kept_for = kept_for;
+    }
     if let Some(limit) = fields.count("queue_limit", 1, 1_000_000) {
         config.queue_messages_max = limit;
     }
@@ -87,7 +96,7 @@ fn stream(item: &Item<'_>) -> Option<bus::StreamConfig> {
             Ok(pattern) => subjects.push(pattern),
             Err(error) => {
                 let error: bus::Error = error;
-                let _: Option<()> = item.mistake(&error.to_string());
+                let _: Option<()> = item.mistake(error.to_string());
             }
         }
     }
@@ -133,19 +142,11 @@ fn nats(bus: &Fields<'_>, folder: &Folder) -> Option<bus::NatsConfig> {
         "nkey_file",
         "cert_file",
         "key_file",
+        "probe_leaves",
     ];
     let fields = bus.fields("nats", KEYS)?;
-    let mut servers = Vec::new();
-    for item in fields.items("servers") {
-        let Some(text) = item.string() else { continue };
-        let text = if text.contains("://") { text } else { format!("nats://{text}") };
-        match reqwest::Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") => servers.push(text),
-            _ => {
-                let _: Option<()> = item.mistake_with("not the URL of a NATS server", "write it like nats://host:4222");
-            }
-        }
-    }
+    let servers = urls(&fields, "servers");
+    let probe_leaves = urls(&fields, "probe_leaves");
     if fields.items("servers").is_empty() {
         let _: Option<()> = fields.item().mistake("servers is missing");
     }
@@ -180,5 +181,21 @@ fn nats(bus: &Fields<'_>, folder: &Folder) -> Option<bus::NatsConfig> {
         publish_timeout: fields.positive_duration("publish_timeout").unwrap_or(Duration::from_millis(250)),
         ca_file: folder.path_of(&fields, "ca_file"),
         certificate,
+        probe_leaves,
     })
+}
+
+fn urls(fields: &Fields<'_>, key: &str) -> Vec<String> {
+    let mut urls = Vec::new();
+    for item in fields.items(key) {
+        let Some(text) = item.string() else { continue };
+        let text = if text.contains("://") { text } else { format!("nats://{text}") };
+        match reqwest::Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") => urls.push(text),
+            _ => {
+                let _: Option<()> = item.mistake_with("not the URL of a NATS server", "write it like nats://host:4222");
+            }
+        }
+    }
+    urls
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -27,9 +27,10 @@ use super::outbox::{self, Outbox};
 use super::protocol::Claim;
 use super::receipts::{Asked, Kept, Pending};
 use super::registry::{CONNECTED, Entry};
+use super::replay;
 use super::session::{Effect, Now, Session};
 use super::traffic::Traffic;
-use crate::bus::{self, Message, Scope, Subject, Subscription};
+use crate::bus::{self, Message, Replay, Replayed, Scope, Subject, SubjectPattern, Subscription};
 use crate::model::DeviceMessage;
 use crate::task::Phase;
 
@@ -47,12 +48,16 @@ pub(super) struct Connection<S> {
     socket: WebSocketStream<S>,
     pub(super) shared: Arc<Shared>,
     place: Place,
-    session: Session,
-    traffic: Arc<Traffic>,
-    outbox: Outbox,
+    pub(super) session: Session,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) outbox: Outbox,
     subscription: Option<Subscription>,
     requests: FuturesUnordered<Answer>,
     pub(super) receipts: FuturesUnordered<Pending>,
+    /// Streams that are read for the device, by pattern.
+    pub(super) replays: Vec<(SubjectPattern, Replay)>,
+    pub(super) replayed_sender: mpsc::Sender<Replayed>,
+    replayed: mpsc::Receiver<Replayed>,
     entry: Option<Entry>,
     /// Kept until the registry has one, so that waiting for orders does not end.
     order_sender: watch::Sender<Orders>,
@@ -67,6 +72,7 @@ enum Event {
     Overflow,
     Answer((Subject, Option<String>, bus::Result<Message>)),
     Kept((Asked, Kept)),
+    Replayed(Replayed),
     Time,
     Orders,
     End(End),
@@ -82,6 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .max_frame_size(Some(config.message_bytes_max));
         let traffic = Arc::new(Traffic::default());
         let now = shared.now();
+        // Full: the reader of the stream waits.
+        let (replayed_sender, replayed) = mpsc::channel(replay::WAITING_MAX);
         let (order_sender, orders) = watch::channel(Orders::default());
         Connection {
             socket: WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await,
@@ -93,6 +101,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             subscription: None,
             requests: FuturesUnordered::new(),
             receipts: FuturesUnordered::new(),
+            replays: Vec::new(),
+            replayed_sender,
+            replayed,
             entry: None,
             order_sender,
             orders,
@@ -128,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Some(kept) = self.receipts.next(), if !self.receipts.is_empty() => Event::Kept(kept),
                 event = poll_fn(|cx| self.outbox.poll(&mut self.socket, cx)) => Event::Socket(event),
                 message = next_message(&mut self.subscription), if has_room => Event::Bus(message),
+                Some(replayed) = self.replayed.recv(), if has_room => Event::Replayed(replayed),
             };
             let is_time = matches!(event, Event::Time);
             self.on_event(event).await;
@@ -156,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Event::Bus(None) => return self.end = Some(End::STOPPING),
             Event::Answer((subject, id, answer)) => self.session.on_answer(&subject, id.as_deref(), answer, now),
             Event::Kept((asked, kept)) => self.session.on_kept(&asked, &kept, now),
+            Event::Replayed(replayed) => return self.hand_on(replayed, now),
             Event::Socket(outbox::Event::Drained) => return,
             Event::Socket(outbox::Event::Incoming(message)) => return self.on_incoming(message, now).await,
         };
@@ -223,7 +236,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                     self.shared.instruments.nats_subscribe.inc();
                     self.shared.instruments.subscribe_latency.observe_duration(took);
                 }
+                Effect::Replay(wanted) => {
+                    let now = self.shared.now();
+                    queue.extend(self.replay(&wanted, now));
+                }
                 Effect::Unsubscribe(pattern) => {
+                    self.end_replay(&pattern);
                     if let Some(subscription) = &self.subscription {
                         let _ = subscription.remove(&pattern);
                     }
@@ -278,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let who = self.session.identity().map_or_else(|| "stranger".into(), |identity| identity.device_id.clone());
         debug!(device = %who, address = %self.place.address(), reason = end.reason, "connection ends");
         drop(self.subscription.take());
+        self.replays.clear();
         match self.entry.take() {
             Some(entry) => {
                 let _ = self.shared.commands.send(Command::Disconnected { entry, reason: end.reason }).await;

@@ -27,6 +27,7 @@ mod permissions;
 mod protocol;
 mod receipts;
 mod registry;
+mod replay;
 mod session;
 #[cfg(test)]
 mod session_test;

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::instruments::Instruments;
 use super::protocol::FrameType;
 use super::traffic::Traffic;
+use crate::bus::Through;
 
 /// Frames and bytes that may wait here; while as many wait, nothing more is taken from the device or from
 /// the bus. Behind it lies the bus's own queue: when that is full too, the device is a slow consumer.
@@ -21,11 +22,21 @@ const BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    frames: VecDeque<(Option<FrameType>, Message)>,
+    frames: VecDeque<Frame>,
     bytes: usize,
     is_unflushed: bool,
+    /// Of frames that are written and not flushed.
+    written: Vec<Through>,
     traffic: Arc<Traffic>,
     instruments: Arc<Instruments>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: Option<FrameType>,
+    message: Message,
+    /// Is told when it is written.
+    through: Option<Through>,
 }
 
 /// What the socket has to say.
@@ -39,14 +50,20 @@ pub(super) enum Event {
 
 impl Outbox {
     pub(super) fn new(traffic: Arc<Traffic>, instruments: Arc<Instruments>) -> Self {
-        Outbox { frames: VecDeque::new(), bytes: 0, is_unflushed: false, traffic, instruments }
+        Outbox { frames: VecDeque::new(), bytes: 0, is_unflushed: false, written: Vec::new(), traffic, instruments }
     }
 
     /// Adds a frame; `kind` is what it counts as when it is written. The caller asks [`Outbox::has_room`]
     /// before it takes in more, so a frame or two may go over the bound.
     pub(super) fn push(&mut self, kind: Option<FrameType>, message: Message) {
         self.bytes += message.len();
-        self.frames.push_back((kind, message));
+        self.frames.push_back(Frame { kind, message, through: None });
+    }
+
+    /// Adds a frame for somebody who wants to know when it is written.
+    pub(super) fn push_for(&mut self, kind: FrameType, message: Message, through: Through) {
+        self.bytes += message.len();
+        self.frames.push_back(Frame { kind: Some(kind), message, through: Some(through) });
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -63,16 +80,18 @@ impl Outbox {
         let mut socket = Pin::new(socket);
         while !self.frames.is_empty() {
             std::task::ready!(socket.as_mut().poll_ready(cx))?;
-            if let Some((kind, message)) = self.frames.pop_front() {
+            if let Some(Frame { kind, message, through }) = self.frames.pop_front() {
                 self.count(kind, &message);
                 self.bytes -= message.len();
                 self.is_unflushed = true;
+                self.written.extend(through);
                 socket.as_mut().start_send(message)?;
             }
         }
         if self.is_unflushed {
             std::task::ready!(socket.poll_flush(cx))?;
             self.is_unflushed = false;
+            self.written.drain(..).for_each(Through::done);
         }
         Poll::Ready(Ok(()))
     }

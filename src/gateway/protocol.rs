@@ -135,6 +135,8 @@ pub(super) struct ClientFrame<'a> {
     pub(super) message_id: Option<Cow<'a, str>>,
     /// Whether a publish is to be acknowledged when it is kept.
     pub(super) wants_ack: bool,
+    /// From where on a subscription reads a stream; `replay.rs` reads it.
+    pub(super) replay: Option<&'a RawValue>,
 }
 
 /// A text that is no frame, with what could be read of it for the answer.
@@ -181,7 +183,9 @@ pub(super) fn parse(text: &str) -> Result<ClientFrame<'_>, Malformed> {
     };
     match (kind, subject) {
         (Ok(kind), Some(subject)) => {
-            Ok(ClientFrame { kind, subject, payload: members.payload, correlation_id, message_id, wants_ack })
+            let Members { payload, replay, .. } = members;
+            let replay = replay.filter(|raw| raw.get() != "null");
+            Ok(ClientFrame { kind, subject, payload, correlation_id, message_id, wants_ack, replay })
         }
         (kind, subject) => Err(Malformed {
             refusal: Refusal::new(Code::InvalidMessage, kind.err().unwrap_or("subject is not a text".to_owned())),
@@ -237,6 +241,7 @@ struct Members<'a> {
     correlation_id: Option<&'a RawValue>,
     message_id: Option<&'a RawValue>,
     ack: Option<&'a RawValue>,
+    replay: Option<&'a RawValue>,
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -264,6 +269,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 Name::CorrelationId => &mut members.correlation_id,
                 Name::MessageId => &mut members.message_id,
                 Name::Ack => &mut members.ack,
+                Name::Replay => &mut members.replay,
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -284,6 +290,7 @@ enum Name {
     CorrelationId,
     MessageId,
     Ack,
+    Replay,
     Other,
 }
 
@@ -303,6 +310,7 @@ impl<'de> Deserialize<'de> for Name {
                     n if n.eq_ignore_ascii_case("correlationId") => Name::CorrelationId,
                     n if n.eq_ignore_ascii_case("messageId") => Name::MessageId,
                     n if n.eq_ignore_ascii_case("ack") => Name::Ack,
+                    n if n.eq_ignore_ascii_case("replay") => Name::Replay,
                     _ => Name::Other,
                 })
             }
@@ -356,12 +364,23 @@ pub(super) struct ServerFrame<'a> {
     pub(super) timestamp: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) device_id: Option<&'a str>,
+    /// Of a message that came out of a stream: its place there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sequence: Option<u64>,
 }
 
 impl ServerFrame<'_> {
     /// Returns a frame with nothing but type and time.
     pub(super) fn new(kind: FrameType, timestamp: Timestamp) -> Self {
-        ServerFrame { kind, subject: "", payload: None, correlation_id: None, timestamp, device_id: None }
+        ServerFrame {
+            kind,
+            subject: "",
+            payload: None,
+            correlation_id: None,
+            timestamp,
+            device_id: None,
+            sequence: None,
+        }
     }
 
     /// Returns the frame's JSON.

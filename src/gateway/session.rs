@@ -16,6 +16,7 @@ use super::identity::Identity;
 use super::instruments::Instruments;
 use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
 use super::receipts::{Asked, Kept};
+use super::replay::{self, Wanted};
 use super::throttle::{Exceeded, Meter, Throttle};
 use super::traffic::Traffic;
 use super::{Config, PayloadShape, jwt, validate};
@@ -57,6 +58,8 @@ pub(super) enum Effect {
     Reply(Message),
     /// Ask on the bus, then call [`Session::on_answer`].
     Request { message: Message, correlation_id: Option<String> },
+    /// Read a stream.
+    Replay(Wanted),
     /// Listen to a pattern.
     Subscribe(SubjectPattern),
     /// Stop listening.
@@ -103,7 +106,6 @@ struct Active {
     replies: VecDeque<(u64, Subject)>,
     next_reply: u64,
     requests_open: usize,
-    /// Publishes whose ack is awaited.
     acks_open: usize,
 }
 
@@ -313,6 +315,13 @@ impl Session {
         vec![send(&ServerFrame { subject, correlation_id, payload, ..ServerFrame::new(FrameType::Ack, now.wall) })]
     }
 
+    /// Takes the refusal of [`Effect::Replay`].
+    pub(super) fn on_no_replay(&mut self, wanted: &Wanted, error: &crate::bus::Error, now: Now) -> Vec<Effect> {
+        let Phase::Active(active) = &mut self.phase else { return Vec::new() };
+        active.subscriptions.retain(|pattern| *pattern != wanted.pattern);
+        self.refuse(&wanted.refusal(error), wanted.pattern.as_str(), wanted.correlation_id.as_deref(), now)
+    }
+
     /// Does what is due; see [`Session::deadline`].
     pub(super) fn on_time(&mut self, now: Now) -> Vec<Effect> {
         if let Phase::Active(active) = &mut self.phase {
@@ -507,8 +516,7 @@ impl Active {
             return Ok(vec![Effect::Publish { message, recorded }]);
         }
         if frame.wants_ack && self.acks_open >= ACKS_OPEN_MAX {
-            let text = format!("No more than {ACKS_OPEN_MAX} publishes may wait for their acks");
-            return Err(Refusal::new(Code::RateLimit, text));
+            return Err(Refusal::new(Code::RateLimit, "Too many publishes wait for their acks"));
         }
         self.acks_open += usize::from(frame.wants_ack);
         Ok(vec![Effect::PublishAsked { message, recorded, asked: Asked::by(frame) }])
@@ -529,8 +537,12 @@ impl Active {
             let message = format!("No more than {} subscriptions", config.subscriptions_max);
             return Err(Refusal::new(Code::TooManySubscriptions, message));
         }
+        let start = frame.replay.map(replay::start).transpose()?;
         self.subscriptions.push(pattern.clone());
-        Ok(vec![Effect::Subscribe(pattern), acknowledgement])
+        match start {
+            Some(start) => Ok(vec![Effect::Replay(Wanted::by(frame, pattern, start))]),
+            None => Ok(vec![Effect::Subscribe(pattern), acknowledgement]),
+        }
     }
 
     fn unsubscribe(&mut self, frame: &ClientFrame<'_>, now: Now) -> Outcome {

@@ -60,6 +60,7 @@ fn shown(effects: Vec<Effect>) -> Vec<String> {
         Effect::Reply(message) => format!("reply {} {}", message.subject, String::from_utf8_lossy(&message.payload)),
         Effect::Request { message, correlation_id } => format!("request {} {correlation_id:?}", message.subject),
         Effect::Subscribe(pattern) => format!("subscribe {pattern}"),
+        Effect::Replay(wanted) => format!("replay {} {:?}", wanted.pattern, wanted.start),
         Effect::Unsubscribe(pattern) => format!("unsubscribe {pattern}"),
         Effect::Ping => "ping".to_owned(),
         Effect::PublishAsked { message, asked, .. } => {

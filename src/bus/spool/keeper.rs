@@ -202,6 +202,7 @@ impl Keeper {
         if lost > 0 {
             warn!(messages = lost, reason, "messages for NATS are dropped from the spool");
             self.spool.instruments.dropped.with(&[reason]).add(lost);
+            self.spool.instruments.resilience.dropped(lost);
         }
         let removed = self.pool.run(move || files.remove(&oldest, &marks)).await;
         matches!(removed, Ok(Ok(())))

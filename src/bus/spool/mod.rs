@@ -203,6 +203,8 @@ impl Spool {
             return Err(Error::Full);
         }
         let number = queue.next_number();
+        // A header cannot hold a line break.
+        let id = id.filter(|id| !id.contains(['\r', '\n']));
         let id = id.map_or_else(|| format!("{}.{number}", self.id_prefix).into(), Arc::from);
         let entry = Entry {
             number,

@@ -230,6 +230,12 @@ impl Queue {
         }
     }
 
+    /// Returns when a message that is on its way was sent.
+    pub(super) fn sent_at(&mut self, stream: &str, number: u64) -> Option<Duration> {
+        let slot = self.lanes.get_mut(stream)?.slot(number)?;
+        Some(slot.sent_at).filter(|_| slot.done.is_none())
+    }
+
     /// Takes JetStream's acknowledgement of a message: it is in the stream with this sequence.
     pub(super) fn acknowledge(
         &mut self,

@@ -17,7 +17,7 @@ use super::queue::{Acknowledged, Step};
 use super::{Entry, Lost, Spool};
 use crate::bus::StreamConfig;
 use crate::bus::streams;
-use crate::bus::uplink::{HEADER_CORRELATION, HEADER_DEVICE, HEADER_ORIGIN};
+use crate::bus::uplink::{HEADER_ORIGIN, headers};
 use crate::task::Tasks;
 
 /// Header: the message's number in the box's spool.
@@ -136,6 +136,7 @@ impl Sender {
         let was_sent = self.spool.queue().note_sent(entry);
         if was_sent {
             self.spool.instruments.resent.inc();
+            self.spool.instruments.resilience.retry();
             let age_ms = self.spool.clock.now().as_millis().saturating_sub(entry.at.as_millis());
             if age_ms > LOOK_FOR_OLDER_MS
                 && let Some(sequence) = self.look_for(jetstream, entry).await
@@ -157,16 +158,9 @@ impl Sender {
     }
 
     fn headers(&self, entry: &Entry) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        let mut headers = headers(&self.box_id, entry.device_id.as_deref(), entry.correlation_id.as_deref());
         headers.insert(HEADER_ID, &*entry.id);
-        headers.insert(HEADER_ORIGIN, self.box_id.as_str());
         headers.insert(HEADER_NUMBER, entry.number.to_string());
-        if let Some(id) = &entry.device_id {
-            headers.insert(HEADER_DEVICE, &**id);
-        }
-        if let Some(id) = &entry.correlation_id {
-            headers.insert(HEADER_CORRELATION, &**id);
-        }
         headers
     }
 
@@ -201,6 +195,7 @@ impl Sender {
     fn acknowledged(&self, stream: &str, number: u64, sequence: u64, is_repeat: bool) -> Acknowledged {
         let now = self.spool.clock.elapsed();
         let mut queue = self.spool.queue();
+        let sent_at = queue.sent_at(stream, number);
         let outcome = queue.acknowledge(stream, number, sequence, is_repeat, now);
         let wants_more = queue.wants_from_disk().is_some();
         drop(queue);
@@ -210,6 +205,7 @@ impl Sender {
         match outcome {
             Acknowledged::Stored | Acknowledged::WentBack => {
                 self.spool.instruments.acknowledged.with(&[stream]).inc();
+                self.spool.instruments.resilience.acknowledged(sent_at.map(|at| now.saturating_sub(at)));
                 self.spool.note_stream(None);
             }
             Acknowledged::Repeated => self.spool.instruments.repeats.inc(),
@@ -225,6 +221,7 @@ impl Sender {
                 Lost::Refused => "refused",
             };
             self.spool.instruments.dropped.with(&[reason]).inc();
+            self.spool.instruments.resilience.not_acknowledged(reason);
         }
     }
 
