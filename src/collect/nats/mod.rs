@@ -1,12 +1,15 @@
 //! NATS servers watched over their monitoring port.
 //!
-//! NATS answers in JSON on `/varz`, `/connz`, `/jsz` and `/healthz` (there is no `/metrics`). The figures
+//! NATS answers in JSON on `/varz`, `/connz`, `/jsz`, `/leafz`, `/routez`, `/gatewayz` and `/healthz` (there is no
+//! `/metrics`). The figures
 //! go out under two families of names: those of the official exporter (`gnatsd_varz_*`, `gnatsd_connz_*`,
 //! `jetstream_*`), and those that people's rules use (`nats_core_*`, `nats_jetstream_*`). No connection gets
 //! series of its own, so the number of series depends on streams and consumers alone, and that has a cap.
 
 mod answer;
+mod fold;
 mod names;
+mod neighbours;
 
 #[cfg(test)]
 mod nats_test;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
-use self::answer::{Connz, Healthz, Jsz};
+use self::answer::{Connz, Gatewayz, Healthz, Jsz, Leafz, Routez};
 use super::families::Families;
 use super::source::Reading;
 use super::{NatsConfig, NatsServer, describe};
@@ -54,21 +57,39 @@ impl NatsReader {
             Err(problem) => return Reading { problems: vec![problem], ..Reading::default() },
         };
         let connz_page = format!("connz?limit={}", self.connections_max);
-        let (connz, jsz, healthz) = tokio::join!(
+        let (connz, jsz, healthz, leafz, routez, gatewayz) = tokio::join!(
             self.get::<Connz>(&connz_page),
             self.get::<Jsz>("jsz?accounts=true&streams=true&consumers=true&config=true"),
             self.get::<Healthz>("healthz"),
+            self.get::<Leafz>("leafz"),
+            self.get::<Routez>("routez"),
+            self.get::<Gatewayz>("gatewayz"),
         );
         let mut families = Families::default();
         let mut problems = Vec::new();
         let url = self.server.url.as_str();
         names::varz(url, &varz, &mut families);
+        neighbours::certificates(url, &varz, &mut families);
+        match leafz {
+            Ok(leafz) => neighbours::leafz(url, &leafz, &mut families),
+            Err(problem) => problems.push(problem),
+        }
+        match routez {
+            Ok(routez) => neighbours::routez(url, &routez, &mut families),
+            Err(problem) => problems.push(problem),
+        }
+        match gatewayz {
+            Ok(gatewayz) => neighbours::gatewayz(url, &gatewayz, &mut families),
+            Err(problem) => problems.push(problem),
+        }
         match connz {
             Ok(connz) => names::connz(url, &connz, &mut families),
             Err(problem) => problems.push(problem),
         }
         match jsz {
-            Ok(jsz) => {
+            Ok(mut jsz) => {
+                let streams = jsz.account_details.iter_mut().flat_map(|account| &mut account.stream_detail);
+                streams.for_each(fold::fold);
                 let left_out = names::jsz(url, &varz, &jsz, self.streams_max, &mut families);
                 if left_out > 0 {
                     problems

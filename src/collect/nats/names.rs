@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{Account, Connz, Consumer, Healthz, Jsz, Stream};
 use crate::collect::families::Families;
+use crate::model::Timestamp;
 
 /// Most figures of `/varz`, and how deep they may lie.
 const VARZ_MAX: usize = 200;
@@ -127,6 +128,7 @@ pub(super) fn jsz(url: &str, varz: &Value, jsz: &Jsz, max: usize, out: &mut Fami
     ] {
         out.gauge(&format!("jetstream_server_{name}"), help, &server, value);
     }
+    let now = Timestamp::parse(&jsz.now).ok();
     let mut room = max;
     let mut left_out = 0;
     for account in &jsz.account_details {
@@ -141,7 +143,7 @@ pub(super) fn jsz(url: &str, varz: &Value, jsz: &Jsz, max: usize, out: &mut Fami
             room -= taken;
             left_out += wanted - taken;
             if taken > 0 {
-                stream_figures(&labels, server_name, stream, taken - 1, out);
+                stream_figures(&labels, server_name, stream, taken - 1, now, out);
             }
         }
     }
@@ -171,7 +173,14 @@ fn reserved(bytes: f64) -> f64 {
     if bytes >= 2_f64.powi(63) { -1.0 } else { bytes }
 }
 
-fn stream_figures(account: &[(&str, &str)], server: &str, stream: &Stream, consumers_max: usize, out: &mut Families) {
+fn stream_figures(
+    account: &[(&str, &str)],
+    server: &str,
+    stream: &Stream,
+    consumers_max: usize,
+    now: Option<Timestamp>,
+    out: &mut Families,
+) {
     let leader = stream.cluster.as_ref().map(|cluster| cluster.leader.as_str());
     let labels = [
         account,
@@ -194,10 +203,17 @@ fn stream_figures(account: &[(&str, &str)], server: &str, stream: &Stream, consu
     ] {
         out.gauge(&format!("jetstream_stream_{name}"), help, &labels, value);
     }
+    if let Some(mirror) = &stream.mirror {
+        out.gauge("jetstream_stream_mirror_lag", "Number of messages a stream mirror is behind", &labels, mirror.lag);
+    }
+    for source in &stream.sources {
+        let labels = [&labels, &[("source_name", source.name.as_str())][..]].concat();
+        out.gauge("jetstream_stream_source_lag", "Number of messages a stream source is behind", &labels, source.lag);
+    }
     let plain = [("account", label(&labels, "account")), ("stream_name", stream.name.as_str())];
     out.gauge("nats_jetstream_stream_messages", "Messages in a stream.", &plain, stream.state.messages);
     for consumer in stream.consumer_detail.iter().take(consumers_max) {
-        consumer_figures(&labels, &plain, server, consumer, out);
+        consumer_figures(&labels, &plain, server, consumer, now, out);
     }
 }
 
@@ -210,6 +226,7 @@ fn consumer_figures(
     plain: &[(&str, &str)],
     server: &str,
     consumer: &Consumer,
+    now: Option<Timestamp>,
     out: &mut Families,
 ) {
     let leader = consumer.cluster.as_ref().map(|cluster| cluster.leader.as_str());
@@ -234,6 +251,23 @@ fn consumer_figures(
         ("ack_floor_consumer_seq", "Number of ack floor consumer seq from a consumer", consumer.ack_floor.consumer_seq),
     ] {
         out.gauge(&format!("jetstream_consumer_{name}"), help, &labels, value);
+    }
+    for (name, help, sequences) in [
+        ("last_delivery_seconds", "Time in seconds since last delivery", &consumer.delivered),
+        ("last_ack_seconds", "Time in seconds since last ack", &consumer.ack_floor),
+    ] {
+        if let (Some(now), Ok(at)) = (now, Timestamp::parse(&sequences.last_active))
+            && at.as_millis() > 0
+        {
+            #[expect(clippy::cast_precision_loss, reason = "a span is below 2^53 ms")]
+            let seconds = now.as_millis().saturating_sub(at.as_millis()).max(0) as f64 / 1000.0;
+            out.gauge(&format!("jetstream_consumer_{name}"), help, &labels, seconds);
+        }
+    }
+    if consumer.folded > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "a count is below 2^53")]
+        let count = consumer.folded as f64;
+        out.gauge("jetstream_consumer_folded", "Consumers that one series stands for.", &labels, count);
     }
     let plain = [plain, &[("consumer_name", consumer.name.as_str())]].concat();
     for (name, help, value) in [

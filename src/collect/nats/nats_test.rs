@@ -152,3 +152,66 @@ async fn a_server_that_is_away_is_down_and_says_why() {
         reading.problems
     );
 }
+
+#[test]
+fn consumers_that_come_and_go_are_one() {
+    let consumer = |name: &str, durable: &str, description: &str, pending: u32| {
+        let config = json!({"durable_name": durable, "description": description});
+        json!({"name": name, "config": config, "num_pending": pending,
+            "delivered": {"last_active": "2026-11-21T12:00:00.5Z"}, "ack_floor": {"last_active": "0001-01-01T00:00:00Z"}})
+    };
+    let mut jsz: Jsz = serde_json::from_value(json!({
+        "now": "2026-11-21T12:00:03Z",
+        "account_details": [{"name": "$G", "stream_detail": [{"name": "S", "sources": [{"name": "UP", "lag": 4}],
+            "consumer_detail": [
+                consumer("historian", "historian", "", 1), consumer("x7Yq", "", "", 2), consumer("k2Lp", "", "", 3),
+                consumer("device-a-1", "device-a-1", "a device's place", 10),
+                consumer("device-b-1", "device-b-1", "a device's place", 20),
+            ]}]}]
+    }))
+    .unwrap();
+    fold::fold(&mut jsz.account_details[0].stream_detail[0]);
+    let mut families = Families::default();
+    assert_eq!(names::jsz(URL, &json!({"server_name": "box"}), &jsz, 100, &mut families), 0);
+    let lines = lines(families);
+    let of = |name: &str| -> Vec<&String> { lines.iter().filter(|line| line.starts_with(name)).collect() };
+    let pending = of("nats_jetstream_consumer_num_pending");
+    assert_eq!(pending.len(), 3, "{pending:?}");
+    for (name, value) in [("historian", 1), ("ephemeral", 5), ("devices", 30)] {
+        let is_it = |line: &&&String| line.contains(name) && line.ends_with(&format!(" {value}"));
+        assert!(pending.iter().any(|line| is_it(&line)), "{name} in {pending:?}");
+    }
+    let last = of("jetstream_consumer_last_delivery_seconds");
+    assert!(last.len() == 1 && last[0].ends_with(" 2.5"), "{last:?}");
+    assert!(of("jetstream_consumer_last_ack_seconds").is_empty(), "never");
+    assert!(of("jetstream_stream_source_lag")[0].ends_with(" 4"));
+}
+
+#[test]
+fn leaves_routes_and_gateways_are_summed_and_certificates_end() {
+    let mut families = Families::default();
+    let leafz: answer::Leafz = serde_json::from_value(json!({"leafnodes": 2, "leafs": [
+        {"name": "edge", "account": "A", "ip": "10.0.0.1", "rtt": "2ms", "in_msgs": 3},
+        {"name": "edge", "account": "A", "ip": "10.0.0.1", "rtt": "4ms", "in_msgs": 5}]}))
+    .unwrap();
+    neighbours::leafz(URL, &leafz, &mut families);
+    let routez = json!({"num_routes": 1, "routes": [{"pending_size": 7, "in_msgs": 2}]});
+    neighbours::routez(URL, &serde_json::from_value(routez).unwrap(), &mut families);
+    let gatewayz = json!({"outbound_gateways": {"west": {"configured": true, "connection": {"out_msgs": 9}}},
+        "inbound_gateways": {"west": [{"connection": {"in_msgs": 1}}, {"connection": {"in_msgs": 2}}]}});
+    neighbours::gatewayz(URL, &serde_json::from_value(gatewayz).unwrap(), &mut families);
+    neighbours::certificates(URL, &json!({"tls_cert_not_after": "2027-01-01T00:00:00Z"}), &mut families);
+    check(
+        &lines(families),
+        &[
+            "gnatsd_leafz_conn_nodes_total 2",
+            r#"gnatsd_leafz_conn_rtt{account="A",ip="10.0.0.1",name="edge"} 0.004"#,
+            r#"gnatsd_leafz_conn_in_msgs{account="A",ip="10.0.0.1",name="edge"} 8"#,
+            "gnatsd_routez_num_routes 1",
+            "gnatsd_routez_pending_bytes 7",
+            r#"gnatsd_gatewayz_outbound_gateway_conn_out_msgs{remote_gateway_name="west"} 9"#,
+            r#"gnatsd_gatewayz_inbound_gateway_conn_in_msgs{remote_gateway_name="west"} 3"#,
+            r#"nats_tls_certificate_expires_seconds{listener="client"} 1798761600"#,
+        ],
+    );
+}

@@ -141,6 +141,21 @@ fn bus(asker: &Asker) -> Vital {
         (None, None) if state.link == Link::Embedded => "no NATS server is configured".to_owned(),
         (None, None) => String::new(),
     };
+    let Some(spool) = asker.state.bus.spool() else {
+        return Vital {
+            name: "Bus",
+            text: text.to_owned(),
+            note,
+            class,
+            href: "/targets".to_owned(),
+            ..Vital::default()
+        };
+    };
+    let dropped = (spool.dropped > 0).then(|| format!("{} messages for streams lost", spool.dropped));
+    let waiting = (spool.waiting > 0).then(|| format!("{} wait for their stream", spool.waiting));
+    let class = if dropped.is_some() || spool.problem.is_some() { "p2" } else { class };
+    let notes: Vec<String> = [dropped, spool.problem, waiting, Some(note)].into_iter().flatten().collect();
+    let note = notes.join("; ");
     Vital { name: "Bus", text: text.to_owned(), note, class, href: "/targets".to_owned(), ..Vital::default() }
 }
 
