@@ -73,10 +73,13 @@ pub use receiver::{
 pub use relay::{Alertmanagers, ReadTargets, RelayConfig, RelaySnapshot};
 pub use snapshot::{GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
 
+/// From an expression and a moment to a picture.
+type Draw = dyn Fn(&str, Timestamp) -> Option<String> + Send + Sync;
+
 /// Draws an expression as it was in the hours before a moment, as SVG that stands for itself; `None` if it has nothing
 /// to show. May take its time.
 #[derive(Clone)]
-pub struct Drawer(Arc<dyn Fn(&str, Timestamp) -> Option<String> + Send + Sync>);
+pub struct Drawer(Arc<Draw>);
 
 impl Drawer {
     /// Wraps a function that draws.

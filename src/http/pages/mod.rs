@@ -27,6 +27,7 @@ mod overview;
 mod panel;
 mod picture;
 mod queries;
+mod receivers;
 mod relabel;
 mod room;
 mod rule;
@@ -61,6 +62,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(overview::overview))
         .merge(explore::routes())
+        .route("/receivers/test", post(receivers::test))
         .route("/cardinality", get(cardinality::cardinality))
         .route("/devices", get(devices::devices))
         .route("/devices/try", get(trial::trial))

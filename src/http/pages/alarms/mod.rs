@@ -70,7 +70,8 @@ struct Alarms {
     /// Words that are searched for.
     find: String,
     rules: usize,
-    receivers: Vec<String>,
+    /// Names, empty where there is nothing to test, and how they fare.
+    receivers: Vec<(String, String)>,
     /// Silences that hold or will.
     silences: usize,
     /// Says that more alarms come than a person can take in; empty if not.
@@ -189,7 +190,7 @@ fn flood(state: &AppState, now: Timestamp) -> (String, String) {
     (text, first.to_owned())
 }
 
-fn receivers(state: &AppState, now: Timestamp) -> Vec<String> {
+fn receivers(state: &AppState, now: Timestamp) -> Vec<(String, String)> {
     let notices = state.notifier.snapshot();
     let told = notices.receivers.iter().map(|r| match (&r.last_error, r.last_sent_at) {
         _ if r.integrations == 0 => format!("{}: nobody is told, it has no way to send", r.name),
@@ -197,7 +198,14 @@ fn receivers(state: &AppState, now: Timestamp) -> Vec<String> {
         (None, Some(at)) => format!("{}: {} notices sent, the last {}", r.name, r.sent, ago(at, now)),
         (None, None) => format!("{}: nothing sent yet", r.name),
     });
-    told.collect()
+    let told = notices.receivers.iter().map(|r| r.name.clone()).zip(told);
+    let seen = notices.heartbeats.iter().map(|h| match (&h.error, h.seen_at) {
+        (None, Some(at)) => format!("{} has seen this box {}", h.receiver, ago(at, now)),
+        (Some(error), Some(at)) => format!("{} last saw this box {}: {error}", h.receiver, ago(at, now)),
+        (Some(error), None) => format!("{} has not seen this box yet: {error}", h.receiver),
+        (None, None) => format!("{} has not seen this box yet", h.receiver),
+    });
+    told.chain(seen.map(|text| (String::new(), text))).collect()
 }
 
 /// The board for a wall: large, nothing to click, fetched again by the browser itself.
