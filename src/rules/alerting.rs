@@ -43,7 +43,7 @@ pub(super) struct Active {
     pub(super) resolved_at: Option<Timestamp>,
     /// Since when the condition is gone while `keep_firing_for` holds the alert up.
     pub(super) keep_firing_since: Option<Timestamp>,
-    /// It comes from before a restart and stays as it is until then, or until its condition is seen.
+    /// It comes from before a restart and goes on until then without its condition, unless it is released.
     pub(super) held_until: Option<Timestamp>,
 }
 
@@ -78,14 +78,16 @@ impl Alerts {
         self.0.retain(|fingerprint, alert| match seen.remove(fingerprint) {
             Some(one) => {
                 alert.found(one, now);
+                alert.promote(rule, now);
                 true
             }
             None => alert.missing(rule, now),
         });
-        self.0.extend(seen.into_iter().map(|(fingerprint, one)| (fingerprint, Active::new(one, now))));
-        for alert in self.0.values_mut() {
+        self.0.extend(seen.into_iter().map(|(fingerprint, one)| {
+            let mut alert = Active::new(one, now);
             alert.promote(rule, now);
-        }
+            (fingerprint, alert)
+        }));
         let live = self.0.values().filter(|a| a.state != AlertState::Resolved).count();
         if limit > 0 && live > limit {
             self.0.clear();
@@ -99,9 +101,9 @@ impl Alerts {
         self.0.values().any(|a| a.held_until.is_some())
     }
 
-    /// Lets go of alerts of before a restart whose samples are there again: what the expression says of them counts.
-    pub(super) fn release(&mut self, measured: &BTreeSet<u64>) {
-        for (_, alert) in self.0.iter_mut().filter(|(fingerprint, _)| measured.contains(fingerprint)) {
+    /// Lets go of alerts of before a restart of which the expression is known to tell the truth again.
+    pub(super) fn release(&mut self, settled: &BTreeSet<u64>) {
+        for (_, alert) in self.0.iter_mut().filter(|(fingerprint, _)| settled.contains(fingerprint)) {
             alert.held_until = None;
         }
     }
@@ -149,7 +151,6 @@ impl Active {
             (self.fired_at, self.resolved_at) = (None, None);
         }
         self.keep_firing_since = None;
-        self.held_until = None;
     }
 
     /// The condition does not hold. Returns whether the alert is kept.
@@ -180,10 +181,9 @@ impl Active {
         }
     }
 
-    /// Lets a pending alert fire that has held long enough.
+    /// Lets a pending alert whose condition holds now fire, if it has held long enough.
     pub(super) fn promote(&mut self, rule: &Alerting, now: Timestamp) {
-        let is_seen = self.held_until.is_none();
-        if is_seen && self.state == AlertState::Pending && now.since(self.active_at) >= rule.hold {
+        if self.state == AlertState::Pending && now.since(self.active_at) >= rule.hold {
             self.state = AlertState::Firing;
             self.fired_at = Some(now);
         }

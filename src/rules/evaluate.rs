@@ -85,10 +85,10 @@ impl RuleState {
             Kind::Recording => record(&rule.name, &rule.labels, group.limit, result).map_err(|e| e.to_string())?,
             Kind::Alerting(alerting) => {
                 let render = Render { environment, asked_at };
+                let found: Vec<Found> = result.into_iter().map(|(l, v)| render.found(rule, alerting, &l, v)).collect();
                 if self.alerts.has_held() {
-                    self.alerts.release(&render.measured(rule, alerting));
+                    self.alerts.release(&render.settled(rule, alerting, &found));
                 }
-                let found = result.into_iter().map(|(l, v)| render.found(rule, alerting, &l, v)).collect();
                 let stepped = self.alerts.step(alerting, group.limit, found, timing.at);
                 stepped.map_err(|e| e.to_string())?;
                 self.alerts.series()
@@ -230,14 +230,18 @@ struct Render<'a> {
 }
 
 impl Render<'_> {
-    /// Returns the fingerprints of what the rule's measure gives, whatever its value: alerts whose samples are there.
-    fn measured(&self, rule: &Rule, alerting: &Alerting) -> BTreeSet<u64> {
-        let Some(threshold) = threshold(&rule.expression) else { return BTreeSet::new() };
+    /// Returns the fingerprints of alerts of which the rule tells the truth again after a restart: where it compares
+    /// with a number, those whose samples are there and say no. A yes may come of samples of before the restart that
+    /// still count; it settles nothing. Where nothing is compared, those that it gives.
+    fn settled(&self, rule: &Rule, alerting: &Alerting, found: &[Found]) -> BTreeSet<u64> {
+        let given: BTreeSet<u64> = found.iter().map(|f| f.labels.stable_hash()).collect();
+        let Some(threshold) = threshold(&rule.expression) else { return given };
         let answer = self.environment.engine.instant(&threshold.measure, self.asked_at, &Options::default());
-        let Ok(found) = answer.map_err(|_| ()).and_then(|a| vector(a.value).map_err(|_| ())) else {
+        let Ok(measured) = answer.map_err(|_| ()).and_then(|a| vector(a.value).map_err(|_| ())) else {
             return BTreeSet::new();
         };
-        found.into_iter().map(|(l, v)| self.found(rule, alerting, &l, v).labels.stable_hash()).collect()
+        let measured = measured.into_iter().map(|(l, v)| self.found(rule, alerting, &l, v).labels.stable_hash());
+        measured.filter(|fingerprint| !given.contains(fingerprint)).collect()
     }
 
     fn found(&self, rule: &Rule, alerting: &Alerting, labels: &Labels, value: f64) -> Found {

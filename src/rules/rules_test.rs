@@ -254,3 +254,19 @@ async fn what_people_store_runs_at_once_beside_the_files_and_outlives_a_reload()
     assert_eq!((names(), rules.stored().len()), (vec!["line".to_owned()], 2));
     room.stop().await;
 }
+
+#[tokio::test]
+async fn a_restored_alert_waits_for_its_samples_and_their_no_ends_it_at_once() {
+    let now = Clock::system().now();
+    let firing =
+        Labels::from_pairs([("alertname", "Hot"), ("area", "north"), ("level", "just"), ("severity", "critical")]);
+    let text = FILE.replace("for: 100ms", "for: 30s");
+    let mut room = Room::start(config(&text), Db::in_memory(), vec![active(&firing, now - Duration::from_secs(60))]);
+    for _ in 0..4 {
+        room.alert(|a| a.labels == firing && a.state == AlertState::Firing).await;
+    }
+    room.push(70.0);
+    let over = room.alert(state(AlertState::Resolved)).await;
+    assert_eq!(over.labels, firing);
+    room.stop().await;
+}
