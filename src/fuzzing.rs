@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     target("logql", logql, logql_seeds),
     target("settings", settings, settings_seeds),
     target("device_frame", gateway::fuzz, frame_seeds),
+    target("device_jwt", gateway::fuzz_jwt, jwt_seeds),
 ];
 
 /// Hands `payload` to whoever opens a log of segments in `/log` of the disk.
@@ -330,9 +331,23 @@ fn settings_seeds() -> Vec<Vec<u8>> {
 
 fn frame_seeds() -> Vec<Vec<u8>> {
     let texts = [
-        "{\"type\":0,\"subject\":\"a.b\",\"payload\":{\"x\":1},\"correlationId\":\"c\"}",
+        "{\"type\":0,\"subject\":\"devices.d.b\",\"payload\":{\"x\":1},\"correlationId\":\"c\"}",
         "{\"type\":8,\"payload\":{\"deviceId\":\"d\",\"token\":\"t\"}}",
         "{\"Type\":\"publish\",\"subject\":null,\"payload\":[1,2,{\"a\":\"\\u00e9\"}]}",
+        "{\"type\":1,\"subject\":\"devices.d.>\"}\n{\"type\":2,\"subject\":\"devices.d.>\"}",
+        "{\"type\":5,\"correlationId\":\"request-1\",\"payload\":true}\n{\"type\":9}\n{\"type\":4,\"subject\":\"status.d\"}",
+    ];
+    texts.map(|t| t.as_bytes().to_vec()).to_vec()
+}
+
+fn jwt_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        include_str!("../tests/jwt/rs256.jwt"),
+        include_str!("../tests/jwt/es256.jwt"),
+        include_str!("../tests/jwt/keys.json"),
+        include_str!("../tests/jwt/rs256.pem"),
+        include_str!("../tests/jwt/eddsa.pem"),
+        "{\"sub\":\"d\",\"exp\":2e9,\"nbf\":1.5,\"pub\":\"[\\\"a\\\"]\",\"subscribe\":\"a,b\",\"role\":\"r\"}",
     ];
     texts.map(|t| t.as_bytes().to_vec()).to_vec()
 }

@@ -245,6 +245,38 @@ async fn an_alarm_is_acknowledged_from_its_row() {
     plant.app.stop().await;
 }
 
+#[tokio::test]
+async fn a_device_is_added_changed_given_a_token_kept_out_and_forgotten_on_pages() {
+    let plant = Plant::start().await;
+    let send = |path: &str, fields: &str| plant.ask(post(&plant.url(path), fields));
+    let added = send("/devices", "id=press-9&type=press&role=&group=line1&expires=90d").await;
+    assert_eq!(added.status, 200, "{}", added.body);
+    assert!(added.body.contains("andon_device_"), "{}", added.body);
+    assert_eq!(send("/devices", "id=press-9").await.status, 409);
+    assert_eq!(send("/devices", "id=press+9").await.status, 400);
+    let body = plant.wait_for("/devices/press-9", "line1").await;
+    assert!(!body.contains("andon_device_") && body.contains("holds until"), "{body}");
+    let changed = send("/devices/press-9/change", "type=press&role=&group=line2&publish=a.%3E%0D%0Ab&subscribe=").await;
+    assert_eq!(changed.status, 303, "{}", changed.body);
+    let body = plant.wait_for("/devices/press-9", "line2").await;
+    assert!(body.contains("a.&#62;, b"), "{body}");
+    let bad = send("/devices/press-9/change", "publish=a..b").await;
+    assert!(bad.status == 400 && bad.body.contains("Nothing was changed"), "{}", bad.body);
+    let rotated = send("/devices/press-9/rotate", "overlap=2h&expires=").await;
+    assert!(
+        rotated.body.contains("andon_device_") && rotated.body.contains("The token it had holds for"),
+        "{}",
+        rotated.body
+    );
+    assert_eq!(send("/devices/press-9/revoke", "").await.status, 303);
+    plant.wait_for("/devices/press-9", "It is kept out").await;
+    assert_eq!(send("/devices/press-9/enable", "").await.status, 303);
+    assert!(!plant.get("/devices/press-9").await.body.contains("It is kept out"));
+    assert_eq!(send("/devices/press-9/remove", "").await.status, 303);
+    assert_eq!(plant.get("/devices/press-9").await.status, 404);
+    assert_eq!(send("/devices/press-9/remove", "").await.status, 404);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_text_stays_text_on_every_page() {
     const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'";

@@ -57,11 +57,16 @@ fn check(effects: &[Effect], permissions: &Permissions) {
                 let is_null = frame.iter().any(|(name, value)| name != "payload" && value.is_null());
                 assert!(!is_null, "bug: a null member in {json:?}");
             }
-            Effect::Publish { message, .. } | Effect::Request { message, .. } => {
+            Effect::Publish { message, .. }
+            | Effect::PublishAsked { message, .. }
+            | Effect::Request { message, .. } => {
                 assert!(permissions.may_publish(&message.subject), "bug: {} is not allowed", message.subject);
             }
             Effect::Subscribe(pattern) => {
                 assert!(permissions.may_subscribe(pattern), "bug: {pattern} is not allowed");
+            }
+            Effect::Replay(wanted) => {
+                assert!(permissions.may_subscribe(&wanted.pattern), "bug: {} is not allowed", wanted.pattern);
             }
             Effect::Reply(message) => assert_eq!(message.subject.as_str(), "_INBOX.x", "bug: a reply goes astray"),
             Effect::Authenticate(_) | Effect::Unsubscribe(_) | Effect::Ping | Effect::Close(_) => {}
@@ -73,5 +78,46 @@ fn check(effects: &[Effect], permissions: &Permissions) {
 pub(crate) fn fuzz_jwt(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         jwt::fuzz(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAMES: [&str; 6] = [
+        r#"{"type":0,"subject":"devices.d.b","payload":{"x":[1,2]},"correlationId":"c","messageId":"m","ack":true}"#,
+        r#"{"Type":1,"subject":"devices.d.>"}"#,
+        r#"{"type":2,"subject":"devices.d.>","correlationId":"\u00e9"}"#,
+        r#"{"type":4,"subject":"status.d","payload":null}"#,
+        r#"{"type":5,"correlationId":"request-1","payload":true}"#,
+        r#"{"type":9}"#,
+    ];
+
+    /// Hands over a text as it is, cut at each place, and with each byte replaced by others.
+    fn mangle(text: &str, take: impl Fn(&[u8])) {
+        take(text.as_bytes());
+        for at in 0..text.len() {
+            take(&text.as_bytes()[..at]);
+            for other in *b"\"{}[]\\:,\n.>*0a\xff" {
+                let mut bytes = text.as_bytes().to_vec();
+                bytes[at] = other;
+                take(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn mangled_frames_are_answered_and_nothing_is_done_that_is_not_allowed() {
+        FRAMES.iter().for_each(|text| mangle(text, fuzz));
+        fuzz(FRAMES.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn mangled_tokens_and_keys_are_refused_or_taken_but_nothing_breaks() {
+        mangle(r#"{"sub":"d","exp":2e9,"nbf":1.5,"pub":"[\"a\"]","subscribe":"a,b","role":"r"}"#, fuzz_jwt);
+        mangle(r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"o","x":"AAAA"}]}"#, fuzz_jwt);
+        mangle(include_str!("../../tests/jwt/eddsa.pem"), fuzz_jwt);
+        mangle(include_str!("../../tests/jwt/es256.jwt").trim(), fuzz_jwt);
     }
 }

@@ -17,7 +17,7 @@ mod devices;
 mod end;
 mod enrol;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 mod fuzzing;
 mod identity;
 mod instruments;

@@ -276,6 +276,11 @@ impl Registry {
         if known.open.is_some() && rules.config.second_session == SecondSession::Refuse {
             return Err(CONNECTED);
         }
+        if known.is_guest {
+            // Its newest token says what it is.
+            let profile = DeviceProfile::of_guest(&identity, known.profile.created_at);
+            (known.identity, known.profile) = (identity.clone(), Arc::new(profile));
+        }
         self.next_number += 1;
         let number = self.next_number;
         open.traffic.set_number(number);

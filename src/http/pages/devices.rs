@@ -199,8 +199,17 @@ struct Device {
     row: Row,
     strip: Svg,
     strip_ends: (String, String),
+    role: String,
+    group: String,
+    is_enabled: bool,
+    is_registered: bool,
+    /// One sentence a token: since when, until when.
+    tokens: Vec<String>,
     publish: String,
     subscribe: String,
+    /// As registered, one pattern a line, for the form.
+    own_publish: String,
+    own_subscribe: String,
     subscriptions: String,
     frames: String,
     created: String,
@@ -250,8 +259,15 @@ pub(super) async fn device(State(state): State<AppState>, visit: Visit, Path(id)
     page(&Device {
         row: row(view, visit.now),
         strip_ends: (clock(window.start, visit.now, zone), clock(window.end, visit.now, zone)),
+        role: view.role.clone(),
+        group: view.group.clone(),
+        is_enabled: view.is_enabled,
+        is_registered: view.is_registered,
+        tokens: view.tokens.iter().map(|token| token_text(*token, visit.now, zone)).collect(),
         publish: view.publish.join(", "),
         subscribe: view.subscribe.join(", "),
+        own_publish: view.own_publish.join("\n"),
+        own_subscribe: view.own_subscribe.join("\n"),
         subscriptions: connection.map_or_else(String::new, |c| c.subscriptions.join(", ")),
         frames: connection
             .map_or_else(String::new, |c| format!("{} in, {} out, {} refused", c.received, c.sent, c.refused)),
@@ -293,6 +309,16 @@ fn says(state: &AppState, id: &str, now: Timestamp) -> Vec<(&'static str, String
     .into_iter()
     .filter_map(|(what, text)| Some((what, text?)))
     .collect()
+}
+
+/// Says since when and until when a token holds.
+fn token_text((made, ends): (Timestamp, Option<Timestamp>), now: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+    let since = format!("made {}", ago(made, now));
+    match ends {
+        None => since,
+        Some(end) if end <= now => format!("{since}, over"),
+        Some(end) => format!("{since}, holds until {}", clock(end, now, zone)),
+    }
 }
 
 /// Returns the selector of everything that carries the device's name.

@@ -14,6 +14,7 @@ mod chart;
 mod clock;
 mod devices;
 mod edit;
+mod enrolment;
 mod explore;
 mod forward;
 mod layout;
@@ -64,8 +65,9 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(explore::routes())
         .route("/receivers/test", post(receivers::test))
         .route("/cardinality", get(cardinality::cardinality))
-        .route("/devices", get(devices::devices))
+        .route("/devices", get(devices::devices).post(enrolment::add))
         .route("/devices/try", get(trial::trial))
+        .merge(enrolment::routes())
         .route("/devices/{id}", get(devices::device))
         .merge(alarms::routes())
         .route("/silences", get(silences::silences).post(silences::silence))
