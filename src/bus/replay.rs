@@ -25,9 +25,9 @@ use crate::model::Timestamp;
 /// Messages of one reader that are handed out and not through.
 const UNDERWAY_MAX: i64 = 64;
 /// How long JetStream waits for a reader before it sends a message again.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 /// How often JetStream is told that a reader is at it.
-const STILL_AT_IT: Duration = Duration::from_secs(4);
+const STILL_AT_IT: Duration = Duration::from_secs(2);
 /// How long to wait before a consumer is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
