@@ -133,8 +133,11 @@ pub(super) async fn rule(State(state): State<AppState>, visit: Visit) -> Respons
     page(&view(frame, group, rule, window, remarks, tried, others, &visit, &state))
 }
 
+/// A rule with its group, and others of its name with their addresses.
+type Found = (Arc<GroupSnapshot>, RuleSnapshot, Vec<(String, String)>);
+
 /// Finds the rule that the address names, and others of that name.
-fn find(state: &AppState, visit: &Visit) -> Option<(Arc<GroupSnapshot>, RuleSnapshot, Vec<(String, String)>)> {
+fn find(state: &AppState, visit: &Visit) -> Option<Found> {
     let snapshot = state.rules.snapshot();
     let asked = |name| visit.params.get(name);
     let mut found: Option<(Arc<GroupSnapshot>, RuleSnapshot)> = None;
