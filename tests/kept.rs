@@ -100,14 +100,15 @@ async fn a_client_sends_again_what_it_does_not_know_to_be_kept() {
     };
     tokio::time::timeout(6 * SOON, async { tokio::join!(publishing, pulling) }).await.expect("no acks");
     assert_eq!(client.publish_kept("devices.press.x", &json!(1)).await, Ok(false));
-    let context = async_nats::jetstream::new(async_nats::connect(format!("127.0.0.1:{port}")).await.unwrap());
-    let stream = context.get_stream("FACTORY").await.unwrap();
     let wait = async {
         while door.bus.spool().unwrap().waiting > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(SOON, wait).await.expect("they do not reach the stream");
+    // The disk may have kept all before there was a connection, and so a stream.
+    let context = async_nats::jetstream::new(async_nats::connect(format!("127.0.0.1:{port}")).await.unwrap());
+    let stream = context.get_stream("FACTORY").await.unwrap();
     let mut bodies = Vec::new();
     for sequence in 1..=context.get_stream("FACTORY").await.unwrap().cached_info().state.last_sequence {
         bodies.push(String::from_utf8(stream.get_raw_message(sequence).await.unwrap().payload.to_vec()).unwrap());
