@@ -48,9 +48,32 @@ pub(super) struct Instruments {
     pub(super) registered: Gauge,
 }
 
+/// Returns bounds that double.
+fn doubling(first: f64, count: i32) -> Vec<f64> {
+    (0..count).map(|n| first * 2_f64.powi(n)).collect()
+}
+
+/// Registers the sizes of frames, the time they take here and the time the bus takes.
+fn histograms(r: &Registry) -> [HistogramFamily; 3] {
+    let sizes =
+        r.histograms("gateway_message_size_bytes", "Size of frames, by direction.", &["direction"], &SIZE_BOUNDS);
+    let processing = r.histograms(
+        "gateway_message_processing_duration_seconds",
+        "Time to work off a device's frame, by type.",
+        &["type"],
+        &doubling(0.0001, 15),
+    );
+    let latency = r.histograms(
+        "gateway_nats_latency_seconds",
+        "Time that the bus took, by operation.",
+        &["operation"],
+        &doubling(0.00001, 20),
+    );
+    [sizes, processing, latency]
+}
+
 impl Instruments {
     pub(super) fn new(r: &Registry) -> Self {
-        let doubling = |first: f64, count: i32| (0..count).map(|n| first * 2_f64.powi(n)).collect::<Vec<f64>>();
         let by_type = |family: &CounterFamily| FrameType::ALL.map(|t| family.with(&[t.as_str()]));
         let checks = r.counters(
             "gateway_authorization_checks_total",
@@ -59,20 +82,7 @@ impl Instruments {
         );
         let received = r.counters("gateway_messages_received_total", "Frames taken from devices, by type.", &["type"]);
         let sent = r.counters("gateway_messages_sent_total", "Frames written to devices, by type.", &["type"]);
-        let sizes =
-            r.histograms("gateway_message_size_bytes", "Size of frames, by direction.", &["direction"], &SIZE_BOUNDS);
-        let processing = r.histograms(
-            "gateway_message_processing_duration_seconds",
-            "Time to work off a device's frame, by type.",
-            &["type"],
-            &doubling(0.0001, 15),
-        );
-        let latency = r.histograms(
-            "gateway_nats_latency_seconds",
-            "Time that the bus took, by operation.",
-            &["operation"],
-            &doubling(0.00001, 20),
-        );
+        let [sizes, processing, latency] = histograms(r);
         Instruments {
             connections: r.counters("gateway_websocket_connections_total", "Devices let in.", &["device_type"]),
             active: r.gauges("gateway_websocket_connections_active", "Devices connected now.", &["device_type"]),
