@@ -135,27 +135,56 @@ pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth) -> disk::Resul
     Ok(found)
 }
 
+/// How often the logs of a running box are looked at again because they changed meanwhile.
+const LOOKS_MAX: usize = 5;
+
 fn inspect_logs(disk: &Arc<dyn Disk>, folder: &Path, depth: Depth, found: &mut Inspection) -> disk::Result<()> {
-    let wal = folder.join(files::WAL);
-    let is_there = disk.exists(folder);
-    let names = if is_there { disk.list(folder)? } else { Vec::new() };
-    let first = names.iter().filter_map(|entry| files::checkpoint_number(&entry.name)).max();
-    let checkpoint = files::checkpoint(folder, first.unwrap_or(0));
-    if depth.is_verified && is_there {
-        found.checkpoint = LogFiles::verify_with(disk, &checkpoint, |disk| {
-            read_checkpoint(&disk, folder, &mut |_| ()).map(|(_, found)| found)
-        })?;
-        found.wal = LogFiles::verify_with(disk, &wal, |disk| {
-            let newest = folder.join(files::NEWEST);
-            Wal::open(disk, &wal, &newest, WalSync::Always, first.unwrap_or(0), &mut |_| ()).map(|(_, found)| found)
-        })?;
-    } else {
-        found.checkpoint = LogFiles::list(&**disk, &checkpoint)?;
-        found.wal = LogFiles::list(&**disk, &wal)?;
+    for look in 1.. {
+        let before = log_names(disk, folder)?;
+        (found.checkpoint, found.wal) = read_logs(disk, folder, depth, &before)?;
+        let is_sound = found.checkpoint.damages.is_empty() && found.wal.damages.is_empty();
+        // A running box begins and removes segments: what seems to be missing may only have moved on.
+        if is_sound || look == LOOKS_MAX || log_names(disk, folder)? == before {
+            break;
+        }
     }
     found.damages.append(&mut found.checkpoint.damages);
     found.damages.append(&mut found.wal.damages);
     Ok(())
+}
+
+/// Returns the names in a store's folder and those of the segments of its log; none if there is no store.
+fn log_names(disk: &Arc<dyn Disk>, folder: &Path) -> disk::Result<[Vec<String>; 2]> {
+    let names = |folder: &Path| -> disk::Result<Vec<String>> {
+        let entries = if disk.exists(folder) { disk.list(folder)? } else { Vec::new() };
+        let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    };
+    Ok([names(folder)?, names(&folder.join(files::WAL))?])
+}
+
+/// Lists, and if it is asked for reads, the checkpoint and the segments of the log.
+fn read_logs(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    depth: Depth,
+    [names, _]: &[Vec<String>; 2],
+) -> disk::Result<(LogFiles, LogFiles)> {
+    let wal = folder.join(files::WAL);
+    let first = names.iter().filter_map(|name| files::checkpoint_number(name)).max();
+    let checkpoint = files::checkpoint(folder, first.unwrap_or(0));
+    if !depth.is_verified || names.is_empty() {
+        return Ok((LogFiles::list(&**disk, &checkpoint)?, LogFiles::list(&**disk, &wal)?));
+    }
+    let checkpoint = LogFiles::verify_with(disk, &checkpoint, |disk| {
+        read_checkpoint(&disk, folder, &mut |_| ()).map(|(_, found)| found)
+    })?;
+    let wal = LogFiles::verify_with(disk, &wal, |disk| {
+        let newest = folder.join(files::NEWEST);
+        Wal::open(disk, &wal, &newest, WalSync::Always, first.unwrap_or(0), &mut |_| ()).map(|(_, found)| found)
+    })?;
+    Ok((checkpoint, wal))
 }
 
 /// Blocks with what is known about them, and damages.
