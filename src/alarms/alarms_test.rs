@@ -2,12 +2,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{Alarms, Config, Deps, Error, Event, HistoryQuery};
+use super::{Alarms, Config, Delay, Deps, Error, Event, HistoryQuery, Inhibited};
 use crate::clock::Clock;
 use crate::instrument::Registry;
-use crate::model::{Alarm, AlarmState, Alert, AlertState, Labels, Timestamp};
+use crate::model::{Alarm, AlarmState, Alert, AlertState, Labels, Timestamp, parse_matchers};
 use crate::storage::disk::{Disk, FaultyDisk, OsDisk};
 use crate::task::{Phase, Tasks};
 
@@ -26,6 +26,8 @@ struct Room {
     tasks: Tasks,
     alarms: Alarms,
     alerts: mpsc::Sender<Vec<Alert>>,
+    /// What notify finds to be muted.
+    muted: watch::Sender<Option<Arc<Inhibited>>>,
 }
 
 impl Room {
@@ -36,11 +38,18 @@ impl Room {
     fn with_state(disk: Arc<dyn Disk>, folder: PathBuf, clock: Clock, state: crate::storage::state::State) -> Room {
         let tasks = Tasks::new(1);
         let (alerts, receiver) = mpsc::channel(64);
+        let muted = watch::Sender::default();
         let config = Config {
             folder: folder.clone(),
             history_age: Duration::from_secs(90 * 86_400),
             active_max: 3,
             resolve_timeout: Duration::from_secs(300),
+            delays: vec![Delay {
+                matchers: parse_matchers("alertname=\"Bouncing\"").unwrap(),
+                on: Duration::from_secs(10),
+                off: Duration::from_secs(60),
+            }],
+            calendar: Arc::default(),
             time_zone: jiff::tz::TimeZone::UTC,
         };
         let deps = Deps {
@@ -50,8 +59,9 @@ impl Room {
             tasks: tasks.clone(),
             registry: Registry::default(),
             alerts: receiver,
+            inhibited: muted.subscribe(),
         };
-        Room { alarms: Alarms::start(config, deps), disk, folder, clock, state, tasks, alerts }
+        Room { alarms: Alarms::start(config, deps), disk, folder, clock, state, tasks, alerts, muted }
     }
 
     fn in_memory() -> Room {
@@ -108,6 +118,7 @@ fn firing(name: &str, fired_at: i64) -> Alert {
         expires_at: at(fired_at + 240),
         expression: "up == 0".to_owned(),
         group: "g".to_owned(),
+        source_url: String::new(),
         rule_version: 0,
     }
 }
@@ -306,4 +317,60 @@ async fn the_journal_answers_what_memory_has_no_more() {
     assert_eq!(seconds(by_text).len(), 1100);
     assert_eq!(room.alarms.figures(at(0), at(2200)).raised, 1100);
     room.stop().await;
+}
+
+#[tokio::test]
+async fn what_bounces_is_one_alarm_that_begins_and_ends_late() {
+    let room = Room::in_memory();
+    let after = async |seconds: u64, alert: Alert| {
+        room.clock.advance(Duration::from_secs(seconds));
+        room.tell(alert).await;
+        room.events().await
+    };
+    // Gone again before the on-delay of 10 s was over.
+    assert_eq!(after(5, firing("Bouncing", 5)).await, []);
+    assert_eq!(after(5, resolved("Bouncing", 5, 10)).await, []);
+    assert_eq!(after(10, firing("Bouncing", 20)).await, []);
+    assert_eq!(after(9, firing("Bouncing", 20)).await, []);
+    assert_eq!(after(1, firing("Bouncing", 20)).await, [(Event::Raised, 30)]);
+    let fingerprint = room.board()[0].fingerprint;
+    room.alarms.acknowledge(fingerprint, "Eva", "").await.unwrap();
+    // Back within the off-delay of 60 s: the same alarm, still acknowledged.
+    let before = after(10, resolved("Bouncing", 20, 40)).await;
+    assert_eq!(before, [(Event::Acknowledged, 30), (Event::Raised, 30)]);
+    assert_eq!(after(59, firing("Bouncing", 99)).await, before);
+    assert!(room.board()[0].acknowledgement.is_some());
+    assert_eq!(after(1, resolved("Bouncing", 99, 100)).await, before);
+    assert_eq!(after(60, resolved("Bouncing", 99, 100)).await[0], (Event::Cleared, 160));
+    // Others do not wait.
+    assert_eq!(after(0, firing("Hot", 160)).await[0], (Event::Raised, 160));
+}
+
+#[tokio::test]
+async fn what_another_alarm_mutes_is_in_the_history() {
+    let room = Room::in_memory();
+    room.tell(firing("LineDown", 0)).await;
+    room.tell(firing("Hot", 0)).await;
+    let fingerprint = |name: &str| room.board().iter().find(|a| a.name() == name).unwrap().fingerprint;
+    let inhibited: Inhibited = [(fingerprint("Hot"), fingerprint("LineDown"))].into();
+    let newest = async || {
+        let history = room.alarms.history(&HistoryQuery::default()).await.unwrap();
+        (history[0].event, history[0].alarm.name().to_owned(), history[0].by.clone())
+    };
+    for (muted, expected) in [
+        (inhibited.clone(), (Event::Inhibited, "LineDown")),
+        (Inhibited::new(), (Event::Back, "")),
+        (inhibited, (Event::Inhibited, "LineDown")),
+    ] {
+        let mut board = room.alarms.board();
+        board.mark_unchanged();
+        room.muted.send_replace(Some(Arc::new(muted)));
+        tokio::time::timeout(Duration::from_secs(5), board.changed()).await.unwrap().unwrap();
+        assert_eq!(newest().await, (expected.0, "Hot".to_owned(), expected.1.to_owned()));
+    }
+    // After a restart it is not known what is muted until notify has looked: nothing comes back meanwhile.
+    room.stop().await;
+    let Room { disk, folder, clock, state, .. } = room;
+    let room = Room::with_state(disk, folder, clock, state);
+    assert_eq!(room.events().await.len(), 5);
 }

@@ -1,7 +1,7 @@
 //! The task that owns all alarms: takes alerts and commands, journals transitions, publishes the board.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Config;
-
+use super::delays::{Counts, Delays};
 use super::figures::{Flood, floods};
 use super::history::History;
 use super::instruments::Instruments;
@@ -17,8 +17,9 @@ use super::journal::{Journal, Replayed};
 use super::lifecycle::{Heard, acknowledged, cleared, hear};
 use super::silences::Silences;
 use super::snapshot::{Event, Snapshot, Transition};
+use super::withheld::{Deciders, Inhibited, Withheld};
 use crate::clock::Clock;
-use crate::model::{Acknowledgement, Alarm, AlarmState, Alert, Silence, Timestamp};
+use crate::model::{Acknowledgement, Alarm, AlarmState, Alert, Timestamp};
 use crate::task::{BlockingPool, Phase, Tasks};
 
 /// How long a cleared alarm stays on the board: notify must see it, people may want to.
@@ -63,9 +64,10 @@ pub(super) struct Board {
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
     pub(super) boards: watch::Sender<Arc<Vec<Alarm>>>,
     pub(super) silences: Silences,
+    pub(super) inhibited: watch::Receiver<Option<Arc<Inhibited>>>,
     alarms: BTreeMap<u64, Entry>,
-    /// Active alarms that are shelved or silenced, as the journal has it.
-    withheld: BTreeSet<u64>,
+    delays: Delays,
+    withheld: Withheld,
     /// `None` if it could not be opened: alarms work, but a restart forgets them.
     journal: Option<Arc<Mutex<Journal>>>,
     journal_error: Option<String>,
@@ -82,7 +84,7 @@ impl Board {
         instruments: Instruments,
         replayed: std::result::Result<Replayed, String>,
         history: History,
-        silences: Silences,
+        (silences, inhibited): (Silences, watch::Receiver<Option<Arc<Inhibited>>>),
         snapshots: watch::Sender<Arc<Snapshot>>,
         boards: watch::Sender<Arc<Vec<Alarm>>>,
     ) -> Self {
@@ -96,8 +98,10 @@ impl Board {
             snapshots,
             boards,
             silences,
+            inhibited,
             alarms: BTreeMap::new(),
-            withheld: BTreeSet::new(),
+            delays: Delays::default(),
+            withheld: Withheld::default(),
             journal: None,
             journal_error: None,
             waiting: Vec::new(),
@@ -141,7 +145,9 @@ impl Board {
         let mut alerts_open = true;
         let mut silences = self.silences.watch();
         silences.mark_changed();
+        let mut inhibited = self.inhibited.clone();
         loop {
+            let nap = self.delays.next().map(|due| due.saturating_sub(self.clock.elapsed()));
             tokio::select! {
                 () = stop.cancelled() => break,
                 batch = alerts.recv(), if alerts_open => match batch {
@@ -153,6 +159,8 @@ impl Board {
                     None => break,
                 },
                 Ok(()) = silences.changed() => self.withhold().await,
+                Ok(()) = inhibited.changed() => self.withhold().await,
+                () = tokio::time::sleep(nap.unwrap_or_default()), if nap.is_some() => self.take_due().await,
                 _ = sweep.tick() => self.sweep().await,
             }
         }
@@ -174,15 +182,28 @@ impl Board {
             let entry = self.alarms.get_mut(&fingerprint);
             match hear(entry.as_ref().map(|e| &e.alarm), alert, now) {
                 Heard::Nothing => {
+                    self.delays.forget(fingerprint);
                     if let Some(entry) = entry {
                         entry.deadline = deadline;
                     }
                 }
                 Heard::Refreshed(alarm) => {
+                    self.delays.forget(fingerprint);
                     refreshed = true;
                     self.alarms.insert(fingerprint, Entry { alarm, deadline });
                 }
-                Heard::Changed(event, alarm) => {
+                Heard::Changed(event, mut alarm) => {
+                    let is_begin = event == Event::Raised;
+                    match self.delays.wait(&self.config.delays, is_begin, alert, (elapsed, deadline)) {
+                        Counts::AtOnce => {}
+                        Counts::Now => at_now(&mut alarm, now),
+                        Counts::NotBefore(due) => {
+                            if let Some(entry) = entry {
+                                entry.deadline = entry.deadline.max(due + SWEEP_INTERVAL);
+                            }
+                            continue;
+                        }
+                    }
                     if entry.is_none() && self.alarms.len() >= self.config.active_max && !self.make_room(now) {
                         self.instruments.refused.inc();
                         continue;
@@ -235,41 +256,23 @@ impl Board {
         }
     }
 
-    /// Compares what is shelved and silenced with what the journal has of it.
+    /// Takes the begins and ends that lasted for as long as their class of alarms waits.
+    async fn take_due(&mut self) {
+        let due = self.delays.due(self.clock.elapsed());
+        self.take(&due).await;
+    }
+
+    /// Compares what is shelved, silenced and muted with what the journal has of it.
     fn withheld_now(&mut self, now: Timestamp) -> Vec<Transition> {
-        let silences = self.silences.list();
-        let holding: Vec<&Silence> = silences.iter().filter(|s| s.starts_at <= now && now < s.ends_at).collect();
-        let mut transitions = Vec::new();
-        self.withheld.retain(|f| self.alarms.get(f).is_some_and(|e| e.alarm.state == AlarmState::Active));
-        for (fingerprint, entry) in self.alarms.iter().filter(|(_, e)| e.alarm.state == AlarmState::Active) {
-            let mutes = holding.iter().filter(|s| s.matches(&entry.alarm.labels));
-            // Of several the one that says most: meant for this alarm alone, then the longest.
-            let silence = mutes.max_by_key(|s| (s.is_shelving(&entry.alarm.labels), s.ends_at));
-            let told = || Transition::of(Event::Back, now, entry.alarm.clone());
-            match (silence, self.withheld.contains(fingerprint)) {
-                (Some(silence), false) => {
-                    let is_shelving = silence.is_shelving(&entry.alarm.labels);
-                    self.withheld.insert(*fingerprint);
-                    transitions.push(Transition {
-                        event: if is_shelving { Event::Shelved } else { Event::Silenced },
-                        by: silence.created_by.clone(),
-                        note: silence.comment.clone(),
-                        until: Some(silence.ends_at),
-                        ..told()
-                    });
-                }
-                (None, true) => {
-                    self.withheld.remove(fingerprint);
-                    transitions.push(told());
-                }
-                _ => {}
-            }
-        }
-        transitions
+        let (silences, inhibited) = (self.silences.list(), self.inhibited.borrow().clone());
+        let active = self.alarms.values().map(|e| &e.alarm).filter(|a| a.state == AlarmState::Active);
+        let deciders = Deciders { silences: &silences, inhibited: inhibited.as_deref(), now };
+        self.withheld.compare(active, &deciders)
     }
 
     /// Clears alarms nobody speaks of any more, forgets old ones, and tries the journal again.
     pub(super) async fn sweep(&mut self) {
+        self.take_due().await;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let mut transitions = Vec::new();
         for entry in self.alarms.values_mut() {
@@ -406,6 +409,15 @@ impl Board {
         });
         floods(&raised, now).pop().filter(|flood| flood.end.is_none())
     }
+}
+
+/// An alarm whose class waits begins, or ends, when the wait is over.
+fn at_now(alarm: &mut Alarm, now: Timestamp) {
+    match alarm.cleared_at {
+        Some(_) => alarm.cleared_at = Some(now),
+        None => alarm.raised_at = now,
+    }
+    alarm.changed_at = now;
 }
 
 /// Tells whether notify is to see an alarm: active, or cleared a moment ago.

@@ -1,10 +1,14 @@
 //! What the room needs to know: how long it remembers and how much.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::calendar::Calendar;
+use super::delays::Delay;
+
 /// Settings of the room.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where the journal lies: `alarms/journal` of the data folder. Restart to change.
     pub folder: PathBuf,
@@ -15,6 +19,10 @@ pub struct Config {
     /// `global.resolve_timeout`: how long an alarm of before a restart stays up without being heard of
     /// again; 5 minutes by default. A reload is enough.
     pub resolve_timeout: Duration,
+    /// De-bounce by class of alarms; the first class counts. A reload is enough.
+    pub delays: Vec<Delay>,
+    /// When shifts end, and the holidays. A reload is enough.
+    pub calendar: Arc<Calendar>,
     /// The site's time zone, in which maintenance is planned. Restart to change.
     pub time_zone: jiff::tz::TimeZone,
 }

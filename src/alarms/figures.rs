@@ -184,7 +184,7 @@ impl Counting {
             }
             Event::Cleared => actor.into_iter().for_each(|actor| actor.clear(seen.at, seen.raised_at)),
             Event::Acknowledged => self.responses.push(seen.at.since(seen.raised_at)),
-            Event::Shelved | Event::Silenced | Event::Back => {}
+            Event::Shelved | Event::Silenced | Event::Inhibited | Event::Back => {}
         }
     }
 
@@ -337,6 +337,7 @@ mod tests {
             acknowledgement: None,
             value: 1.0,
             expression: String::new(),
+            source_url: String::new(),
             rule_version: 0,
             changed_at: at(at_s),
         };

@@ -2,19 +2,20 @@
 //!
 //! # Format
 //!
-//! Records in segments (`storage/disk/segments.rs`) in `alarms/journal`. Version 2, little-endian; text is a
+//! Records in segments (`storage/disk/segments.rs`) in `alarms/journal`. Version 3, little-endian; text is a
 //! length as varint and UTF-8; a label set is a count as varint, then name and value as text, sorted by name; a
 //! time is milliseconds (i64), the smallest there is for none.
 //!
 //! | kind | record       |
 //! |------|--------------|
-//! | 11   | raised       |
-//! | 12   | cleared      |
-//! | 13   | acknowledged |
-//! | 14   | standing     |
-//! | 15   | shelved      |
-//! | 16   | back (no longer shelved or silenced) |
-//! | 17   | silenced     |
+//! | 21   | raised       |
+//! | 22   | cleared      |
+//! | 23   | acknowledged |
+//! | 24   | standing     |
+//! | 25   | shelved      |
+//! | 26   | back (no longer shelved, silenced or muted) |
+//! | 27   | silenced     |
+//! | 28   | inhibited (muted by another alarm) |
 //!
 //! | field          | bytes  | meaning                                               |
 //! |----------------|--------|-------------------------------------------------------|
@@ -28,6 +29,7 @@
 //! | labels         |        | label set                                             |
 //! | annotations    |        | label set                                             |
 //! | expression     |        | text                                                  |
+//! | source         |        | text: where another program shows it; empty if none   |
 //! | acknowledged   | 1      | 0 or 1; if 1: when (8), who (text), note (text)        |
 //! | by             |        | text: who did it; empty if nobody                     |
 //! | note           |        | text: what they wrote                                 |
@@ -37,18 +39,19 @@
 //! history, and a search begins anywhere. `standing` repeats an active alarm before segments that raised it are
 //! removed; it is no transition.
 //! Damage: a payload that does not fit costs that record. Growth: a new kind; kinds that are not known, those of
-//! version 1 (1 to 4) among them, are passed over.
+//! versions 1 and 2 (1 to 17) among them, are passed over.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::snapshot::{Event, HistoryQuery, Transition};
+use super::withheld::Withheld;
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, Malformed, Record, Segments, SegmentsOptions};
 
-const STANDING: u8 = 14;
+const STANDING: u8 = 24;
 
 /// A segment is closed at this size: small, so that old ones can go one by one.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -75,8 +78,8 @@ pub(super) struct Journal {
 pub(super) struct Replayed {
     /// Alarms by fingerprint, active or cleared last.
     pub(super) alarms: BTreeMap<u64, Alarm>,
-    /// Alarms that were shelved or silenced last.
-    pub(super) withheld: BTreeSet<u64>,
+    /// Alarms that nobody was told of last.
+    pub(super) withheld: Withheld,
     /// The newest transitions, oldest first.
     pub(super) history: VecDeque<Transition>,
     /// Places that could not be read.
@@ -203,11 +206,7 @@ impl Replayed {
             return;
         }
         self.alarms.insert(fingerprint, alarm);
-        match transition.event {
-            Event::Shelved | Event::Silenced => self.withheld.insert(fingerprint),
-            Event::Raised | Event::Cleared | Event::Back => self.withheld.remove(&fingerprint),
-            Event::Acknowledged => false,
-        };
+        self.withheld.replay(&transition);
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }
@@ -222,12 +221,13 @@ fn note_time(times: &mut BTreeMap<u64, (Timestamp, Timestamp)>, segment: u64, at
 
 fn kind_of(event: Event) -> u8 {
     match event {
-        Event::Raised => 11,
-        Event::Cleared => 12,
-        Event::Acknowledged => 13,
-        Event::Shelved => 15,
-        Event::Back => 16,
-        Event::Silenced => 17,
+        Event::Raised => 21,
+        Event::Cleared => 22,
+        Event::Acknowledged => 23,
+        Event::Shelved => 25,
+        Event::Back => 26,
+        Event::Silenced => 27,
+        Event::Inhibited => 28,
     }
 }
 
@@ -258,6 +258,7 @@ pub(super) fn encode(transition: &Transition) -> Vec<u8> {
         }
     }
     writer.text(&alarm.expression);
+    writer.text(&alarm.source_url);
     writer.u8(u8::from(alarm.acknowledgement.is_some()));
     if let Some(acknowledgement) = &alarm.acknowledgement {
         writer.i64(acknowledgement.at.as_millis());
@@ -273,12 +274,13 @@ pub(super) fn encode(transition: &Transition) -> Vec<u8> {
 /// Returns kind and transition of a record; `None` if the kind is not known. A standing alarm is told as raised.
 pub(super) fn decode(record: &Record<'_>) -> Result<Option<(u8, Transition)>, Malformed> {
     let event = match record.kind {
-        11 | STANDING => Event::Raised,
-        12 => Event::Cleared,
-        13 => Event::Acknowledged,
-        15 => Event::Shelved,
-        16 => Event::Back,
-        17 => Event::Silenced,
+        21 | STANDING => Event::Raised,
+        22 => Event::Cleared,
+        23 => Event::Acknowledged,
+        25 => Event::Shelved,
+        26 => Event::Back,
+        27 => Event::Silenced,
+        28 => Event::Inhibited,
         _ => return Ok(None),
     };
     let mut reader = ByteReader::new(record.payload);
@@ -307,7 +309,7 @@ fn decode_alarm(reader: &mut ByteReader<'_>, at: Timestamp) -> Result<Alarm, Mal
         *set = Labels::from_pairs(pairs);
     }
     let [labels, annotations] = sets;
-    let expression = reader.text()?.to_owned();
+    let (expression, source_url) = (reader.text()?.to_owned(), reader.text()?.to_owned());
     let acknowledgement = match reader.u8()? {
         0 => None,
         _ => Some(Acknowledgement {
@@ -326,6 +328,7 @@ fn decode_alarm(reader: &mut ByteReader<'_>, at: Timestamp) -> Result<Alarm, Mal
         acknowledgement,
         value,
         expression,
+        source_url,
         rule_version,
         changed_at: at,
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::journal::{Journal, encode};
 use super::snapshot::{Event, HistoryQuery, Transition};
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
+use crate::storage::disk::dump::records;
 use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions};
 
 const RAISED_AT: i64 = 1_700_000_000_000;
@@ -24,6 +25,7 @@ fn alarm() -> Alarm {
         acknowledgement: None,
         value: 81.5,
         expression: "temp > 80".to_owned(),
+        source_url: "http://p/a".to_owned(),
         rule_version: 0xabcd_1234,
         changed_at: at(0),
     }
@@ -37,21 +39,6 @@ fn acknowledged() -> Alarm {
 fn cleared() -> Alarm {
     let cleared_at = Some(at(90_000));
     Alarm { state: AlarmState::Cleared, cleared_at, changed_at: at(90_000), value: 79.0, ..acknowledged() }
-}
-
-/// Reads a dump: records of a kind and the bytes of the lines below, comments taken away.
-fn records(dump: &str) -> Vec<(u8, Vec<u8>)> {
-    let mut records: Vec<(u8, Vec<u8>)> = Vec::new();
-    for line in dump.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty()) {
-        match line.strip_prefix("kind ") {
-            Some(kind) => records.push((kind.parse().unwrap(), Vec::new())),
-            None => {
-                let bytes = line.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap());
-                records.last_mut().unwrap().1.extend(bytes);
-            }
-        }
-    }
-    records
 }
 
 fn event(event: Event, alarm: Alarm) -> Transition {
@@ -68,19 +55,19 @@ fn standing() -> Transition {
 }
 
 #[test]
-fn a_journal_of_version_2() {
-    let records = records(include_str!("../../tests/formats/alarms_journal_2.hex"));
+fn a_journal_of_version_3() {
+    let records = records(include_str!("../../tests/formats/alarms_journal_3.hex"));
     let told = [event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged()), standing(), shelved()];
     let cleared = event(Event::Cleared, cleared());
     let written: Vec<(u8, Vec<u8>)> =
-        [11, 13, 14, 15].into_iter().zip(&told).chain([(12, &cleared)]).map(|(k, t)| (k, encode(t))).collect();
+        [21, 23, 24, 25].into_iter().zip(&told).chain([(22, &cleared)]).map(|(k, t)| (k, encode(t))).collect();
     assert_eq!(records, written);
 
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
     let folder = Path::new("/journal");
     let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
     let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
-    segments.append(1, b"of version 1").unwrap();
+    segments.append(11, b"of version 2").unwrap();
     for (kind, payload) in &records {
         segments.append(*kind, payload).unwrap();
     }
@@ -106,7 +93,7 @@ fn damage_costs_a_record_and_never_the_start() {
         let folder = Path::new("/journal");
         let options = SegmentsOptions { segment_bytes_max: 1 << 20, is_synced: true, has_parity: false };
         let (segments, _) = Segments::open(disk.clone(), folder, options, &mut |_| Ok(())).unwrap();
-        let (kind, payload) = (11, encode(&event(Event::Raised, alarm())));
+        let (kind, payload) = (21, encode(&event(Event::Raised, alarm())));
         // The payload cut, or one byte of it changed: the record checks out, its content does not.
         let mut broken = payload.clone();
         let place = usize::try_from(seed).unwrap() % payload.len();

@@ -29,6 +29,7 @@ pub(super) fn hear(alarm: Option<&Alarm>, alert: &Alert, now: Timestamp) -> Hear
             let mut next = alarm.clone();
             next.value = alert.value;
             next.expression.clone_from(&alert.expression);
+            next.source_url.clone_from(&alert.source_url);
             next.rule_version = alert.rule_version;
             if next.annotations != alert.annotations {
                 next.annotations = alert.annotations.clone();
@@ -53,6 +54,7 @@ fn same(a: &Alarm, b: &Alarm) -> bool {
     a.value.to_bits() == b.value.to_bits()
         && a.annotations == b.annotations
         && a.expression == b.expression
+        && a.source_url == b.source_url
         && a.rule_version == b.rule_version
 }
 
@@ -67,6 +69,7 @@ fn raised(alert: &Alert, at: Timestamp) -> Alarm {
         acknowledgement: None,
         value: alert.value,
         expression: alert.expression.clone(),
+        source_url: alert.source_url.clone(),
         rule_version: alert.rule_version,
         changed_at: at,
     }

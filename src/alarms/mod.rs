@@ -14,13 +14,16 @@
 //! raises anything; it is searched for what happened in the last 90 days, and what is made of it tells how well the
 //! alarms serve people (`figures.rs`). Silences are kept beside the board: for a while nobody is told of what they
 //! match. A silence that means one alarm alone is what people call shelving. One of priority 1 or 2 that was cleared
-//! before anybody took note of it stays on the board for a day. This room does not tell anybody: `notify` watches the
+//! before anybody took note of it stays on the board for a day. Classes of alarms may begin and end late, so that what
+//! chatters is one alarm (`delays.rs`). This room does not tell anybody: `notify` watches the
 //! board and the silences.
 
 #[cfg(test)]
 mod alarms_test;
 mod board;
+mod calendar;
 mod config;
+mod delays;
 mod error;
 mod figures;
 mod history;
@@ -33,6 +36,7 @@ mod silences;
 mod snapshot;
 mod when;
 mod windows;
+mod withheld;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,13 +58,16 @@ use self::journal::Journal;
 use self::silences::Silences;
 use self::windows::Windows;
 
+pub use calendar::Calendar;
 pub use config::Config;
+pub use delays::Delay;
 pub use error::{Error, Result};
 pub use figures::{Actor, FLOOD_ABOVE, Figures, Flood, RATE_WINDOW, STALE_AFTER, floods};
 pub use silences::NewSilence;
 pub use snapshot::{Event, HistoryQuery, Snapshot, Transition};
-pub use when::{When, parse_when};
+pub use when::When;
 pub use windows::Window;
+pub use withheld::Inhibited;
 
 /// What the room is handed at start.
 #[derive(Debug)]
@@ -77,6 +84,8 @@ pub struct Deps {
     pub registry: Registry,
     /// Alerts of the rules room; bound 64.
     pub alerts: mpsc::Receiver<Vec<Alert>>,
+    /// Which alarms others mute, as the notify room finds; `None` until it has looked.
+    pub inhibited: watch::Receiver<Option<Arc<Inhibited>>>,
 }
 
 /// Commands that wait for the board, at most; then callers wait.
@@ -119,8 +128,9 @@ impl Alarms {
         let (boards, board) = watch::channel(Arc::default());
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let silences = Silences::open(deps.state.clone(), deps.clock.clone(), deps.tasks.pool().clone());
-        let (zone, pool) = (config.time_zone.clone(), deps.tasks.pool().clone());
-        let windows = Windows::open(deps.state, deps.clock.clone(), pool, zone, silences.clone());
+        let planning = (config.time_zone.clone(), config.calendar.clone());
+        let pool = deps.tasks.pool().clone();
+        let windows = Windows::open(deps.state, deps.clock.clone(), pool, planning, silences.clone());
         let (journal, replayed) = match Journal::open(deps.disk, &config.folder) {
             Ok((journal, replayed)) => (Some(Arc::new(Mutex::new(journal))), Ok(replayed)),
             Err(error) => (None, Err(error.to_string())),
@@ -134,7 +144,7 @@ impl Alarms {
             Instruments::new(&deps.registry),
             replayed,
             history.clone(),
-            silences.clone(),
+            (silences.clone(), deps.inhibited),
             snapshots,
             boards,
         );
@@ -328,8 +338,23 @@ impl Alarms {
         self.windows.forget(id).await
     }
 
-    /// Takes new settings; the folder stays what it was.
+    /// Returns when shifts end, and the holidays.
+    #[must_use]
+    pub fn calendar(&self) -> Arc<Calendar> {
+        self.windows.calendar()
+    }
+
+    /// Reads times in plain words: `2h`, `until the end of the shift`, `every Saturday 06:00 to 14:00`.
+    ///
+    /// # Errors
+    /// What is not understood, in a sentence that says what could be written.
+    pub fn when(&self, words: &str, now: Timestamp) -> std::result::Result<When, String> {
+        self.windows.when(words, now)
+    }
+
+    /// Takes new settings; the folder and the time zone stay what they were.
     pub fn reload(&self, config: Config) {
+        self.windows.set_calendar(config.calendar.clone());
         // Full: 256 people acknowledge at this moment; the next reload counts.
         if self.commands.try_send(Command::Reload(config)).is_err() {
             tracing::warn!("the alarms room is too busy to take new settings");

@@ -54,16 +54,25 @@ pub enum Event {
     Shelved,
     /// It began to be among those that are silenced.
     Silenced,
-    /// It is no longer shelved or silenced.
+    /// Another alarm began to mute it.
+    Inhibited,
+    /// It is no longer shelved, silenced or muted.
     Back,
 }
 
 impl Event {
     /// All there are.
-    pub const ALL: [Event; 6] =
-        [Event::Raised, Event::Cleared, Event::Acknowledged, Event::Shelved, Event::Silenced, Event::Back];
+    pub const ALL: [Event; 7] = [
+        Event::Raised,
+        Event::Cleared,
+        Event::Acknowledged,
+        Event::Shelved,
+        Event::Silenced,
+        Event::Inhibited,
+        Event::Back,
+    ];
 
-    /// Returns the word shown to people: `raised`, `cleared`, `acknowledged`, `shelved`, `silenced` or `back`.
+    /// Returns the word shown to people: `raised`, `cleared`, `acknowledged`, `shelved`, `silenced`, `inhibited` or `back`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -72,6 +81,7 @@ impl Event {
             Event::Acknowledged => "acknowledged",
             Event::Shelved => "shelved",
             Event::Silenced => "silenced",
+            Event::Inhibited => "inhibited",
             Event::Back => "back",
         }
     }
@@ -86,7 +96,7 @@ pub struct Transition {
     pub at: Timestamp,
     /// The alarm right after.
     pub alarm: Arc<Alarm>,
-    /// Who did it; empty if nobody.
+    /// Who did it, of a muted alarm the name of the other one; empty if nobody.
     pub by: String,
     /// What they wrote.
     pub note: String,

@@ -3,12 +3,14 @@
 //! ```text
 //! 2h | 90m | for 2h                                      from now on, so long
 //! until 14:00 | until tomorrow 06:00                     from now on
-//! until the end of the shift                             shifts end at 06:00, 14:00 and 22:00
+//! until the end of the shift                             as the settings say: by default 06:00, 14:00 and 22:00
 //! today 12:00 to 13:00 | tomorrow 06:00 to 14:00         once
 //! 2026-12-24 06:00 to 2026-12-27 22:00                   once
 //! every day 22:00 to 06:00                               each week; to a time that is not later: the next day
 //! every Saturday and Sunday 06:00 to 14:00
 //! every weekday 12:00 to 12:30 except 2026-12-24, 2026-12-25
+//! every weekday 06:00 to 14:00 except holidays           or except one of them by its name
+//! every Sunday and holiday 00:00 to 24:00
 //! ```
 
 use std::time::Duration;
@@ -17,10 +19,8 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 
-use crate::model::{Timestamp, parse_duration};
-
-/// When shifts end.
-const SHIFT_ENDS: [Time; 3] = [Time::constant(6, 0, 0, 0), Time::constant(14, 0, 0, 0), Time::constant(22, 0, 0, 0)];
+use super::calendar::{Calendar, is_among};
+use crate::model::{Holiday, Timestamp, parse_duration};
 
 /// How far ahead the next time is looked for.
 const AHEAD_DAYS: i32 = 400;
@@ -50,24 +50,27 @@ pub enum When {
 pub struct Weekly {
     /// Monday first.
     days: [bool; 7],
+    /// Days that count whatever day of the week they are.
+    holidays: Vec<Holiday>,
     from: Time,
     to: Time,
     except: Vec<Date>,
+    except_holidays: Vec<Holiday>,
 }
 
 /// Reads words; the error says what could be written.
 ///
 /// # Errors
 /// What is not understood, in a sentence.
-pub fn parse_when(words: &str, now: Timestamp, zone: &TimeZone) -> Result<When, String> {
+pub(super) fn parse_when(words: &str, now: Timestamp, zone: &TimeZone, calendar: &Calendar) -> Result<When, String> {
     let lower = words.trim().to_lowercase();
     let tokens: Vec<&str> = lower.split([' ', ',']).filter(|t| !t.is_empty()).collect();
     let here = zoned(now, zone).ok_or("the clock of this box cannot be read")?;
     let found = match tokens.as_slice() {
         [] => None,
-        ["every", rest @ ..] => return weekly(rest).map(When::Every),
+        ["every", rest @ ..] => return weekly(rest, calendar).map(When::Every),
         ["until", "the", "end", "of", "the", "shift"] | ["until", "end", "of", "shift"] => {
-            let ends = SHIFT_ENDS.iter().filter_map(|end| next_clock(&here, *end));
+            let ends = calendar.shift_ends.iter().filter_map(|end| next_clock(&here, *end));
             ends.min().map(|until| (now, until))
         }
         ["until", "tomorrow", clock] => at(&here, 1, clock).map(|until| (now, until)),
@@ -100,7 +103,8 @@ impl Weekly {
         for ahead in -1..AHEAD_DAYS {
             let day = today.checked_add(Span::new().days(ahead)).ok()?;
             let index = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
-            if !self.days.get(index).copied().unwrap_or(false) || self.except.contains(&day) {
+            let is_wanted = self.days.get(index).copied().unwrap_or(false) || is_among(&self.holidays, day);
+            if !is_wanted || self.except.contains(&day) || is_among(&self.except_holidays, day) {
                 continue;
             }
             let last = if self.to > self.from { day } else { day.tomorrow().ok()? };
@@ -113,40 +117,71 @@ impl Weekly {
     }
 }
 
-fn weekly(tokens: &[&str]) -> Result<Weekly, String> {
+fn weekly(tokens: &[&str], calendar: &Calendar) -> Result<Weekly, String> {
     let wrong = |what: &str| Err(format!("{what}; write for example: every Saturday 06:00 to 14:00"));
     let mut days = [false; 7];
+    let mut holidays: Option<Vec<Holiday>> = None;
     let mut rest = tokens;
     while let [token, others @ ..] = rest {
+        let here = rest;
+        rest = others;
         match *token {
             "and" => {}
             "day" => days = [true; 7],
             "weekday" | "weekdays" => days.iter_mut().take(5).for_each(|d| *d = true),
             "weekend" => days.iter_mut().skip(5).for_each(|d| *d = true),
-            name => match weekday(name) {
-                Some(day) => {
+            name => {
+                if let Some((named, words)) = calendar.named(here) {
+                    holidays.get_or_insert_default().extend(named);
+                    rest = here.get(words..).unwrap_or_default();
+                } else if let Some(day) = weekday(name) {
                     let index = usize::try_from(day.to_monday_zero_offset()).unwrap_or(0);
                     days.iter_mut().skip(index).take(1).for_each(|d| *d = true);
+                } else {
+                    return weekly_times(days, holidays, here, calendar);
                 }
-                None => break,
-            },
+            }
         }
-        rest = others;
     }
-    if days == [false; 7] {
+    wrong("from when to when is missing")
+}
+
+/// Reads what stands behind the days.
+fn weekly_times(
+    days: [bool; 7],
+    holidays: Option<Vec<Holiday>>,
+    rest: &[&str],
+    calendar: &Calendar,
+) -> Result<Weekly, String> {
+    let wrong = |what: &str| Err(format!("{what}; write for example: every Saturday 06:00 to 14:00"));
+    if days == [false; 7] && holidays.is_none() {
         return wrong("which days is missing");
     }
     let [from, "to" | "until", to, rest @ ..] = rest else { return wrong("from when to when is missing") };
     let (Some(from), Some(to)) = (time(from), time(to)) else { return wrong("times are written as 06:00") };
-    let except = match rest {
-        [] => Vec::new(),
-        ["except", dates @ ..] if dates.len() <= EXCEPT_MAX => {
-            let dates: Option<Vec<Date>> = dates.iter().filter(|d| **d != "and").map(|d| d.parse().ok()).collect();
-            dates.ok_or("days after except are written as 2026-12-24")?
-        }
+    let holidays = holidays.unwrap_or_default();
+    let mut weekly = Weekly { days, holidays, from, to, except: Vec::new(), except_holidays: Vec::new() };
+    let mut rest = match rest {
+        [] => rest,
+        ["except", days @ ..] if days.len() <= EXCEPT_MAX => days,
         [word, ..] => return wrong(&format!("{word:?} is not understood")),
     };
-    Ok(Weekly { days, from, to, except })
+    while let [token, others @ ..] = rest {
+        let here = rest;
+        rest = others;
+        match (*token, token.parse::<Date>(), calendar.named(here)) {
+            ("and", ..) => {}
+            (_, Ok(day), _) => weekly.except.push(day),
+            (_, _, Some((named, words))) => {
+                weekly.except_holidays.extend(named);
+                rest = here.get(words..).unwrap_or_default();
+            }
+            (word, ..) => {
+                return Err(format!("{word:?} is neither a holiday of the settings nor a day as 2026-12-24"));
+            }
+        }
+    }
+    Ok(weekly)
 }
 
 /// Reads a day by its name, its plural or its first letters.
@@ -228,7 +263,10 @@ fn lasting(tokens: &[&str], now: Timestamp) -> Option<(Timestamp, Timestamp)> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
+    use crate::model::HolidayDays;
 
     /// Wednesday 25 November 2026, 10:30 in Berlin.
     fn now() -> Timestamp {
@@ -239,9 +277,18 @@ mod tests {
         TimeZone::get("Europe/Berlin").unwrap()
     }
 
+    fn calendar() -> Calendar {
+        let holiday = |name: &str, days| Holiday { name: name.to_owned(), days };
+        let holidays = vec![
+            holiday("Day of Repentance", HolidayDays::Dates(date(2026, 11, 26)..=date(2026, 11, 26))),
+            holiday("Christmas", HolidayDays::Yearly(12, 25)),
+        ];
+        Calendar { holidays, ..Calendar::default() }
+    }
+
     #[track_caller]
     fn check(words: &str, expected: Option<(&str, &str)>) {
-        let found = match parse_when(words, now(), &berlin()) {
+        let found = match parse_when(words, now(), &berlin(), &calendar()) {
             Ok(When::Once { from, until }) => Some((from, until)),
             Ok(When::Every(weekly)) => weekly.next(now(), &berlin()),
             Err(_) => None,
@@ -282,9 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn holidays_are_left_out_or_meant_by_name() {
+        check("every weekday 06:00 to 09:00 except holidays", Some(("Fri 27 Nov 06:00", "Fri 27 Nov 09:00")));
+        check("every weekday 06:00 to 09:00 except Christmas", Some(("Thu 26 Nov 06:00", "Thu 26 Nov 09:00")));
+        check(
+            "every Thursday 06:00 to 09:00 except Day of Repentance and 2026-12-03",
+            Some(("Thu 10 Dec 06:00", "Thu 10 Dec 09:00")),
+        );
+        check("every holiday 00:00 to 24:00", Some(("Thu 26 Nov 00:00", "Fri 27 Nov 00:00")));
+        check("every Sunday and Christmas 06:00 to 14:00", Some(("Sun 29 Nov 06:00", "Sun 29 Nov 14:00")));
+        check("every Christmas 06:00 to 14:00", Some(("Fri 25 Dec 06:00", "Fri 25 Dec 14:00")));
+        check("every day 06:00 to 14:00 except Easter", None);
+        let none = parse_when("every holiday 06:00 to 14:00", now(), &berlin(), &Calendar::default()).unwrap();
+        let When::Every(weekly) = none else { panic!() };
+        assert_eq!(weekly.next(now(), &berlin()), None);
+    }
+
+    #[test]
+    fn shifts_end_when_the_settings_say() {
+        let two = Calendar { shift_ends: vec![Time::constant(5, 30, 0, 0), Time::constant(17, 30, 0, 0)], ..calendar() };
+        let When::Once { until, .. } = parse_when("until the end of the shift", now(), &berlin(), &two).unwrap() else {
+            panic!()
+        };
+        assert_eq!(until.to_rfc3339(), "2026-11-25T16:30:00.000Z");
+    }
+
+    #[test]
     fn the_hour_that_summer_takes_is_no_trouble() {
         let march = Timestamp::parse("2027-03-27T12:00:00Z").unwrap();
-        let Ok(When::Every(weekly)) = parse_when("every Sunday 02:30 to 04:00", march, &berlin()) else { panic!() };
+        let Ok(When::Every(weekly)) = parse_when("every Sunday 02:30 to 04:00", march, &berlin(), &calendar()) else { panic!() };
         let (from, until) = weekly.next(march, &berlin()).unwrap();
         assert_eq!(until.since(from), Duration::from_secs(1800));
     }
@@ -304,7 +377,7 @@ mod tests {
         ] {
             check(words, None);
         }
-        let told = parse_when("soon", now(), &berlin()).unwrap_err();
+        let told = parse_when("soon", now(), &berlin(), &calendar()).unwrap_err();
         assert!(told.contains("every Saturday 06:00 to 14:00"), "{told}");
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 use tracing::{error, warn};
 
+use super::calendar::Calendar;
 use super::error::{Error, Result};
 use super::silences::{Silences, uuid};
 use super::when::{When, parse_when};
@@ -51,6 +52,7 @@ pub(super) struct Windows {
     clock: Clock,
     pool: BlockingPool,
     zone: jiff::tz::TimeZone,
+    calendar: Arc<watch::Sender<Arc<Calendar>>>,
     silences: Silences,
     changing: Arc<Mutex<()>>,
     list: Arc<watch::Sender<Arc<Vec<Window>>>>,
@@ -62,7 +64,7 @@ impl Windows {
         state: State,
         clock: Clock,
         pool: BlockingPool,
-        zone: jiff::tz::TimeZone,
+        (zone, calendar): (jiff::tz::TimeZone, Arc<Calendar>),
         silences: Silences,
     ) -> Self {
         let found = state.meta().get(FACT).map_err(|e| e.to_string());
@@ -75,7 +77,21 @@ impl Windows {
             Vec::new()
         });
         let list = Arc::new(watch::channel(Arc::new(found)).0);
-        Windows { state, clock, pool, zone, silences, changing: Arc::default(), list }
+        let calendar = Arc::new(watch::channel(calendar).0);
+        Windows { state, clock, pool, zone, calendar, silences, changing: Arc::default(), list }
+    }
+
+    pub(super) fn calendar(&self) -> Arc<Calendar> {
+        self.calendar.borrow().clone()
+    }
+
+    pub(super) fn set_calendar(&self, calendar: Arc<Calendar>) {
+        self.calendar.send_replace(calendar);
+    }
+
+    /// Reads times in plain words.
+    pub(super) fn when(&self, words: &str, now: Timestamp) -> std::result::Result<When, String> {
+        parse_when(words, now, &self.zone, &self.calendar())
     }
 
     pub(super) fn list(&self) -> Arc<Vec<Window>> {
@@ -96,7 +112,7 @@ impl Windows {
         if matchers.is_empty() || matchers.iter().all(Matcher::matches_empty) {
             return Err(Error::Silence("at least one matcher must not match the empty string".to_owned()));
         }
-        match parse_when(&window.words, self.clock.now(), &self.zone).map_err(Error::Silence)? {
+        match self.when(&window.words, self.clock.now()).map_err(Error::Silence)? {
             When::Every(weekly) if weekly.next(self.clock.now(), &self.zone).is_some() => {}
             When::Every(_) => return Err(Error::Silence("there is no such time within a year".to_owned())),
             When::Once { .. } => return Err(Error::Silence("that is not every week".to_owned())),
@@ -155,7 +171,7 @@ impl Windows {
     pub(super) fn next(&self, window: &Window) -> Option<Silence> {
         let now = self.clock.now();
         let matchers = parse_matchers(&window.matchers).ok()?;
-        let When::Every(weekly) = parse_when(&window.words, now, &self.zone).ok()? else { return None };
+        let When::Every(weekly) = self.when(&window.words, now).ok()? else { return None };
         let (starts_at, ends_at) = weekly.next(now, &self.zone)?;
         Some(Silence {
             id: name(&window.id, starts_at),
@@ -191,7 +207,7 @@ mod tests {
         let tasks = crate::task::Tasks::new(1);
         let pool = tasks.pool().clone();
         let silences = Silences::open(state.clone(), clock.clone(), pool.clone());
-        Windows::open(state.clone(), clock.clone(), pool, jiff::tz::TimeZone::UTC, silences)
+        Windows::open(state.clone(), clock.clone(), pool, (jiff::tz::TimeZone::UTC, Arc::default()), silences)
     }
 
     fn window(words: &str) -> Window {

@@ -266,6 +266,7 @@ fn join_alerting(
     bus: &Bus,
 ) -> (Rules, Alarms, Notifier) {
     let Tools { tasks, clock, registry } = tools.clone();
+    let (muted, inhibited) = watch::channel(None);
     let alarms = Alarms::start(
         config.alarms.clone(),
         alarms::Deps {
@@ -275,6 +276,7 @@ fn join_alerting(
             tasks: tasks.clone(),
             registry: registry.clone(),
             alerts: to_alarms,
+            inhibited,
         },
     );
     let rules = Rules::start(
@@ -302,6 +304,7 @@ fn join_alerting(
             registry,
             board: alarms.board(),
             silences: alarms.watch_silences(),
+            inhibited: muted,
             bus: bus.clone(),
             draw,
             read_targets: collect::scrape::read_targets,

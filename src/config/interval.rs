@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 use jiff::tz::TimeZone;
 
-use crate::notify::{NamedInterval, TimeInterval};
+use crate::model::Holiday;
+use crate::notify::{NamedInterval, OnHolidays, TimeInterval};
 use crate::yaml::{Fields, Item};
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
@@ -25,15 +26,16 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-const KEYS: &[&str] = &["times", "weekdays", "days_of_month", "months", "years", "location"];
+/// The last is our own.
+const KEYS: &[&str] = &["times", "weekdays", "days_of_month", "months", "years", "location", "holidays"];
 
-/// Reads `time_intervals`, and `mute_time_intervals` as older files call them.
-pub(super) fn read(fields: &Fields<'_>) -> Vec<NamedInterval> {
+/// Reads `time_intervals`, and `mute_time_intervals` as older files call them. `all` are the site's holidays.
+pub(super) fn read(fields: &Fields<'_>, all: &[Holiday]) -> Vec<NamedInterval> {
     let mut names = HashSet::new();
     let mut intervals = Vec::new();
     let both = fields.items("time_intervals").into_iter().chain(fields.items("mute_time_intervals"));
     for item in both {
-        let Some(named) = named(&item) else { continue };
+        let Some(named) = named(&item, all) else { continue };
         if names.insert(named.name.clone()) {
             intervals.push(named);
         } else {
@@ -43,13 +45,13 @@ pub(super) fn read(fields: &Fields<'_>) -> Vec<NamedInterval> {
     intervals
 }
 
-fn named(item: &Item<'_>) -> Option<NamedInterval> {
+fn named(item: &Item<'_>, all: &[Holiday]) -> Option<NamedInterval> {
     let fields = item.fields(&["name", "time_intervals"])?;
-    let intervals = fields.items("time_intervals").iter().filter_map(interval).collect();
+    let intervals = fields.items("time_intervals").iter().filter_map(|item| interval(item, all)).collect();
     Some(NamedInterval { name: fields.required_string("name")?, intervals })
 }
 
-fn interval(item: &Item<'_>) -> Option<TimeInterval> {
+fn interval(item: &Item<'_>, all: &[Holiday]) -> Option<TimeInterval> {
     let fields = item.fields(KEYS)?;
     let ranges = |key, read: fn(&str) -> Option<i16>| -> Vec<(i16, i16, Item<'_>)> {
         fields.items(key).into_iter().filter_map(|item| range(&item, read)).collect()
@@ -64,6 +66,7 @@ fn interval(item: &Item<'_>) -> Option<TimeInterval> {
         months: narrow(ranges("months", |t| position(&MONTHS, t).map(|m| m + 1).or_else(|| t.parse().ok())), 1, 12),
         years: ranges("years", |t| t.parse().ok()).into_iter().map(|(a, b, _)| a..=b).collect(),
         location: TimeZone::UTC,
+        holidays: fields.bool("holidays").map(|is_wanted| OnHolidays { is_wanted, days: all.to_vec() }),
     };
     if let Some(item) = fields.get("location") {
         read.location = location(&item)?;

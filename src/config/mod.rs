@@ -9,6 +9,7 @@
 //! Secrets may stand in files of their own; they are never printed. This is the only room that reads files of
 //! settings.
 
+mod alarms;
 mod alerting;
 mod carried;
 mod devices;
@@ -39,7 +40,7 @@ use std::path::{Path, PathBuf};
 use self::folder::Folder;
 use crate::query::promql;
 use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
-use crate::{alarms, bus, collect, forward, gateway, http, notify, rules, storage, tenants as tenants_room};
+use crate::{alarms as alarms_room, bus, collect, forward, gateway, http, notify, rules, storage, tenants as tenants_room};
 
 pub(crate) use glob::expand as expand_pattern;
 pub(crate) use relabel::read_text as relabel_rules;
@@ -75,6 +76,7 @@ const KEYS: &[&str] = &[
     "rule_files",
     "rule_packs",
     "remote_write",
+    "alarms",
     "notifications",
     "alerting",
     // Known and without effect.
@@ -134,7 +136,7 @@ pub struct Config {
     /// Rule files.
     pub rules: rules::Config,
     /// The alarm board.
-    pub alarms: alarms::Config,
+    pub alarms: alarms_room::Config,
     /// Who is told.
     pub notify: notify::Config,
     /// Central systems.
@@ -265,7 +267,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let time_zone = time_zone(root);
     let global = global::read(root);
     let memory_limit = stores::memory_limit(root);
-    let stores::Stores { storage, mut alarms, outbox, mut limits, flash_endurance } =
+    let stores::Stores { storage, alarms: mut board, outbox, mut limits, flash_endurance } =
         stores::storage(root, folder, source.data.as_deref(), memory_limit);
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
@@ -277,10 +279,12 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     };
     let place =
         notifications::Place { external_url: base.clone(), box_name: box_name.clone(), time_zone: time_zone.clone() };
-    let mut notifications = notifications::read(root, folder, outbox, place);
+    let (delays, calendar) = alarms::read(root);
+    let mut notifications = notifications::read(root, folder, outbox, place, &calendar.holidays);
     notifications.notify.relay = alerting::read(root, &global, folder);
-    alarms.resolve_timeout = notifications.resolve_timeout;
-    alarms.time_zone = time_zone.clone();
+    board.resolve_timeout = notifications.resolve_timeout;
+    board.time_zone = time_zone.clone();
+    (board.delays, board.calendar) = (delays, calendar.into());
     let collect = collect::Config {
         instance: box_name.clone(),
         scrape: scrape::read(root, &global, folder),
@@ -320,7 +324,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         collect,
         tenants,
         rules,
-        alarms,
+        alarms: board,
         notify: notifications.notify,
         forward,
         warnings: Vec::new(),

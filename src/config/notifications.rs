@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::folder::Folder;
 use super::{carried, interval, matcher, receivers, upstream};
-use crate::model::{AnchoredRegex, MatchOp, Matcher};
+use crate::model::{AnchoredRegex, Holiday, MatchOp, Matcher};
 use crate::notify::{Config, GroupBy, Heartbeat, InhibitRule, RelayConfig, Route};
 use crate::yaml::{self, Fields, Item, Report};
 
@@ -120,7 +120,13 @@ pub(super) struct Place {
 }
 
 /// Reads the section. Without it nobody is told.
-pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: Place) -> Notifications {
+pub(super) fn read(
+    root: &Fields<'_>,
+    folder: &Folder,
+    outbox: PathBuf,
+    place: Place,
+    holidays: &[Holiday],
+) -> Notifications {
     let mut read = Notifications {
         notify: Config {
             folder: outbox,
@@ -143,9 +149,9 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: P
             if let Some(item) = beside.iter().find_map(|key| fields.get(key)) {
                 let _: Option<()> = item.mistake("this stands in config_file, or here, not in both");
             }
-            other_file(&file, folder, &mut read);
+            other_file(&file, folder, holidays, &mut read);
         }
-        None => section(&fields, folder, &mut read),
+        None => section(&fields, folder, holidays, &mut read),
     }
     read.notify.heartbeats =
         fields.items("heartbeats").iter().filter_map(|item| heartbeat(item, &read.notify)).collect();
@@ -153,14 +159,14 @@ pub(super) fn read(root: &Fields<'_>, folder: &Folder, outbox: PathBuf, place: P
 }
 
 /// Reads a file of Alertmanager's as it is; its mistakes are told with their places in it.
-fn other_file(item: &Item<'_>, folder: &Folder, read: &mut Notifications) {
+fn other_file(item: &Item<'_>, folder: &Folder, holidays: &[Holiday], read: &mut Notifications) {
     let Some(name) = item.string() else { return };
     let path = folder.path(&name);
     let Some(text) = folder.read(item, &path) else { return };
     let report = Report::new(path.display().to_string());
     let root = yaml::parse(&text, &report);
     if let Some(fields) = Item::root(&root, &report).fields(KEYS) {
-        section(&fields, &Folder::beside(&path), read);
+        section(&fields, &Folder::beside(&path), holidays, read);
     }
     match report.finish() {
         Ok(notes) => notes.lines().into_iter().for_each(|line| item.note(line)),
@@ -171,7 +177,7 @@ fn other_file(item: &Item<'_>, folder: &Folder, read: &mut Notifications) {
 }
 
 /// Reads what an Alertmanager has in its file.
-fn section(fields: &Fields<'_>, folder: &Folder, read: &mut Notifications) {
+fn section(fields: &Fields<'_>, folder: &Folder, holidays: &[Holiday], read: &mut Notifications) {
     upstream::note(fields, &[("tracing", "nothing is traced")]);
     let global = fields.fields("global", GLOBAL_KEYS);
     if let Some(global) = &global {
@@ -185,7 +191,7 @@ fn section(fields: &Fields<'_>, folder: &Folder, read: &mut Notifications) {
     }
     let shared = receivers::Shared::read(fields, global.as_ref(), folder);
     read.notify.receivers = receivers::read(fields, &shared);
-    read.notify.time_intervals = interval::read(fields);
+    read.notify.time_intervals = interval::read(fields, holidays);
     let own: Vec<InhibitRule> = fields.items("inhibit_rules").iter().filter_map(inhibit_rule).collect();
     read.notify.inhibit_rules = own.into_iter().chain(carried::rules()).collect();
     read.notify.route = match fields.get("route") {

@@ -54,6 +54,8 @@ pub struct Alarm {
     pub value: f64,
     /// The rule's expression.
     pub expression: String,
+    /// As [`super::Alert::source_url`].
+    pub source_url: String,
     /// Names the rule's definition, as [`super::Alert::rule_version`] does.
     pub rule_version: u32,
     /// When any of this last changed.

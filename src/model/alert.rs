@@ -49,6 +49,8 @@ pub struct Alert {
     pub expires_at: Timestamp,
     /// The rule's expression, for links.
     pub expression: String,
+    /// Where another program shows what raised it (`generatorURL`); empty if it is a rule of this box.
+    pub source_url: String,
     /// Group of the rule.
     pub group: String,
     /// Names the rule's definition: another one as soon as anything of it is written otherwise; 0 if it is not known.

@@ -121,6 +121,7 @@ mod tests {
             starts_at: Timestamp::parse("2026-11-20T08:00:00Z").unwrap(),
             ends_at: ends_at.map(|at| Timestamp::parse(at).unwrap()),
             expression: String::new(),
+            source_url: String::new(),
         }
     }
 

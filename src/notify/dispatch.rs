@@ -36,6 +36,10 @@ const WAKE_MAX: Duration = Duration::from_secs(60);
 /// What came of an attempt: the notice's id, the outcome, how long it took.
 pub(super) type Landing = (u64, Result<(), Failure>, Duration);
 
+/// Where the dispatcher tells how things stand: pages, who tests a receiver, the alarms room.
+type Tellers =
+    (watch::Sender<Arc<Snapshot>>, watch::Sender<Arc<Desk>>, watch::Sender<Option<Arc<BTreeMap<u64, u64>>>>);
+
 /// The room's state; owned by its task.
 pub(super) struct Dispatcher {
     pub(super) clock: Clock,
@@ -49,7 +53,9 @@ pub(super) struct Dispatcher {
     desk: watch::Sender<Arc<Desk>>,
     groups: BTreeMap<(usize, Labels), Group>,
     pub(super) told: BTreeMap<Lane, Told>,
-    inhibited: BTreeMap<u64, u64>,
+    inhibited: Arc<BTreeMap<u64, u64>>,
+    /// Where others hear of that.
+    muted: watch::Sender<Option<Arc<BTreeMap<u64, u64>>>>,
     silences: watch::Receiver<Arc<Vec<Silence>>>,
     /// Cleared alarms that were taken already, by fingerprint with when they were cleared.
     handled: BTreeMap<u64, Timestamp>,
@@ -73,7 +79,7 @@ impl Dispatcher {
         config: Config,
         (clock, tools, state): (Clock, Tools, State),
         instruments: Instruments,
-        (snapshots, desk): (watch::Sender<Arc<Snapshot>>, watch::Sender<Arc<Desk>>),
+        (snapshots, desk, muted): Tellers,
         outbox: Option<(Outbox, BTreeMap<u64, Notice>)>,
         silences: watch::Receiver<Arc<Vec<Silence>>>,
     ) -> Self {
@@ -90,7 +96,8 @@ impl Dispatcher {
             desk,
             groups: BTreeMap::new(),
             told: BTreeMap::new(),
-            inhibited: BTreeMap::new(),
+            inhibited: Arc::default(),
+            muted,
             silences,
             handled: BTreeMap::new(),
             queue: Queue::default(),
@@ -263,7 +270,12 @@ impl Dispatcher {
     /// Takes the board as it is now.
     fn take(&mut self, alarms: &[Alarm]) {
         let alarms = &self.labelled(alarms)[..];
-        self.inhibited = inhibited(&self.config.inhibit_rules, alarms);
+        self.inhibited = Arc::new(inhibited(&self.config.inhibit_rules, alarms));
+        self.muted.send_if_modified(|known| {
+            let has_changed = known.as_ref() != Some(&self.inhibited);
+            *known = Some(self.inhibited.clone());
+            has_changed
+        });
         if !self.is_reconciled {
             self.is_reconciled = true;
             self.reconcile(alarms);
@@ -523,7 +535,7 @@ impl Dispatcher {
             outbox_len: self.queue.len(),
             outbox_since: self.queue.iter().map(|w| w.notice.since).min(),
             outbox_error: self.report.outbox_error.clone(),
-            inhibited: self.inhibited.clone(),
+            inhibited: (*self.inhibited).clone(),
             routing: self.routing.clone(),
             recent: self.report.recent.iter().cloned().collect(),
         }));
@@ -561,5 +573,6 @@ pub(super) fn notice_alarm(alarm: &Alarm) -> NoticeAlarm {
         starts_at: alarm.raised_at,
         ends_at: alarm.cleared_at,
         expression: alarm.expression.clone(),
+        source_url: alarm.source_url.clone(),
     }
 }

@@ -137,6 +137,7 @@ pub(super) fn notice(name: &str, summary: &str, box_name: &str, way: WayKey, now
         starts_at: now,
         ends_at: None,
         expression: "vector(1)".to_owned(),
+        source_url: String::new(),
     };
     let (receiver, integration) = way;
     Notice {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use jiff::tz::TimeZone;
 
-use crate::model::Timestamp;
+use crate::model::{Holiday, Timestamp};
 
 /// One entry of a `time_intervals` list. A part that is empty puts no condition.
 ///
@@ -23,6 +23,17 @@ pub struct TimeInterval {
     pub years: Vec<RangeInclusive<i16>>,
     /// `location`; UTC by default.
     pub location: TimeZone,
+    /// `holidays`, our own.
+    pub holidays: Option<OnHolidays>,
+}
+
+/// Whether an interval is on holidays only, or on all other days only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnHolidays {
+    /// On these days; else on all others.
+    pub is_wanted: bool,
+    /// The days that are meant.
+    pub days: Vec<Holiday>,
 }
 
 impl TimeInterval {
@@ -39,6 +50,7 @@ impl TimeInterval {
             && any(&self.days_of_month, |r| covers_day(r, local.day(), local.days_in_month()))
             && any(&self.months, |r| r.contains(&month))
             && any(&self.years, |r| r.contains(&local.year()))
+            && self.holidays.as_ref().is_none_or(|h| h.is_wanted == h.days.iter().any(|d| d.covers(local.date())))
     }
 }
 
@@ -58,6 +70,7 @@ fn covers_day(range: &RangeInclusive<i8>, day: i8, days: i8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HolidayDays;
 
     fn always() -> TimeInterval {
         TimeInterval {
@@ -67,6 +80,7 @@ mod tests {
             months: vec![],
             years: vec![],
             location: TimeZone::UTC,
+            holidays: None,
         }
     }
 
@@ -97,6 +111,18 @@ mod tests {
         check(&last_three, "2024-02-27T00:00:00Z", true);
         check(&last_three, "2024-02-29T23:59:59Z", true);
         check(&last_three, "2024-03-01T00:00:00Z", false);
+    }
+
+    #[test]
+    fn an_interval_may_be_on_holidays_only_or_on_all_other_days() {
+        let days = vec![Holiday { name: "Christmas".to_owned(), days: HolidayDays::Yearly(12, 25) }];
+        for is_wanted in [true, false] {
+            let interval = TimeInterval { holidays: Some(OnHolidays { is_wanted, days: days.clone() }), ..always() };
+            check(&interval, "2026-12-25T23:59:59Z", is_wanted);
+            check(&interval, "2026-12-26T00:00:00Z", !is_wanted);
+        }
+        let none = TimeInterval { holidays: Some(OnHolidays { is_wanted: true, days: vec![] }), ..always() };
+        check(&none, "2026-12-25T12:00:00Z", false);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl<'a> Message<'a> {
         for alarm in &mut notice.alarms {
             alarm.labels = escaped(&alarm.labels);
             alarm.annotations = escaped(&alarm.annotations);
+            alarm.source_url = escape_html(&alarm.source_url);
         }
         self.render_data(template, &data(&notice, self.external_url))
     }
@@ -169,7 +170,7 @@ fn alert(alarm: &NoticeAlarm, external_url: &str) -> Value {
         ("Annotations", Value::Pairs(alarm.annotations.clone())),
         ("StartsAt", Value::Time(alarm.starts_at)),
         ("EndsAt", Value::Time(alarm.ends_at.unwrap_or(NO_TIME))),
-        ("GeneratorURL", Value::text(generator_url(external_url, &alarm.expression))),
+        ("GeneratorURL", Value::text(generator_url(external_url, &alarm.source_url, &alarm.expression))),
         ("Fingerprint", Value::text(format!("{:016x}", alarm.fingerprint))),
     ])
 }
@@ -201,6 +202,7 @@ pub(super) mod tests {
             starts_at: Timestamp::from_millis(1_435_781_451_781),
             ends_at: ends_at.map(Timestamp::from_millis),
             expression: "up == 0".to_owned(),
+            source_url: String::new(),
         };
         Notice {
             id: 1,

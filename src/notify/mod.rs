@@ -63,7 +63,7 @@ use self::relay::Relay;
 use self::route::{Tree, group_labels};
 
 pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
-pub use interval::TimeInterval;
+pub use interval::{OnHolidays, TimeInterval};
 pub use message::default_templates;
 pub use receiver::{
     Card, Command as RunCommand, Discord, Email, Kind, Modbus, MsTeams, Nats, OpsGenie, Output, PagerDuty,
@@ -121,6 +121,8 @@ pub struct Deps {
     pub board: watch::Receiver<Arc<Vec<Alarm>>>,
     /// The silences (`alarms::Alarms::watch_silences`).
     pub silences: watch::Receiver<Arc<Vec<Silence>>>,
+    /// Where it is told which alarms others mute: fingerprints of both.
+    pub inhibited: watch::Sender<Option<Arc<BTreeMap<u64, u64>>>>,
     /// Where notices for NATS go.
     pub bus: Bus,
     /// Draws charts for mails.
@@ -230,7 +232,8 @@ impl Notifier {
             &deps.registry,
         );
         let house = (deps.clock.clone(), tools.clone(), deps.state);
-        let dispatcher = Dispatcher::new(config, house, instruments, (snapshots, desks), outbox, deps.silences);
+        let told = (snapshots, desks, deps.inhibited);
+        let dispatcher = Dispatcher::new(config, house, instruments, told, outbox, deps.silences);
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
         deps.tasks.spawn("notify relay", OnPanic::StopBox, forwarder.run(deps.tasks.clone()));

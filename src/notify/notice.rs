@@ -45,6 +45,8 @@ pub(super) struct NoticeAlarm {
     /// `None`: it fires.
     pub(super) ends_at: Option<Timestamp>,
     pub(super) expression: String,
+    /// Where another program shows what raised it; empty if it is a rule of this box.
+    pub(super) source_url: String,
 }
 
 /// A group, a receiver's name and one of its ways.

@@ -140,6 +140,7 @@ impl Room {
             registry: Registry::default(),
             board: watched,
             silences: to_notify,
+            inhibited: watch::Sender::default(),
             bus: bus(&tasks, &clock),
             draw: Drawer::none(),
             read_targets: |_| (vec![], vec![]),
@@ -175,6 +176,7 @@ impl Room {
             acknowledgement: None,
             value: 1.0,
             expression: "up == 0".to_owned(),
+            source_url: String::new(),
             rule_version: 0,
             changed_at: now,
         });
@@ -357,6 +359,7 @@ async fn muted_and_inhibited_alarms_are_not_told() {
         months: vec![],
         years: vec![],
         location: jiff::tz::TimeZone::UTC,
+        holidays: None,
     };
     let mut silent = config.clone();
     silent.time_intervals.push(NamedInterval { name: "always".to_owned(), intervals: vec![always] });

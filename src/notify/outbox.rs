@@ -2,20 +2,20 @@
 //!
 //! # Format
 //!
-//! Records in segments (`storage/disk/segments.rs`) in `notify/outbox`. Version 2, little-endian; text is a
+//! Records in segments (`storage/disk/segments.rs`) in `notify/outbox`. Version 3, little-endian; text is a
 //! length as varint and UTF-8; a label set is a count as varint, then name and value as text.
 //!
 //! | kind | record | payload                                                                               |
 //! |------|--------|---------------------------------------------------------------------------------------|
 //! | 2    | done   | id (u64): taken, replaced or given up                                                 |
-//! | 3    | notice | id (u64), made at, since (i64 ms), group key, receiver, integration (text), group labels, count of alarms (varint), alarms, count of folded groups (varint), their keys (text), alarms left out (varint) |
+//! | 4    | notice | id (u64), made at, since (i64 ms), group key, receiver, integration (text), group labels, count of alarms (varint), alarms, count of folded groups (varint), their keys (text), alarms left out (varint) |
 //!
 //! An alarm is: fingerprint (u64), starts at (i64 ms), ends at (i64 ms; the smallest i64: it fires), labels,
-//! annotations, expression (text).
+//! annotations, expression, source (text: where another program shows it; empty if none).
 //!
 //! Secrets and addresses are not in it: a notice names its receiver. Damage: costs that record; a lost
 //! `done` means that a notice is told twice. Growth: a new kind; kinds that are not known are
-//! passed over; so are notices of version 1, kind 1, which no release ever wrote.
+//! passed over; so are notices of versions 1 and 2, kinds 1 and 3, which no release ever wrote.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::model::{Labels, Timestamp};
 use crate::storage::disk::{self, ByteReader, ByteWriter, Disk, Malformed, Segments, SegmentsOptions};
 
 const DONE: u8 = 2;
-const NOTICE: u8 = 3;
+const NOTICE: u8 = 4;
 
 /// A segment is closed at this size.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -101,6 +101,7 @@ fn encode(notice: &Notice) -> Vec<u8> {
         encode_labels(&mut writer, &alarm.labels);
         encode_labels(&mut writer, &alarm.annotations);
         writer.text(&alarm.expression);
+        writer.text(&alarm.source_url);
     }
     writer.varint(notice.folded.len() as u64);
     for key in &notice.folded {
@@ -131,14 +132,15 @@ fn decode(reader: &mut ByteReader<'_>) -> Result<Notice, Malformed> {
         folded: Vec::new(),
         left_out: 0,
     };
-    // An alarm has at least three fixed fields of 8 bytes and three counts.
-    for _ in 0..reader.count(27)? {
+    // An alarm has at least three fixed fields of 8 bytes and four counts.
+    for _ in 0..reader.count(28)? {
         let fingerprint = reader.u64()?;
         let starts_at = Timestamp::from_millis(reader.i64()?);
         let ends_at = Some(Timestamp::from_millis(reader.i64()?)).filter(|at| *at != Timestamp::MIN);
         let (labels, annotations) = (decode_labels(reader)?, decode_labels(reader)?);
-        let expression = reader.text()?.to_owned();
-        notice.alarms.push(NoticeAlarm { fingerprint, labels, annotations, starts_at, ends_at, expression });
+        let (expression, source_url) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+        let alarm = NoticeAlarm { fingerprint, labels, annotations, starts_at, ends_at, expression, source_url };
+        notice.alarms.push(alarm);
     }
     for _ in 0..reader.count(1)? {
         notice.folded.push(reader.text()?.to_owned());
@@ -160,6 +162,7 @@ fn decode_labels(reader: &mut ByteReader<'_>) -> Result<Labels, Malformed> {
 mod tests {
     use super::*;
     use crate::storage::disk::FaultyDisk;
+    use crate::storage::disk::dump::records;
 
     fn notice(id: u64) -> Notice {
         Notice {
@@ -177,6 +180,7 @@ mod tests {
                 starts_at: Timestamp::from_millis(1),
                 ends_at: id.is_multiple_of(2).then_some(Timestamp::from_millis(2)),
                 expression: "x".repeat(100_000),
+                source_url: String::new(),
             }],
             folded: if id == 1 { vec!["{}:{a=\"b\"}".to_owned()] } else { vec![] },
             left_out: id,
@@ -184,22 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn an_outbox_of_version_2() {
-        let dump = include_str!("../../tests/formats/notify_outbox_2.hex");
-        let lines = dump.lines().map(|l| l.split('#').next().unwrap_or("").trim()).filter(|l| !l.is_empty());
-        let (mut kinds, mut payloads) = (Vec::new(), Vec::<Vec<u8>>::new());
-        for line in lines {
-            match line.strip_prefix("kind ") {
-                Some(kind) => {
-                    kinds.push(kind.parse::<u8>().unwrap());
-                    payloads.push(Vec::new());
-                }
-                None => {
-                    let bytes = line.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap());
-                    payloads.last_mut().unwrap().extend(bytes);
-                }
-            }
-        }
+    fn an_outbox_of_version_3() {
+        let dump = include_str!("../../tests/formats/notify_outbox_3.hex");
+        let records = records(dump);
+        let (kinds, payloads): (Vec<u8>, Vec<Vec<u8>>) = records.into_iter().unzip();
         assert_eq!(kinds, [NOTICE, DONE]);
         let read = decode(&mut ByteReader::new(&payloads[0])).unwrap();
         assert_eq!(encode(&read), payloads[0]);
@@ -209,6 +201,8 @@ mod tests {
         let ends: Vec<_> = read.alarms.iter().map(|a| a.ends_at.map(Timestamp::as_millis)).collect();
         assert_eq!(ends, [None, Some(1_700_000_090_000)]);
         assert_eq!(read.alarms[0].expression, "temp > 80");
+        let sources: Vec<_> = read.alarms.iter().map(|a| a.source_url.as_str()).collect();
+        assert_eq!(sources, ["", "http://p/a"]);
         assert_eq!((read.since.as_millis(), read.left_out), (1_700_000_000_000, 12));
         assert_eq!(read.folded, ["{}:{alertname=\"Cold\"}"]);
     }

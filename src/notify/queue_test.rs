@@ -39,6 +39,7 @@ impl Desk {
                 starts_at: self.now(),
                 ends_at: name.ends_with('.').then(|| self.now()),
                 expression: String::new(),
+                source_url: String::new(),
             }
         };
         self.queue.push(Notice {

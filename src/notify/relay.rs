@@ -275,7 +275,7 @@ fn object(alarm: &Alarm, config: &RelayConfig, external_url: &str, now: Timestam
         "annotations": map(&alarm.annotations),
         "startsAt": alarm.raised_at.to_rfc3339(),
         "endsAt": alarm.cleared_at.unwrap_or(now + LIFETIME).to_rfc3339(),
-        "generatorURL": generator_url(external_url, &alarm.expression),
+        "generatorURL": generator_url(external_url, &alarm.source_url, &alarm.expression),
     }))
 }
 

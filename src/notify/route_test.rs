@@ -97,6 +97,7 @@ fn alarm(text: &str, state: AlarmState) -> Alarm {
         acknowledgement: None,
         value: 0.0,
         expression: String::new(),
+        source_url: String::new(),
         rule_version: 0,
         changed_at: Timestamp::from_millis(0),
     }

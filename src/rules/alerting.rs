@@ -202,6 +202,7 @@ impl Active {
             evaluated_at,
             expires_at,
             expression: rule.expression.clone(),
+            source_url: String::new(),
             group: group.to_owned(),
             rule_version: rule.version,
         }

@@ -181,6 +181,7 @@ fn active(labels: &Labels, raised_at: Timestamp) -> Alarm {
         acknowledgement: None,
         value: 85.0,
         expression: "line:temp:max > 80".to_owned(),
+        source_url: String::new(),
         rule_version: 0,
         changed_at: raised_at,
     }

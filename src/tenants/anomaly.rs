@@ -161,6 +161,7 @@ impl Standing {
             expires_at,
             expression: String::new(),
             group: "tenants".to_owned(),
+            source_url: String::new(),
             rule_version: 0,
         }
     }

@@ -53,6 +53,8 @@ struct AlarmObject<'a> {
     acknowledgement: Option<AcknowledgementObject<'a>>,
     value: String,
     expression: &'a str,
+    /// Where another program shows what raised it; empty if it is a rule of this box.
+    source_url: &'a str,
     rule_version: String,
     changed_at: String,
 }
@@ -99,6 +101,7 @@ fn alarm(alarm: &Alarm) -> AlarmObject<'_> {
         }),
         value: format_value(alarm.value),
         expression: &alarm.expression,
+        source_url: &alarm.source_url,
         rule_version: version(alarm),
         changed_at: alarm.changed_at.to_rfc3339(),
     }

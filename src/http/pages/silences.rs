@@ -13,7 +13,7 @@ use super::layout::Frame;
 use super::number::{ago, clock, local, span};
 use super::visit::{Visit, encode};
 use super::{failed, message, page};
-use crate::alarms::{Error, NewSilence, When, Window, parse_when};
+use crate::alarms::{Error, NewSilence, When, Window};
 use crate::http::AppState;
 use crate::http::api::{note_silence, refusal_status};
 use crate::model::{AlarmState, Matcher, Silence, SilenceState, Timestamp, parse_matchers};
@@ -165,7 +165,7 @@ fn meant(words: &str, state: &AppState, now: Timestamp) -> String {
     let zone = &state.info.time_zone;
     let told =
         |from, until| format!("{} until {}", local(from, zone, "%a %d %b %H:%M"), local(until, zone, "%a %d %b %H:%M"));
-    match parse_when(words, now, zone) {
+    match state.alarms.when(words, now) {
         _ if words.trim().is_empty() => String::new(),
         Ok(When::Once { from, until }) => told(from, until),
         Ok(When::Every(weekly)) => weekly.next(now, zone).map_or_else(
@@ -212,7 +212,7 @@ pub(super) async fn silence(
 ) -> Response {
     let text = |name| fields.get(name).map_or("", |t: &String| t.trim());
     let words = if text("when").is_empty() { text("lasts") } else { text("when") };
-    let result = match (parse_matchers(text("filter")), parse_when(words, visit.now, &state.info.time_zone)) {
+    let result = match (parse_matchers(text("filter")), state.alarms.when(words, visit.now)) {
         (Err(why), _) => Err(Error::Silence(why.to_string())),
         (_, Err(why)) => Err(Error::Silence(why)),
         (Ok(matchers), Ok(When::Once { from, until })) => {

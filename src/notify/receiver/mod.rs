@@ -166,15 +166,19 @@ impl Post {
     }
 }
 
-/// Returns where an alarm's expression is shown: Alertmanager's `generatorURL`. `external_url` is this box's, without
-/// a slash at the end.
+/// Returns where an alarm's cause is shown: Alertmanager's `generatorURL`. That is `source_url` where another program
+/// gave one, else the expression on this box; empty if there is neither. `external_url` has no slash at the end.
 #[must_use]
-pub fn generator_url(external_url: &str, expression: &str) -> String {
-    format!("{external_url}/graph?g0.expr={}&g0.tab=1", form_encode(expression))
+pub fn generator_url(external_url: &str, source_url: &str, expression: &str) -> String {
+    match (source_url, expression) {
+        ("", "") => String::new(),
+        ("", expression) => format!("{external_url}/graph?g0.expr={}&g0.tab=1", form_encode(expression)),
+        (source_url, _) => source_url.to_owned(),
+    }
 }
 
 /// Encodes a query parameter: a blank becomes `+`.
-fn form_encode(text: &str) -> String {
+pub(in crate::notify) fn form_encode(text: &str) -> String {
     let encode = |b: u8| match b {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
         b' ' => "+".to_owned(),

@@ -95,7 +95,7 @@ fn alert<'a>(alarm: &'a NoticeAlarm, external_url: &str) -> BodyAlert<'a> {
         annotations: map(&alarm.annotations),
         starts_at: alarm.starts_at.to_rfc3339(),
         ends_at: alarm.ends_at.map_or_else(|| NO_TIME.to_owned(), Timestamp::to_rfc3339),
-        generator_url: generator_url(external_url, &alarm.expression),
+        generator_url: generator_url(external_url, &alarm.source_url, &alarm.expression),
         fingerprint: format!("{:016x}", alarm.fingerprint),
     }
 }
@@ -122,6 +122,7 @@ mod tests {
             starts_at: Timestamp::from_millis(1_435_781_451_781),
             ends_at: ends_at.map(Timestamp::from_millis),
             expression: "up == 0".to_owned(),
+            source_url: String::new(),
         }
     }
 

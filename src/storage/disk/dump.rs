@@ -6,6 +6,22 @@ pub(crate) fn bytes(dump: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
+/// Reads a dump of several records: before each stands a line `kind N`.
+pub(crate) fn records(dump: &str) -> Vec<(u8, Vec<u8>)> {
+    let mut records: Vec<(u8, Vec<u8>)> = Vec::new();
+    for line in dump.lines() {
+        match line.strip_prefix("kind ") {
+            Some(kind) => records.push((kind.trim().parse().unwrap(), Vec::new())),
+            None => {
+                let read = bytes(line);
+                assert!(read.is_empty() || !records.is_empty(), "bytes before the first kind");
+                records.iter_mut().next_back().into_iter().for_each(|(_, all)| all.extend(&read));
+            }
+        }
+    }
+    records
+}
+
 /// Fails, and shows both, if what is written is not what the dump says.
 #[track_caller]
 pub(crate) fn check_same(written: &[u8], dump: &str) {

@@ -22,6 +22,9 @@ use crate::notify;
 /// The most alerts in one request.
 const ALERTS_MAX: usize = 10_000;
 
+/// The longest address of where an alert comes from; a longer one is left out.
+const SOURCE_BYTES_MAX: usize = 8 << 10;
+
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/api/v2/alerts", get(list).post(hear)).route("/api/v2/alerts/groups", get(groups))
@@ -125,7 +128,7 @@ impl View {
             starts_at: alarm.raised_at.to_rfc3339(),
             status,
             updated_at: alarm.changed_at.to_rfc3339(),
-            generator_url: notify::generator_url(&self.external_url, &alarm.expression),
+            generator_url: notify::generator_url(&self.external_url, &alarm.source_url, &alarm.expression),
             labels: LabelsObject(&alarm.labels),
         })
     }
@@ -239,9 +242,16 @@ fn read(posted: PostedAlert, now: Timestamp, timeout: std::time::Duration) -> Re
         evaluated_at: now,
         expires_at,
         expression: expression(&posted.generator_url),
+        source_url: if is_link(&posted.generator_url) { posted.generator_url } else { String::new() },
         group: String::new(),
         rule_version: 0,
     })
+}
+
+/// Tells whether an address is one to be shown to people as a link.
+fn is_link(address: &str) -> bool {
+    let is_web = ["http://", "https://"].iter().any(|scheme| address.starts_with(scheme));
+    is_web && address.len() <= SOURCE_BYTES_MAX && !address.contains(|c: char| c.is_control() || c.is_whitespace())
 }
 
 /// Returns the expression that a Prometheus puts into the address of an alert; empty if there is none.
@@ -286,6 +296,21 @@ mod tests {
         assert!(posted(r#"{"labels": {}}"#).unwrap_err().contains("label pair"));
         assert!(posted(r#"{"labels": {"": "c"}}"#).unwrap_err().contains("invalid name"));
         assert!(posted(r#"{"labels": {"a": "c"}, "startsAt": "soon"}"#).is_err());
+    }
+
+    #[test]
+    fn the_address_is_kept_if_it_is_a_link() {
+        for (address, expected) in [
+            ("http://p:9090/graph?g0.expr=up+%3D%3D+0&g0.tab=1", true),
+            ("https://p/alert", true),
+            ("javascript:alert(1)", false),
+            ("http://p/a b", false),
+            ("/graph", false),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"labels": {{"a": "b"}}, "generatorURL": {address:?}}}"#);
+            assert_eq!(posted(&text).unwrap().source_url, if expected { address } else { "" });
+        }
     }
 
     #[test]

@@ -68,6 +68,8 @@ struct Detail {
     raised: String,
     cleared: String,
     expression: String,
+    /// Where another program shows what raised it; empty if it is a rule of this box.
+    source: String,
     found: Found,
     log_href: String,
     own: Vec<Past>,
@@ -111,6 +113,7 @@ pub(super) async fn detail(State(state): State<AppState>, visit: Visit, Path(tex
             format!("{}, after {}", clock(at, visit.now, zone), span(at.since(alarm.raised_at)))
         }),
         expression: alarm.expression.clone(),
+        source: alarm.source_url.clone(),
         found,
         log_href: match device {
             "" => String::new(),
