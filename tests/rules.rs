@@ -99,6 +99,96 @@ fn a_running_box_takes_what_is_good_and_shows_the_rest() {
     program.stop();
 }
 
+/// Rule files that other projects ship, how many rules each holds, and the rules that a judge refuses, with why.
+type Brought = (&'static str, usize, &'static [(&'static str, &'static str)]);
+
+const BROUGHT: [Brought; 4] = [
+    ("gateway-alerts.yml", 13, &[]),
+    ("prometheus_circuit_breaker_alerts.yml", 16, &[]),
+    (
+        "r10_alerts.yaml",
+        4,
+        &[("R10CircuitOpenTooLong", "expr: parse error: ranges only allowed for vector selectors")],
+    ),
+    (
+        "router-alert-rules.yaml",
+        18,
+        &[
+            ("RouterJetStreamHighRedeliveryRate", "function \"default\" not defined"),
+            ("RouterJetStreamHighRedeliveryFromSource", "function \"default\" not defined"),
+            ("RouterJetStreamMaxDeliverExhausted", "function \"default\" not defined"),
+                        ("RouterNatsConnectionDown", "undefined variable \"$for\""),
+        ],
+    ),
+];
+
+/// Returns the names of a rule file's rules as they stand in it.
+fn names_in(text: &str) -> Vec<String> {
+    let named = |line: &str| {
+        let line = line.trim_start().trim_start_matches("- ");
+        let name = line.strip_prefix("alert:").or_else(|| line.strip_prefix("record:"))?;
+        Some(name.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    text.lines().filter_map(named).collect()
+}
+
+#[test]
+fn rule_files_that_people_bring_along_load_each_by_its_name() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+    let paths: Vec<String> = BROUGHT.iter().map(|(name, ..)| folder.join(name).display().to_string()).collect();
+    let settings = format!("host: {{enabled: false}}\nrule_packs: []\nrule_files: [{}]\n", paths.join(", "));
+    let own = tempfile::tempdir().unwrap();
+    let program = Program::start(own.path(), &settings);
+    let answer: Value = serde_json::from_str(&program.get("/api/v1/rules").unwrap().body).unwrap();
+    let (groups, mistakes) = (&answer["data"]["groups"], &answer["data"]["mistakes"]);
+    let of_file = |list: &Value, path: &str| -> Vec<Value> {
+        list.as_array().unwrap().iter().filter(|one| one["file"] == path).cloned().collect()
+    };
+    let texts = |list: &[Value], key: &str| -> Vec<String> {
+        list.iter().map(|one| one[key].as_str().unwrap().to_owned()).collect()
+    };
+    for ((name, count, refused), path) in BROUGHT.iter().zip(&paths) {
+        let loaded = of_file(groups, path);
+        let loaded: Vec<String> = loaded.iter().flat_map(|g| texts(g["rules"].as_array().unwrap(), "name")).collect();
+        let mut wrong = texts(&of_file(mistakes, path), "rule");
+        wrong.dedup();
+        let expected: Vec<&str> = refused.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(wrong, expected, "{name}");
+        let written = names_in(&std::fs::read_to_string(path).unwrap());
+        assert_eq!(written.len(), *count, "{name}");
+        let good: Vec<&String> = written.iter().filter(|rule| !wrong.contains(rule)).collect();
+        assert_eq!(loaded.iter().collect::<Vec<_>>(), good, "{name}");
+
+        // What the running box says of it is what the check says, and what Prometheus's own tool does.
+        let said = say(&["check", "rules", path]);
+        assert_eq!(said.code == Some(0), refused.is_empty(), "{name}: {said:?}");
+        for (rule, why) in *refused {
+            let told = format!("{}{}", said.out, said.err);
+            let found = told.lines().any(|l| l.contains(&format!("rule {rule:?}")) && l.contains(why));
+            assert!(found, "{name}: {rule}: {why} is not in\n{told}");
+        }
+        let judge = std::process::Command::new("promtool").args(["check", "rules", path]).output();
+        assert!(judge.is_ok_and(|j| j.status.success() == refused.is_empty()), "promtool of {name}");
+    }
+    program.stop();
+}
+
+#[test]
+fn rule_files_beside_the_project_are_those_that_are_tested() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The folder of references is not part of a clone.
+    for project in std::fs::read_dir(root.join("../shared/fixtures")).into_iter().flatten() {
+        for file in std::fs::read_dir(project.unwrap().path()).into_iter().flatten() {
+            let path = file.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            if text.lines().any(|line| line == "groups:") {
+                let copy = root.join("tests/rules").join(path.file_name().unwrap());
+                assert_eq!(std::fs::read_to_string(&copy).ok(), Some(text), "{}", copy.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_packs_that_come_along_are_good_to_prometheus_too() {
     let packs = std::fs::read_dir("packaging/rules").unwrap().map(|entry| entry.unwrap().path());
