@@ -105,11 +105,7 @@ type Brought = (&'static str, usize, &'static [(&'static str, &'static str)]);
 const BROUGHT: [Brought; 4] = [
     ("gateway-alerts.yml", 13, &[]),
     ("prometheus_circuit_breaker_alerts.yml", 16, &[]),
-    (
-        "r10_alerts.yaml",
-        4,
-        &[("R10CircuitOpenTooLong", "expr: parse error: ranges only allowed for vector selectors")],
-    ),
+    ("r10_alerts.yaml", 4, &[("R10CircuitOpenTooLong", "expr: parse error: ranges only allowed for vector selectors")]),
     (
         "router-alert-rules.yaml",
         18,
@@ -117,7 +113,7 @@ const BROUGHT: [Brought; 4] = [
             ("RouterJetStreamHighRedeliveryRate", "function \"default\" not defined"),
             ("RouterJetStreamHighRedeliveryFromSource", "function \"default\" not defined"),
             ("RouterJetStreamMaxDeliverExhausted", "function \"default\" not defined"),
-                        ("RouterNatsConnectionDown", "undefined variable \"$for\""),
+            ("RouterNatsConnectionDown", "undefined variable \"$for\""),
         ],
     ),
 ];

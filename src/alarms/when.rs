@@ -347,7 +347,8 @@ mod tests {
 
     #[test]
     fn shifts_end_when_the_settings_say() {
-        let two = Calendar { shift_ends: vec![Time::constant(5, 30, 0, 0), Time::constant(17, 30, 0, 0)], ..calendar() };
+        let two =
+            Calendar { shift_ends: vec![Time::constant(5, 30, 0, 0), Time::constant(17, 30, 0, 0)], ..calendar() };
         let When::Once { until, .. } = parse_when("until the end of the shift", now(), &berlin(), &two).unwrap() else {
             panic!()
         };
@@ -357,7 +358,9 @@ mod tests {
     #[test]
     fn the_hour_that_summer_takes_is_no_trouble() {
         let march = Timestamp::parse("2027-03-27T12:00:00Z").unwrap();
-        let Ok(When::Every(weekly)) = parse_when("every Sunday 02:30 to 04:00", march, &berlin(), &calendar()) else { panic!() };
+        let Ok(When::Every(weekly)) = parse_when("every Sunday 02:30 to 04:00", march, &berlin(), &calendar()) else {
+            panic!()
+        };
         let (from, until) = weekly.next(march, &berlin()).unwrap();
         assert_eq!(until.since(from), Duration::from_secs(1800));
     }

@@ -71,7 +71,9 @@ fn holiday(item: &Item<'_>) -> Option<Holiday> {
             (HolidayDays::Dates(from), HolidayDays::Dates(to)) if from.start() <= to.end() => {
                 HolidayDays::Dates(*from.start()..=*to.end())
             }
-            _ => return to.mistake_with("from and to are days with their year, in order", "write them like 2026-12-24"),
+            _ => {
+                return to.mistake_with("from and to are days with their year, in order", "write them like 2026-12-24");
+            }
         },
         (None, None, Some(after)) => {
             let text = after.string()?;

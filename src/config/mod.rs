@@ -40,7 +40,9 @@ use std::path::{Path, PathBuf};
 use self::folder::Folder;
 use crate::query::promql;
 use crate::yaml::{self, Fields, Item, Mistake, Mistakes, Notes, Report};
-use crate::{alarms as alarms_room, bus, collect, forward, gateway, http, notify, rules, storage, tenants as tenants_room};
+use crate::{
+    alarms as alarms_room, bus, collect, forward, gateway, http, notify, rules, storage, tenants as tenants_room,
+};
 
 pub(crate) use glob::expand as expand_pattern;
 pub(crate) use relabel::read_text as relabel_rules;

@@ -34,7 +34,7 @@ impl Holiday {
             HolidayDays::Yearly(month, of_month) => (day.month(), day.day()) == (*month, *of_month),
             HolidayDays::Easter(after) => {
                 easter(day.year()).checked_add(Span::new().days(*after)).is_ok_and(|found| found == day)
-            },
+            }
         }
     }
 }

@@ -37,8 +37,7 @@ const WAKE_MAX: Duration = Duration::from_secs(60);
 pub(super) type Landing = (u64, Result<(), Failure>, Duration);
 
 /// Where the dispatcher tells how things stand: pages, who tests a receiver, the alarms room.
-type Tellers =
-    (watch::Sender<Arc<Snapshot>>, watch::Sender<Arc<Desk>>, watch::Sender<Option<Arc<BTreeMap<u64, u64>>>>);
+type Tellers = (watch::Sender<Arc<Snapshot>>, watch::Sender<Arc<Desk>>, watch::Sender<Option<Arc<BTreeMap<u64, u64>>>>);
 
 /// The room's state; owned by its task.
 pub(super) struct Dispatcher {
