@@ -95,17 +95,17 @@ impl Tasks {
         let id = self.0.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.lock().insert(id, name.clone());
         let guard = Running { shared: self.0.clone(), id };
-        tokio::spawn(async move {
-            let guard = guard;
-            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+        // No `async` block: it would keep room for the future twice, and there are ten thousand connections.
+        let watched = AssertUnwindSafe(future).catch_unwind().map(move |outcome| {
+            if outcome.is_err() {
                 error!(task = %name, "task panicked");
                 if on_panic == OnPanic::StopBox {
                     guard.shared.broken.cancel();
                 }
             }
             drop(guard);
-        })
-        .abort_handle()
+        });
+        tokio::spawn(watched).abort_handle()
     }
 
     /// Returns the pool for work that may take more than half a millisecond.

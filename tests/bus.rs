@@ -123,7 +123,7 @@ async fn publishes_go_out_with_their_sender_and_come_back_to_nobody() {
     let client = client(server.port).await;
     let mut outside = client.subscribe("factory.>").await.unwrap();
     settled(&client).await;
-    let mut here = bus.subscribe(&pattern("factory.>"));
+    let here = bus.subscribe(&pattern("factory.>"));
     let mut remote = bus.subscriber(Scope::Remote);
     remote.add(&pattern("factory.*.temp"));
     let first = heard_from(&client, "factory.line2.temp", &mut remote).await;
@@ -143,7 +143,7 @@ async fn publishes_go_out_with_their_sender_and_come_back_to_nobody() {
     assert_eq!(headers.get("Andon-Origin").unwrap().as_str(), "box-1");
     // What follows from outside marks the place up to which nothing else came.
     client.publish("factory.end.temp", "".into()).await.unwrap();
-    let rest = |mut s: bus::Subscription| async move {
+    let rest = |s: bus::Subscription| async move {
         let mut subjects = Vec::new();
         while subjects.last().map(String::as_str) != Some("factory.end.temp") {
             subjects.push(tokio::time::timeout(SOON, s.recv()).await.unwrap().unwrap().subject.to_string());
@@ -188,7 +188,7 @@ async fn requests_are_answered_here_and_there() {
     assert_eq!(answer.unwrap().payload, "yes");
 
     // Somebody here answers although NATS knows nobody.
-    let mut only_here = bus.subscribe(&pattern("ask.local"));
+    let only_here = bus.subscribe(&pattern("ask.local"));
     let answering = async {
         let question = tokio::time::timeout(SOON, only_here.recv()).await.expect("local").unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;

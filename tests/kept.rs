@@ -43,7 +43,7 @@ async fn an_ack_comes_when_the_message_is_kept_also_while_nats_is_away() {
 async fn a_repeat_is_acknowledged_and_neither_recorded_nor_handed_out_again() {
     let mut door = Door::open(config(), with_stream()).await;
     let token = door.add("press").await;
-    let mut heard = door.bus.subscribe(&"factory.>".parse().unwrap());
+    let heard = door.bus.subscribe(&"factory.>".parse().unwrap());
     for _ in 0..2 {
         let (mut socket, _) = door.socket("press", &token).await;
         for id in ["a", "b"] {

@@ -14,6 +14,7 @@ mod error;
 mod instruments;
 mod message;
 mod probe;
+mod queue;
 mod replay;
 mod resilience;
 mod router;
@@ -44,7 +45,8 @@ use crate::storage::disk::Disk;
 use crate::task::{OnPanic, Tasks};
 use instruments::{Instruments, SpoolInstruments};
 use probe::Probe;
-use router::{Arrival, Queue, Router};
+use queue::Queue;
+use router::{Arrival, Router};
 use spool::Spool;
 use uplink::Uplink;
 
@@ -307,8 +309,9 @@ impl Bus {
     /// As [`Bus::subscriber`], for a listener of this box that needs a queue of its own size.
     #[must_use]
     pub fn deep_subscriber(&self, scope: Scope, messages_max: usize, bytes_max: usize) -> Subscription {
-        let (id, queue, receiver) = self.0.router.join(scope, messages_max, bytes_max);
-        Subscription { bus: self.clone(), id, queue, receiver }
+        let queue = Arc::new(Queue::new(messages_max, bytes_max));
+        let id = self.0.router.join(scope, queue.clone());
+        Subscription { bus: self.clone(), id, queue }
     }
 
     /// Delivers on this box; returns how many took it.
@@ -349,7 +352,6 @@ pub struct Subscription {
     bus: Bus,
     id: u64,
     queue: Arc<Queue>,
-    receiver: mpsc::Receiver<Message>,
 }
 
 impl Subscription {
@@ -371,31 +373,25 @@ impl Subscription {
     }
 
     /// Waits for the next message; safe to cancel. Never nothing as long as the subscription lives.
-    pub async fn recv(&mut self) -> Option<Message> {
-        let message = self.receiver.recv().await;
-        if let Some(message) = &message {
-            self.queue.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
-        }
-        message
+    pub async fn recv(&self) -> Option<Message> {
+        Some(self.queue.next().await)
     }
 
     /// Returns the next message if one waits.
-    pub fn try_recv(&mut self) -> Option<Message> {
-        let message = self.receiver.try_recv().ok()?;
-        self.queue.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
-        Some(message)
+    #[must_use]
+    pub fn try_recv(&self) -> Option<Message> {
+        self.queue.take()
     }
 
     /// Returns how many messages were lost because the queue was full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.queue.dropped.load(Ordering::Relaxed)
+        self.queue.dropped()
     }
 
-    /// Returns a waiter for the next loss; remembers one that has happened.
-    pub fn overflow(&self) -> impl Future<Output = ()> + Send + use<> {
-        let queue = self.queue.clone();
-        async move { queue.overflow.notified().await }
+    /// Waits for the next loss; remembers one that has happened.
+    pub async fn overflow(&self) {
+        self.queue.overflow().await;
     }
 }
 

@@ -5,11 +5,11 @@
 //! counted and told to it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::queue::Queue;
 use super::{Message, Subject, SubjectPattern};
 
 /// Whose messages a subscriber wants.
@@ -51,17 +51,7 @@ struct Subscriber {
     scope: Scope,
     /// In the order they were added.
     patterns: Vec<SubjectPattern>,
-    sender: mpsc::Sender<Message>,
     queue: Arc<Queue>,
-}
-
-/// What a subscription and the router both see of its queue.
-#[derive(Debug)]
-pub(super) struct Queue {
-    pub(super) bytes: AtomicUsize,
-    pub(super) bytes_max: usize,
-    pub(super) dropped: AtomicU64,
-    pub(super) overflow: Notify,
 }
 
 #[derive(Debug)]
@@ -88,26 +78,13 @@ pub(super) struct Delivery {
 }
 
 impl Router {
-    /// Adds a subscriber without patterns; returns its id, its queue's shared part and its receiver.
-    pub(super) fn join(
-        &self,
-        scope: Scope,
-        messages: usize,
-        bytes: usize,
-    ) -> (u64, Arc<Queue>, mpsc::Receiver<Message>) {
-        // Full: the message is lost for this subscriber, counted, and `overflow` tells it.
-        let (sender, receiver) = mpsc::channel(messages.max(1));
-        let queue = Arc::new(Queue {
-            bytes: AtomicUsize::new(0),
-            bytes_max: bytes,
-            dropped: AtomicU64::new(0),
-            overflow: Notify::new(),
-        });
+    /// Adds a subscriber without patterns; returns its id.
+    pub(super) fn join(&self, scope: Scope, queue: Arc<Queue>) -> u64 {
         let mut inner = self.lock();
         inner.next_id += 1;
         let id = inner.next_id;
-        inner.subscribers.insert(id, Subscriber { scope, patterns: Vec::new(), sender, queue: queue.clone() });
-        (id, queue, receiver)
+        inner.subscribers.insert(id, Subscriber { scope, patterns: Vec::new(), queue });
+        id
     }
 
     /// Gives a subscriber one more pattern. Returns whether it is the first holder of that pattern.
@@ -172,10 +149,13 @@ impl Router {
         }
         ids.sort_unstable();
         ids.dedup();
+        let subscribers = ids.iter().filter_map(|id| inner.subscribers.get(id));
+        let mut wanting = subscribers.filter(|subscriber| subscriber.wants(message, arrival)).peekable();
         let mut delivery = Delivery::default();
-        for subscriber in ids.iter().filter_map(|id| inner.subscribers.get(id)) {
-            if subscriber.wants(message, arrival) {
-                if subscriber.offer(message) { delivery.delivered += 1 } else { delivery.dropped += 1 }
+        if wanting.peek().is_some() {
+            let message = Arc::new(message.clone());
+            for subscriber in wanting {
+                if subscriber.queue.offer(&message) { delivery.delivered += 1 } else { delivery.dropped += 1 }
             }
         }
         delivery
@@ -239,19 +219,6 @@ impl Subscriber {
             Arrival::Local => self.scope == Scope::All,
             Arrival::Nats(by) => self.patterns.iter().find(|p| p.matches(&message.subject)) == Some(by),
         }
-    }
-
-    fn offer(&self, message: &Message) -> bool {
-        let size = message.size_bytes();
-        let waiting = self.queue.bytes.fetch_add(size, Ordering::Relaxed);
-        // One message always fits, however large.
-        if (waiting == 0 || waiting + size <= self.queue.bytes_max) && self.sender.try_send(message.clone()).is_ok() {
-            return true;
-        }
-        self.queue.bytes.fetch_sub(size, Ordering::Relaxed);
-        self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-        self.queue.overflow.notify_one();
-        false
     }
 }
 
@@ -326,17 +293,18 @@ mod tests {
         Message::new(subject.parse().unwrap(), "{}")
     }
 
-    /// Joins with these patterns; the receiver is given back.
-    fn listener(router: &Router, scope: Scope, patterns: &[&str]) -> (u64, mpsc::Receiver<Message>) {
-        let (id, _, receiver) = router.join(scope, 8, 10_000);
+    /// Joins with these patterns; the queue is given back.
+    fn listener(router: &Router, scope: Scope, patterns: &[&str]) -> (u64, Arc<Queue>) {
+        let queue = Arc::new(Queue::new(8, 10_000));
+        let id = router.join(scope, queue.clone());
         for p in patterns {
             router.add(id, &pattern(p));
         }
-        (id, receiver)
+        (id, queue)
     }
 
-    fn heard(receiver: &mut mpsc::Receiver<Message>) -> Vec<String> {
-        std::iter::from_fn(|| receiver.try_recv().ok()).map(|m| m.subject.to_string()).collect()
+    fn heard(queue: &Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.take()).map(|m| m.subject.to_string()).collect()
     }
 
     #[test]
@@ -344,12 +312,11 @@ mod tests {
         let patterns = ["a", "a.b", "a.*", "a.>", "*.b", ">", "*", "*.*", "a.b.>", "a.*.c", "*.>"];
         let subjects = ["a", "b", "a.b", "b.b", "a.c", "a.b.c", "a.b.c.d", "x.y.z"];
         let router = Router::default();
-        let mut listeners: Vec<_> =
-            patterns.iter().map(|p| (pattern(p), listener(&router, Scope::All, &[p]).1)).collect();
+        let listeners: Vec<_> = patterns.iter().map(|p| (pattern(p), listener(&router, Scope::All, &[p]).1)).collect();
         for subject in subjects {
             router.deliver(&message(subject), Arrival::Local);
-            for (p, receiver) in &mut listeners {
-                assert_eq!(!heard(receiver).is_empty(), p.matches(&subject.parse().unwrap()), "{p} on {subject}");
+            for (p, queue) in &listeners {
+                assert_eq!(!heard(queue).is_empty(), p.matches(&subject.parse().unwrap()), "{p} on {subject}");
             }
         }
     }
@@ -357,53 +324,42 @@ mod tests {
     #[test]
     fn overlapping_patterns_bring_a_message_once() {
         let router = Router::default();
-        let (_, mut receiver) = listener(&router, Scope::All, &["a.>", "a.b", "*.b"]);
+        let (_, queue) = listener(&router, Scope::All, &["a.>", "a.b", "*.b"]);
         router.deliver(&message("a.b"), Arrival::Local);
-        assert_eq!(heard(&mut receiver), ["a.b"]);
+        assert_eq!(heard(&queue), ["a.b"]);
         // NATS brings it once for each pattern.
         for by in ["a.b", "a.>", "*.b"] {
             router.deliver(&message("a.b"), Arrival::Nats(&pattern(by)));
         }
-        assert_eq!(heard(&mut receiver), ["a.b"]);
+        assert_eq!(heard(&queue), ["a.b"]);
     }
 
     #[test]
     fn a_remote_listener_does_not_hear_this_box() {
         let router = Router::default();
-        let (_, mut receiver) = listener(&router, Scope::Remote, &["a.>"]);
+        let (_, queue) = listener(&router, Scope::Remote, &["a.>"]);
         assert_eq!(router.deliver(&message("a.b"), Arrival::Local).delivered, 0);
         router.deliver(&message("a.c"), Arrival::Nats(&pattern("a.>")));
-        assert_eq!(heard(&mut receiver), ["a.c"]);
+        assert_eq!(heard(&queue), ["a.c"]);
     }
 
     #[test]
-    fn a_full_queue_loses_the_newest_and_says_so() {
+    fn what_was_taken_and_what_was_lost_is_counted() {
         let router = Router::default();
-        let (id, queue, mut receiver) = router.join(Scope::All, 2, 10_000);
-        router.add(id, &pattern(">"));
-        for subject in ["a", "b", "c"] {
-            router.deliver(&message(subject), Arrival::Local);
+        let (_, _queue) = listener(&router, Scope::All, &["a.>"]);
+        let (_, other) = listener(&router, Scope::All, &["a.>"]);
+        for _ in 0..8 {
+            assert_eq!(router.deliver(&message("a.b"), Arrival::Local), Delivery { delivered: 2, dropped: 0 });
         }
-        assert_eq!(heard(&mut receiver), ["a", "b"]);
-        assert_eq!(queue.dropped.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_queue_is_bounded_by_bytes_too_but_one_message_fits() {
-        let router = Router::default();
-        let (id, queue, _receiver) = router.join(Scope::All, 100, 1000);
-        router.add(id, &pattern(">"));
-        let large = Message::new("a".parse().unwrap(), vec![b' '; 5000]);
-        assert_eq!(router.deliver(&large, Arrival::Local), Delivery { delivered: 1, dropped: 0 });
-        assert_eq!(router.deliver(&message("b"), Arrival::Local), Delivery { delivered: 0, dropped: 1 });
-        assert_eq!(queue.dropped.load(Ordering::Relaxed), 1);
+        heard(&other);
+        assert_eq!(router.deliver(&message("a.b"), Arrival::Local), Delivery { delivered: 1, dropped: 1 });
     }
 
     #[test]
     fn the_last_holder_of_a_pattern_is_known_and_nothing_is_left() {
         let router = Router::default();
-        let (one, _r1) = listener(&router, Scope::All, &["a.>", "b"]);
-        let (two, _r2) = listener(&router, Scope::All, &["a.>"]);
+        let (one, _) = listener(&router, Scope::All, &["a.>", "b"]);
+        let (two, _) = listener(&router, Scope::All, &["a.>"]);
         assert_eq!(router.remove(two, &pattern("a.>")), (true, false));
         assert_eq!(router.remove(two, &pattern("a.>")), (false, false));
         assert_eq!(router.leave(one), [pattern("a.>"), pattern("b")]);

@@ -27,7 +27,6 @@ use super::outbox::{self, Outbox};
 use super::protocol::Claim;
 use super::receipts::{Asked, Kept, Pending};
 use super::registry::{CONNECTED, Entry};
-use super::replay;
 use super::session::{Effect, Now, Session};
 use super::traffic::Traffic;
 use crate::bus::{self, Message, Replay, Replayed, Scope, Subject, SubjectPattern, Subscription};
@@ -35,7 +34,7 @@ use crate::model::DeviceMessage;
 use crate::task::Phase;
 
 /// Small, because there may be ten thousand sockets; larger messages grow it while they are read.
-const READ_BUFFER_BYTES: usize = 4096;
+const READ_BUFFER_BYTES: usize = 2048;
 /// How long a device has to take what is still to be sent, and to hang up.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How much of a device's babble is read away at the end, so that the farewell is not lost to a reset.
@@ -56,8 +55,8 @@ pub(super) struct Connection<S> {
     pub(super) receipts: FuturesUnordered<Pending>,
     /// Streams that are read for the device, by pattern.
     pub(super) replays: Vec<(SubjectPattern, Replay)>,
-    pub(super) replayed_sender: mpsc::Sender<Replayed>,
-    replayed: mpsc::Receiver<Replayed>,
+    /// What they bring; made with the first.
+    pub(super) replayed: Option<(mpsc::Sender<Replayed>, mpsc::Receiver<Replayed>)>,
     entry: Option<Entry>,
     /// Kept until the registry has one, so that waiting for orders does not end.
     order_sender: watch::Sender<Orders>,
@@ -88,8 +87,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .max_frame_size(Some(config.message_bytes_max));
         let traffic = Arc::new(Traffic::default());
         let now = shared.now();
-        // Full: the reader of the stream waits.
-        let (replayed_sender, replayed) = mpsc::channel(replay::WAITING_MAX);
         let (order_sender, orders) = watch::channel(Orders::default());
         Connection {
             socket: WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await,
@@ -102,8 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             requests: FuturesUnordered::new(),
             receipts: FuturesUnordered::new(),
             replays: Vec::new(),
-            replayed_sender,
-            replayed,
+            replayed: None,
             entry: None,
             order_sender,
             orders,
@@ -112,40 +108,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Serves the device until one side ends it. `claim` is what the upgrade's header held, if anything.
-    pub(super) async fn run(mut self, claim: Option<Claim>) {
+    pub(super) async fn run(&mut self, claim: Option<Claim>) {
         if let Some(claim) = claim {
             let effects = self.authenticate(claim, Way::Header).await;
             self.carry_out(effects).await;
         }
         let intake = self.shared.tasks.token(Phase::Intake);
-        let timer = tokio::time::sleep(self.until_deadline());
-        let mut timer = std::pin::pin!(timer);
-        let mut overflow = waiting_forever();
+        let mut timer = std::pin::pin!(tokio::time::sleep(self.until_deadline()));
+        let mut timed_for = self.session.deadline();
         let end = loop {
             if let Some(end) = self.end.take() {
                 break end;
             }
-            if let Some(subscription) = self.subscription.as_ref().filter(|_| !overflow.is_armed) {
-                overflow = Overflow { is_armed: true, waiter: subscription.overflow().boxed() };
+            // Later ones are looked at when the timer ends.
+            if self.session.deadline() < timed_for {
+                timed_for = self.session.deadline();
+                timer.as_mut().reset(tokio::time::Instant::now() + self.until_deadline());
             }
-            let has_room = self.outbox.has_room();
+            let (has_room, reads) = (self.outbox.has_room(), !self.session.is_paused());
             let event = tokio::select! {
                 biased;
                 () = intake.cancelled() => Event::End(End::STOPPING),
                 Ok(()) = self.orders.changed() => Event::Orders,
-                () = &mut overflow.waiter => Event::Overflow,
+                () = overflow(self.subscription.as_ref()) => Event::Overflow,
                 () = &mut timer => Event::Time,
                 Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
                 Some(kept) = self.receipts.next(), if !self.receipts.is_empty() => Event::Kept(kept),
-                event = poll_fn(|cx| self.outbox.poll(&mut self.socket, cx)) => Event::Socket(event),
-                message = next_message(&mut self.subscription), if has_room => Event::Bus(message),
-                Some(replayed) = self.replayed.recv(), if has_room => Event::Replayed(replayed),
+                event = poll_fn(|cx| self.outbox.poll(&mut self.socket, reads, cx)) => Event::Socket(event),
+                message = next_message(self.subscription.as_ref()), if has_room => Event::Bus(message),
+                Some(replayed) = next_replayed(&mut self.replayed), if has_room => Event::Replayed(replayed),
             };
-            let is_time = matches!(event, Event::Time);
-            self.on_event(event).await;
-            if is_time {
-                timer.as_mut().reset(tokio::time::Instant::now() + self.until_deadline());
+            if matches!(event, Event::Time) {
+                timed_for = Duration::MAX;
             }
+            // Its room is several times that of all the rest, and most connections wait most of the time.
+            Box::pin(self.on_event(event)).await;
         };
         self.leave(end).await;
     }
@@ -292,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Tells the registry, then sends what is left and a close frame, as far as the device listens.
-    async fn leave(mut self, end: End) {
+    async fn leave(&mut self, end: End) {
         let who = self.session.identity().map_or_else(|| "stranger".into(), |identity| identity.device_id.clone());
         debug!(device = %who, address = %self.place.address(), reason = end.reason, "connection ends");
         drop(self.subscription.take());
@@ -342,19 +339,24 @@ impl<S> Connection<S> {
     }
 }
 
-/// A waiter for the bus dropping a message of this device.
-struct Overflow {
-    is_armed: bool,
-    waiter: Pin<Box<dyn Future<Output = ()> + Send>>,
+/// Waits until the bus had to drop a message of this device.
+async fn overflow(subscription: Option<&Subscription>) {
+    match subscription {
+        Some(subscription) => subscription.overflow().await,
+        None => std::future::pending().await,
+    }
 }
 
-fn waiting_forever() -> Overflow {
-    Overflow { is_armed: false, waiter: std::future::pending().boxed() }
-}
-
-async fn next_message(subscription: &mut Option<Subscription>) -> Option<Message> {
+async fn next_message(subscription: Option<&Subscription>) -> Option<Message> {
     match subscription {
         Some(subscription) => subscription.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_replayed(replayed: &mut Option<(mpsc::Sender<Replayed>, mpsc::Receiver<Replayed>)>) -> Option<Replayed> {
+    match replayed {
+        Some((_, receiver)) => receiver.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -25,6 +25,8 @@ use crate::task::{Phase, Tasks};
 
 /// How often changes are told, at most.
 const TICK: Duration = Duration::from_millis(250);
+/// Telling of an addition at once takes at most this share of the time; else the next tick tells.
+const TELLING_SHARE: u32 = 10;
 /// Every so many ticks the traffic of open connections is told too.
 const TICKS_PER_TRAFFIC: u32 = 4;
 /// How long the task waits before it tries again to read the registry.
@@ -90,6 +92,8 @@ pub(super) struct Devices {
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) outlets: Outlets,
     pub(super) registry: Registry,
+    /// Before when telling once more would cost too large a share of the time.
+    pub(super) quiet_until: Duration,
 }
 
 impl Devices {
@@ -205,15 +209,15 @@ impl Devices {
             // Told before it is answered: who adds a device and asks for the list finds it there.
             Command::Add { device, answer } => {
                 let added = self.add(device).await;
-                self.tell();
+                let is_told = self.tell_soon();
                 let _ = answer.send(added);
-                false
+                !is_told
             }
             Command::Edit { id, edit, answer } => {
                 let edited = self.edit(id, edit).await;
-                self.tell();
+                let is_told = self.tell_soon();
                 let _ = answer.send(edited);
-                false
+                !is_told
             }
         }
     }
@@ -316,6 +320,18 @@ impl Devices {
         }
         self.instruments.rate_limit_rejections.remove(&[id]);
         self.instruments.rate_limit_tokens.remove(&[id]);
+    }
+
+    /// Tells at once, unless many changes come one after the other: telling costs time for each device there is.
+    fn tell_soon(&mut self) -> bool {
+        let start = self.clock.elapsed();
+        if start < self.quiet_until {
+            return false;
+        }
+        self.tell();
+        let end = self.clock.elapsed();
+        self.quiet_until = end + end.saturating_sub(start) * TELLING_SHARE;
+        true
     }
 
     /// Tells pages and collectors who is there.

@@ -22,6 +22,7 @@ mod fuzzing;
 mod identity;
 mod instruments;
 pub mod jwt;
+mod limits;
 mod outbox;
 mod permissions;
 mod protocol;
@@ -166,6 +167,7 @@ impl Gateway {
             config: config.clone(),
             outlets: Outlets { snapshot, presence },
             registry: Registry::default(),
+            quiet_until: Duration::ZERO,
         };
         deps.tasks.spawn("gateway devices", OnPanic::StopBox, devices.run(receiver));
         let total = Arc::new(Meter::new(config.borrow().total_rate(), deps.clock.elapsed()));
@@ -246,11 +248,11 @@ impl Gateway {
         let shared = self.shared.clone();
         let name = format!("gateway connection {}", admission.place.address());
         self.shared.tasks.spawn(name, OnPanic::EndTask, async move {
-            let socket = match upgrade.await {
-                Ok(socket) => socket,
-                Err(error) => return debug!(%error, "a WebSocket upgrade did not happen"),
-            };
-            Connection::new(socket, shared, admission.place).await.run(admission.claim).await;
+            match upgrade.await {
+                // Used in place: a future that takes another by value keeps room for it twice.
+                Ok(socket) => Connection::new(socket, shared, admission.place).await.run(admission.claim).await,
+                Err(error) => debug!(%error, "a WebSocket upgrade did not happen"),
+            }
         });
     }
 

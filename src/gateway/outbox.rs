@@ -96,10 +96,11 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what the socket takes and, while there is room for answers, reads.
+    /// Writes what the socket takes and, if it `reads` and there is room for answers, reads.
     pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         socket: &mut WebSocketStream<S>,
+        reads: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Event> {
         let had_room = self.has_room();
@@ -108,8 +109,8 @@ impl Outbox {
         }
         match (had_room, self.has_room()) {
             (false, true) => Poll::Ready(Event::Drained),
-            (_, true) => Pin::new(socket).poll_next(cx).map(Event::Incoming),
-            (_, false) => Poll::Pending,
+            (_, true) if reads => Pin::new(socket).poll_next(cx).map(Event::Incoming),
+            _ => Poll::Pending,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as SocketMessage;
 
 use super::answers::send;
@@ -16,7 +17,7 @@ use crate::bus::{self, Replayed, Start, SubjectPattern};
 use crate::model::Timestamp;
 
 /// Messages that may wait between the bus and one connection.
-pub(super) const WAITING_MAX: usize = 16;
+const WAITING_MAX: usize = 16;
 
 /// A subscription that a device asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,8 @@ impl<S> Connection<S> {
     /// Begins to read a stream for the device; the answer to the frame comes back.
     pub(super) fn replay(&mut self, wanted: &Wanted, now: Now) -> Vec<Effect> {
         let device_id = self.session.identity().map(|identity| identity.device_id.clone()).unwrap_or_default();
-        let into = self.replayed_sender.clone();
+        // Full: the reader of the stream waits.
+        let into = self.replayed.get_or_insert_with(|| mpsc::channel(WAITING_MAX)).0.clone();
         let begun = self.shared.bus.replay(&device_id, &wanted.pattern, wanted.start, into);
         match begun {
             Ok(replay) => {

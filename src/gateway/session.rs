@@ -14,17 +14,16 @@ use super::answers::{self, acknowledge, send, welcome};
 use super::end::End;
 use super::identity::Identity;
 use super::instruments::Instruments;
+use super::limits::Limits;
 use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
 use super::receipts::{Asked, Kept};
 use super::replay::{self, Wanted};
-use super::throttle::{Exceeded, Meter, Throttle};
+use super::throttle::Meter;
 use super::traffic::Traffic;
 use super::{Config, PayloadShape, jwt, validate};
 use crate::bus::{Message, Subject, SubjectPattern};
 use crate::model::{DeviceMessage, Origin, Timestamp};
 
-/// How many seconds' worth of refused frames a device may send before it is cut off.
-const PATIENCE_S: f64 = 10.0;
 /// Requests of a device that may wait for their answers at once.
 const REQUESTS_OPEN_MAX: usize = 16;
 /// Requests to a device whose answers are still taken; the oldest goes.
@@ -96,11 +95,9 @@ enum Phase {
 #[derive(Debug)]
 struct Active {
     identity: Arc<Identity>,
-    meter: Arc<Meter>,
+    limits: Limits,
     /// When what the device showed ends; [`Duration::MAX`] if never.
     expires: Duration,
-    /// Refused frames that are answered before the device is cut off.
-    patience: Throttle,
     subscriptions: Vec<SubjectPattern>,
     /// Where the answers to requests go that the device was sent, by the number in their mark; oldest first.
     replies: VecDeque<(u64, Subject)>,
@@ -148,12 +145,12 @@ impl Session {
             Ok(frame) => (frame.subject.to_string(), frame.correlation_id.as_ref().map(ToString::to_string)),
             Err(malformed) => (malformed.subject.clone(), malformed.correlation_id.clone()),
         };
-        let limited = over_limit(&active.meter, &self.total, text.len(), now.elapsed);
+        let taken = active.limits.take(text.len(), now.elapsed);
         let outcome = match parsed {
-            _ if let Some((limit, why)) = limited => {
+            _ if let Err(limit) = taken => {
                 self.instruments.rate_limit_rejections.with(&[&*active.identity.device_id]).inc();
-                self.instruments.rate_limited.with(&[limit]).inc();
-                Err(Refusal::new(Code::RateLimit, why))
+                self.instruments.rate_limited.with(&[limit.as_str()]).inc();
+                Err(Refusal::new(Code::RateLimit, limit.message()))
             }
             Err(malformed) => Err(malformed.refusal),
             Ok(frame) => {
@@ -177,7 +174,7 @@ impl Session {
             Phase::Closed => Vec::new(),
             Phase::Waiting { .. } => self.turn_away(None, "Authentication failed", now),
             Phase::Active(active) => {
-                let _ = active.meter.take(0, now.elapsed);
+                let _ = active.limits.take_empty(now.elapsed);
                 let refusal = Refusal::new(Code::InvalidMessage, "Binary messages are not understood, send text");
                 self.refuse(&refusal, "", None, now)
             }
@@ -189,7 +186,7 @@ impl Session {
         self.heard(now);
         match &mut self.phase {
             Phase::Active(active) => {
-                let is_flood = active.meter.take(0, now.elapsed).is_err() && !active.patience.take(now.elapsed);
+                let is_flood = active.limits.take_empty(now.elapsed).is_err() && !active.limits.bear(now.elapsed);
                 if is_flood { self.end(End::FLOOD) } else { Vec::new() }
             }
             Phase::Waiting { .. } | Phase::Closed => Vec::new(),
@@ -220,12 +217,11 @@ impl Session {
             Err(reason) => return self.turn_away(Some(reason), "Authentication failed", now),
         };
         let welcome = welcome(&identity, now);
-        let rate = f64::from(self.config.messages_per_second);
+        let rate = self.config.messages_per_second;
         self.phase = Phase::Active(Box::new(Active {
             expires: expiry(&identity, now),
             identity,
-            meter,
-            patience: Throttle::new(rate, rate * PATIENCE_S, now.elapsed),
+            limits: Limits::new(meter, self.total.clone(), rate, now.elapsed),
             subscriptions: Vec::new(),
             replies: VecDeque::new(),
             next_reply: 1,
@@ -327,6 +323,7 @@ impl Session {
         if let Phase::Active(active) = &mut self.phase {
             // Wall time may have been set meanwhile.
             active.expires = expiry(&active.identity, now);
+            active.limits.on_time(now.elapsed);
         }
         match &self.phase {
             Phase::Waiting { until } if now.elapsed >= *until => {
@@ -353,9 +350,17 @@ impl Session {
         let end = next_ping.min(self.last_heard + self.config.dead_after);
         match &self.phase {
             Phase::Waiting { until } => *until,
-            Phase::Active(active) => end.min(active.expires).min(self.idle_until().unwrap_or(Duration::MAX)),
+            Phase::Active(active) => {
+                let others = [Some(active.expires), self.idle_until(), active.limits.paused_until()];
+                others.into_iter().flatten().fold(end, Duration::min)
+            }
             Phase::Closed => end,
         }
+    }
+
+    /// Tells whether the device is left unread for a moment, because it sends far too much.
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(&self.phase, Phase::Active(active) if active.limits.paused_until().is_some())
     }
 
     fn idle_until(&self) -> Option<Duration> {
@@ -420,7 +425,7 @@ impl Session {
         self.traffic.note_refused();
         let mut effects = vec![answers::refused(refusal, subject, correlation_id, now)];
         if let Phase::Active(active) = &mut self.phase
-            && !active.patience.take(now.elapsed)
+            && !active.limits.bear(now.elapsed)
         {
             effects.extend(self.end(End::FLOOD));
         }
@@ -432,15 +437,6 @@ impl Session {
             Phase::Closed => Vec::new(),
             Phase::Waiting { .. } | Phase::Active(_) => vec![Effect::Close(end)],
         }
-    }
-}
-
-/// Tells what a frame is too much for, and how to say it: the device's own rates, or that of all.
-fn over_limit(own: &Meter, all: &Meter, bytes: usize, now: Duration) -> Option<(&'static str, &'static str)> {
-    match own.take(bytes, now) {
-        Err(Exceeded::Frames) => Some(("frames", "Rate limit exceeded")),
-        Err(Exceeded::Bytes) => Some(("bytes", "Byte rate limit exceeded")),
-        Ok(()) => all.take(bytes, now).err().map(|_| ("all", "The box takes no more at the moment: rate limit of all")),
     }
 }
 

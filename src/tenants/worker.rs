@@ -151,7 +151,7 @@ impl Worker {
         let now = self.deps.clock.now();
         self.take(&first, now);
         for _ in 1..BATCH_MAX {
-            let Some(message) = self.subscription.as_mut().and_then(Subscription::try_recv) else { break };
+            let Some(message) = self.subscription.as_ref().and_then(Subscription::try_recv) else { break };
             self.take(&message, now);
         }
         let lost = self.subscription.as_ref().map_or(0, Subscription::dropped);
