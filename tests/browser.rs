@@ -6,17 +6,20 @@ use crate::pages::Plant;
 use crate::support::browser::Browser;
 
 /// Where a script, a chart or a form could go wrong.
-const PAGES: [&str; 14] = [
+pub(crate) const PAGES: [&str; 17] = [
     "/",
     "/explore?q=factory_oee_overall",
     "/cardinality",
     "/targets/relabel",
+    "/devices",
     "/devices/sensor-temp-001",
     "/alarms",
     "/alarms/wall",
     "/alarms/history",
     "/alarms/health",
+    "/silences?filter=alertname%3DLineFault",
     "/rules",
+    "/rules/edit",
     "/rules/rule?name=LineFault&limit=1&for=1m",
     "/logs",
     "/storage",

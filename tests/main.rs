@@ -19,6 +19,7 @@ mod forward;
 mod gateway;
 mod grafana;
 mod kept;
+mod keyboard;
 mod limits;
 mod logs;
 mod notify;

@@ -95,6 +95,16 @@ impl Browser {
         panic!("{script} never came true on {shown}");
     }
 
+    /// Lets no page run script from the next one on; what the test asks still runs.
+    pub(crate) async fn forbid_script(&mut self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    }
+
+    /// Puts a text in at once, as an input method does.
+    pub(crate) async fn insert(&mut self, text: &str) {
+        self.call("Input.insertText", json!({"text": text})).await;
+    }
+
     /// Types a text.
     pub(crate) async fn write(&mut self, text: &str) {
         for letter in text.chars() {
@@ -110,11 +120,14 @@ impl Browser {
             "Escape" => 27,
             "ArrowUp" => 38,
             "ArrowDown" => 40,
+            " " | "c" | "j" | "k" | "x" => u32::from(key.as_bytes()[0].to_ascii_uppercase()),
             other => panic!("{other} is no key known here"),
         };
         let mut event = json!({"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": code});
         if key == "Enter" {
             event["text"] = "\r".into();
+        } else if key.len() == 1 {
+            event["text"] = key.into();
         }
         self.call("Input.dispatchKeyEvent", event.clone()).await;
         event["type"] = "keyUp".into();

@@ -228,7 +228,8 @@ pub(super) fn brief(value: f64) -> String {
     let whole = size.log10().floor().max(0.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 9")]
     let digits = (5.0 - whole).max(0.0) as usize;
-    format!("{value:.digits$}")
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ const USUAL: Duration = Duration::from_secs(7 * 86_400);
 /// Stale alarms and floods that are listed.
 const LISTED: usize = 20;
 
+/// Fewer alarms than these say nothing about how they are split.
+const MANY: usize = 20;
+
 /// What came less often gets no advice.
 const SELDOM: usize = 3;
 
@@ -65,7 +68,7 @@ struct Health {
     frame: Frame,
     window: Window,
     measures: Vec<Measure>,
-    priorities: Vec<(u8, usize, String)>,
+    priorities: Vec<Measure>,
     top: Vec<BadActor>,
     chattering: Vec<BadActor>,
     stale: Vec<Row>,
@@ -107,7 +110,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share.max(0.0) * 100.0)
 }
 
-/// Returns the seven figures with the aims that ISA-18.2 names.
+/// Returns the six figures with the aims that ISA-18.2 names.
 fn measures(figures: &Figures, stale: usize) -> Vec<Measure> {
     let rate = figures.rate();
     let measure = |name, value, aim, is_good| Measure { name, value, aim, is_good };
@@ -128,28 +131,26 @@ fn measures(figures: &Figures, stale: usize) -> Vec<Measure> {
         ),
         measure("Chattering alarms", figures.chattering_count.to_string(), "0", figures.chattering_count == 0),
         measure("Stale alarms", stale.to_string(), "fewer than 5", stale < 5),
-        measure(
-            "Of priority 1",
-            priority_share(figures, 0),
-            "about 5 %",
-            figures.raised < 20 || share(figures, 0) <= 0.1,
-        ),
     ]
 }
 
-fn share(figures: &Figures, index: usize) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "counts of alarms")]
-    let share = figures.by_priority.get(index).copied().unwrap_or(0) as f64 / figures.raised.max(1) as f64;
-    share
-}
-
-fn priority_share(figures: &Figures, index: usize) -> String {
-    percent(share(figures, index))
-}
-
-fn priorities(figures: &Figures) -> Vec<(u8, usize, String)> {
-    let counts = figures.by_priority.iter().enumerate();
-    counts.map(|(i, n)| (u8::try_from(i + 1).unwrap_or(4), *n, priority_share(figures, i))).collect()
+/// Returns how the alarms are split among the priorities; of a few alarms no split is bad.
+fn priorities(figures: &Figures) -> Vec<Measure> {
+    let is_many = figures.raised >= MANY;
+    let aims = [
+        ("Priority 1, critical", "about 5 %", 0.1),
+        ("Priority 2", "about 15 %", 0.3),
+        ("Priority 3", "with priority 4 about 80 %", 1.0),
+        ("Priority 4", "", 1.0),
+    ];
+    let split = aims.into_iter().zip(figures.by_priority);
+    split
+        .map(|((name, aim, most), count)| {
+            #[expect(clippy::cast_precision_loss, reason = "counts of alarms")]
+            let share = count as f64 / figures.raised.max(1) as f64;
+            Measure { name, value: format!("{count}, {}", percent(share)), aim, is_good: !is_many || share <= most }
+        })
+        .collect()
 }
 
 fn place_of(labels: &Labels) -> &str {

@@ -193,10 +193,10 @@ fn flood(state: &AppState, now: Timestamp) -> (String, String) {
 fn receivers(state: &AppState, now: Timestamp) -> Vec<(String, String)> {
     let notices = state.notifier.snapshot();
     let told = notices.receivers.iter().map(|r| match (&r.last_error, r.last_sent_at) {
-        _ if r.integrations == 0 => format!("{}: nobody is told, it has no way to send", r.name),
-        (Some(error), _) => format!("{}: the last attempt failed: {error}", r.name),
-        (None, Some(at)) => format!("{}: {} notices sent, the last {}", r.name, r.sent, ago(at, now)),
-        (None, None) => format!("{}: nothing sent yet", r.name),
+        _ if r.integrations == 0 => "nobody is told, it has no way to send".to_owned(),
+        (Some(error), _) => format!("the last attempt failed: {error}"),
+        (None, Some(at)) => format!("{} notices sent, the last {}", r.sent, ago(at, now)),
+        (None, None) => "nothing sent yet".to_owned(),
     });
     let told = notices.receivers.iter().map(|r| r.name.clone()).zip(told);
     let seen = notices.heartbeats.iter().map(|h| match (&h.error, h.seen_at) {
