@@ -6,7 +6,7 @@ use crate::pages::Plant;
 use crate::support::browser::Browser;
 
 /// Where a script, a chart or a form could go wrong.
-pub(crate) const PAGES: [&str; 17] = [
+pub(crate) const PAGES: [&str; 18] = [
     "/",
     "/explore?q=factory_oee_overall",
     "/cardinality",
@@ -17,6 +17,7 @@ pub(crate) const PAGES: [&str; 17] = [
     "/alarms/wall",
     "/alarms/history",
     "/alarms/health",
+    "/notifications?labels=line_id%3Dline1",
     "/silences?filter=alertname%3DLineFault",
     "/rules",
     "/rules/edit",

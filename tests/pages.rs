@@ -14,7 +14,7 @@ use andon::task::Tasks;
 use crate::support::plant;
 
 /// Every page, with parameters where they matter.
-const PAGES: [&str; 29] = [
+const PAGES: [&str; 31] = [
     "/",
     "/?range=24h",
     "/explore",
@@ -32,6 +32,8 @@ const PAGES: [&str; 29] = [
     "/silences",
     "/silences?filter=alertname%3DLineFault",
     "/silences?filter=line_id%3Dline1&when=every+Saturday+06:00+to+14:00",
+    "/notifications",
+    "/notifications?labels=severity%3D%22critical%22&outcome=sent",
     "/logs",
     "/targets",
     "/targets/relabel",

@@ -269,6 +269,12 @@ impl Notifier {
         Some(tested)
     }
 
+    /// Returns the routes that alarms with these labels take by the settings in force, in order.
+    #[must_use]
+    pub fn routes(&self, labels: &Labels) -> Vec<TakenRoute> {
+        routes(&self.desk.borrow().config, labels)
+    }
+
     /// Returns groups, receivers and outbox as of now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {

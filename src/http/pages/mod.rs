@@ -23,12 +23,12 @@ mod log_lines;
 mod logs;
 mod metric;
 mod mistake;
+mod notifications;
 mod number;
 mod overview;
 mod panel;
 mod picture;
 mod queries;
-mod receivers;
 mod relabel;
 mod room;
 mod rule;
@@ -63,13 +63,13 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(overview::overview))
         .merge(explore::routes())
-        .route("/receivers/test", post(receivers::test))
         .route("/cardinality", get(cardinality::cardinality))
         .route("/devices", get(devices::devices).post(enrolment::add))
         .route("/devices/try", get(trial::trial))
         .merge(enrolment::routes())
         .route("/devices/{id}", get(devices::device))
         .merge(alarms::routes())
+        .merge(notifications::routes())
         .route("/silences", get(silences::silences).post(silences::silence))
         .route("/silences/{id}/expire", post(silences::expire))
         .route("/silences/windows/{id}/forget", post(silences::forget))

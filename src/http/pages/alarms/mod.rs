@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::layout::Frame;
+use super::notifications::in_brief;
 use super::number::ago;
 use super::visit::Visit;
 use super::{message, page};
@@ -70,8 +71,8 @@ struct Alarms {
     /// Words that are searched for.
     find: String,
     rules: usize,
-    /// Names, empty where there is nothing to test, and how they fare.
-    receivers: Vec<(String, String)>,
+    /// Who is told: a name, whether all is well, and words.
+    told: Vec<(String, bool, String)>,
     /// Silences that hold or will.
     silences: usize,
     /// Says that more alarms come than a person can take in; empty if not.
@@ -156,7 +157,7 @@ async fn alarms(State(state): State<AppState>, visit: Visit) -> Response {
         has_alarms: !snapshot.alarms.is_empty(),
         filters: filters(&visit, wanted, priority),
         rules: state.rules.snapshot().groups.iter().map(|g| g.rules.len()).sum(),
-        receivers: receivers(&state, visit.now),
+        told: in_brief(&state, visit.now),
         silences: state.alarms.silences().iter().filter(|s| s.ends_at > visit.now).count(),
         flood,
         first_out,
@@ -188,24 +189,6 @@ fn flood(state: &AppState, now: Timestamp) -> (String, String) {
     let text = format!("{} alarms since {}: a flood. The first was", flood.alarms, ago(flood.start, now));
     let first = snapshot.alarm(flood.first_out).map_or("one that is gone", Alarm::name);
     (text, first.to_owned())
-}
-
-fn receivers(state: &AppState, now: Timestamp) -> Vec<(String, String)> {
-    let notices = state.notifier.snapshot();
-    let told = notices.receivers.iter().map(|r| match (&r.last_error, r.last_sent_at) {
-        _ if r.integrations == 0 => "nobody is told, it has no way to send".to_owned(),
-        (Some(error), _) => format!("the last attempt failed: {error}"),
-        (None, Some(at)) => format!("{} notices sent, the last {}", r.sent, ago(at, now)),
-        (None, None) => "nothing sent yet".to_owned(),
-    });
-    let told = notices.receivers.iter().map(|r| r.name.clone()).zip(told);
-    let seen = notices.heartbeats.iter().map(|h| match (&h.error, h.seen_at) {
-        (None, Some(at)) => format!("{} has seen this box {}", h.receiver, ago(at, now)),
-        (Some(error), Some(at)) => format!("{} last saw this box {}: {error}", h.receiver, ago(at, now)),
-        (Some(error), None) => format!("{} has not seen this box yet: {error}", h.receiver),
-        (None, None) => format!("{} has not seen this box yet", h.receiver),
-    });
-    told.chain(seen.map(|text| (String::new(), text))).collect()
 }
 
 /// The board for a wall: large, nothing to click, fetched again by the browser itself.
