@@ -37,7 +37,9 @@ async fn fill(browser: &mut Browser, selector: &str, value: &str) {
 async fn submit(browser: &mut Browser, selector: &str, says: &str) {
     tab_to(browser, selector).await;
     browser.press("Enter").await;
-    browser.wait_for(&format!("document.readyState === 'complete' && document.body.innerText.includes({says:?})")).await;
+    browser
+        .wait_for(&format!("document.readyState === 'complete' && document.body.innerText.includes({says:?})"))
+        .await;
 }
 
 async fn store_rules(plant: &Plant, browser: &mut Browser) {

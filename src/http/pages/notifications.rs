@@ -17,7 +17,9 @@ use super::{message, page};
 use crate::http::AppState;
 use crate::http::audit::{ANONYMOUS, audit};
 use crate::model::{Labels, MatchOp, Timestamp, format_duration, parse_matchers};
-use crate::notify::{GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot, TakenRoute};
+use crate::notify::{
+    GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot, TakenRoute,
+};
 
 /// How often the page is fetched again, in seconds.
 const REFRESH_S: u32 = 5;
