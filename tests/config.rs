@@ -221,3 +221,68 @@ fn a_missing_file_is_named() {
     let error = config::load(&source).unwrap_err().to_string();
     assert!(error.starts_with("cannot read /nowhere/andon.yml: "), "{error}");
 }
+
+/// Returns the only mistake of a `tls_server_config`, without its place, and without the folder of the tests' files.
+fn tls_mistake(keys: &str) -> String {
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/");
+    let text = format!("http: {{tls_server_config: {{{keys}}}}}\n").replace("@", files);
+    let mistakes = resolve(&text).expect_err(keys).list;
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    mistakes[0].to_string().split_once(": ").unwrap().1.replace(files, "@")
+}
+
+#[test]
+fn files_of_tls_are_tried_and_what_is_wrong_with_them_is_told() {
+    let at = "http.tls_server_config";
+    let check = |keys: &str, expected: &str| assert_eq!(tls_mistake(keys), format!("{at}{expected}"), "{keys}");
+    let both = "cert_file: '@server.pem', key_file: '@server.key'";
+    check("cert_file: '@none.pem', key_file: '@server.key'", ": @none.pem: No such file or directory (os error 2)");
+    check(
+        "cert_file: '@server.key', key_file: '@server.key'",
+        ": @server.key: it holds no certificate in PEM (BEGIN CERTIFICATE)",
+    );
+    check(
+        "cert_file: '@server.pem', key_file: '@server.pem'",
+        ": @server.pem: it holds no private key in PEM without a password (BEGIN PRIVATE KEY)",
+    );
+    check(
+        "cert_file: '@server.pem', key_file: '@gate.key'",
+        ": @gate.key: it is not the key of the first certificate in @server.pem",
+    );
+    check("cert_file: '@server.pem'", ": key_file is missing");
+    check(
+        &format!("{both}, client_auth_type: RequireAndVerifyClientCert"),
+        ": client_ca_file is missing: whose certificates are to be taken?",
+    );
+    check(
+        &format!("{both}, client_ca_file: '@ca.pem'"),
+        ": client_ca_file without client_auth_type: no client is asked for a certificate; client_auth_type: \
+         VerifyClientCertIfGiven",
+    );
+    check(
+        &format!("{both}, client_auth_type: RequestClientCert, client_ca_file: '@make'"),
+        ": @make: it holds no certificate in PEM (BEGIN CERTIFICATE)",
+    );
+    check(
+        &format!("{both}, client_auth_type: RequestClientCert, client_ca_file: '@ca.pem', client_crl_file: '@ca.pem'"),
+        ": @ca.pem: it holds no revocation list in PEM (BEGIN X509 CRL)",
+    );
+    check(&format!("{both}, min_version: TLS10"), ".min_version: only TLS 1.2 and 1.3 are spoken; TLS12 or TLS13");
+    check(&format!("{both}, min_version: TLS13, max_version: TLS12"), ": min_version is above max_version");
+    check(&format!("{both}, key: x"), ".key: not supported by Andon; put it into a file and name it as key_file");
+}
+
+#[test]
+fn a_key_that_may_not_be_read_is_told_with_the_remedy() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("box.key");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/server.key"), &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::read(&key).is_ok() {
+        // Who may read everything cannot see this.
+        return;
+    }
+    let told = tls_mistake(&format!("cert_file: '@server.pem', key_file: '{}'", key.display()));
+    assert!(told.contains("chgrp andon") && told.contains("chmod 640"), "{told}");
+}

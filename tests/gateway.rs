@@ -67,7 +67,7 @@ impl Door {
         let door = gateway.clone();
         tasks.spawn("listener", andon::task::OnPanic::EndTask, async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                let Ok(admission) = door.admit(peer.ip(), None).await else { continue };
+                let Ok(admission) = door.admit(peer.ip(), None, None).await else { continue };
                 let upgrade = async move { tokio_tungstenite::accept_async(stream).await.map(|ws| ws.into_inner()) };
                 door.serve(admission, upgrade);
             }

@@ -30,5 +30,6 @@ mod sdk;
 mod storage;
 mod support;
 mod tenants;
+mod tls;
 mod verdicts;
 mod wire;

@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use andon::app::App;
+use andon::clock::Clock;
 use andon::config::{self, Source};
 use andon::gateway::NewDevice;
 use andon::http;
+use andon::instrument::Registry;
 use andon::model::{Labels, LogEntry};
 use andon::storage::tsdb::Batch;
 use andon::task::Tasks;
@@ -405,6 +407,8 @@ async fn an_address_without_a_page_says_so() {
 fn listener(connections_max: usize) -> http::Config {
     http::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
+        plain_listen: None,
+        tls: None,
         unprotected: false,
         connections_max,
         body_bytes_max: 1024,
@@ -415,19 +419,19 @@ fn listener(connections_max: usize) -> http::Config {
 
 #[tokio::test]
 async fn a_port_is_taken_once_and_only_on_loopback() {
-    let first = http::Server::bind(listener(1)).await.unwrap();
+    let first = http::Server::bind(listener(1), Clock::system()).await.unwrap();
     let taken = http::Config { listen: first.local_addr(), ..listener(1) };
-    assert!(matches!(http::Server::bind(taken).await, Err(http::Error::PortTaken { .. })));
+    assert!(matches!(http::Server::bind(taken, Clock::system()).await, Err(http::Error::PortTaken { .. })));
     let open = http::Config { listen: "0.0.0.0:0".parse().unwrap(), ..listener(1) };
-    assert!(matches!(http::Server::bind(open).await, Err(http::Error::Unprotected { .. })));
+    assert!(matches!(http::Server::bind(open, Clock::system()).await, Err(http::Error::Unprotected { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_starting_box_is_healthy_but_not_ready() {
     let tasks = Tasks::new(1);
-    let server = http::Server::bind(listener(8)).await.unwrap();
+    let server = http::Server::bind(listener(8), Clock::system()).await.unwrap();
     let url = format!("http://{}", server.local_addr());
-    let door = server.serve(&tasks);
+    let door = server.serve(&tasks, &Registry::default());
     door.progress("replaying the write-ahead log, 40 %");
     assert_eq!(client().get(format!("{url}/-/healthy")).send().await.unwrap().status(), 200);
     let answer = client().get(format!("{url}/-/ready")).send().await.unwrap();
@@ -440,9 +444,9 @@ async fn a_starting_box_is_healthy_but_not_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_connection_is_closed_and_the_next_has_its_place() {
     let tasks = Tasks::new(1);
-    let server = http::Server::bind(listener(1)).await.unwrap();
+    let server = http::Server::bind(listener(1), Clock::system()).await.unwrap();
     let address = server.local_addr();
-    let _door = server.serve(&tasks);
+    let _door = server.serve(&tasks, &Registry::default());
     let closed = tokio::task::spawn_blocking(move || {
         let mut slow = std::net::TcpStream::connect(address).unwrap();
         slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").unwrap();

@@ -179,7 +179,7 @@ pub(super) fn join(
     let info = Arc::new(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         box_name: config.box_name.clone(),
-        external_url: config.external_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        external_url: config.external_url.clone().unwrap_or_else(|| format!("{}://{address}", config.http.scheme())),
         started_at: clock.now(),
         time_zone: config.time_zone.clone(),
         data_dir: config.storage.folder.display().to_string(),

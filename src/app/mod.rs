@@ -38,6 +38,7 @@ const RELOADS_MAX: usize = 4;
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
+    plain_address: Option<SocketAddr>,
     tasks: Tasks,
     signals: Signals,
     reloader: Reloader,
@@ -57,10 +58,14 @@ impl App {
         let tasks = Tasks::new(pool_permits());
         let clock = lines.as_ref().map_or_else(Clock::system, |lines| lines.clock.clone());
         let tools = Tools { tasks: tasks.clone(), clock, registry: Registry::default() };
-        let server = Server::bind(config.http.clone()).await?;
-        let address = server.local_addr();
-        let door = server.serve(&tasks);
-        info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+        let server = Server::bind(config.http.clone(), tools.clock.clone()).await?;
+        let (address, plain_address) = (server.local_addr(), server.plain_addr());
+        let door = server.serve(&tasks, &tools.registry);
+        let scheme = config.http.scheme();
+        if let Some(address) = plain_address {
+            info!(%address, "listening for devices without TLS");
+        }
+        info!(%address, scheme, version = env!("CARGO_PKG_VERSION"), "listening");
         let storage = match assemble::open(&config, &tools).await {
             Ok(storage) => storage,
             Err(error) => {
@@ -74,18 +79,24 @@ impl App {
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
         let (settings, shown) = watch::channel(reload::shown(&config, tools.clock.now()));
         let state = assemble::join(&config, &storage, tools, address, reload, shown);
-        let reloader = Reloader::new(source, config, state.clone(), settings);
+        let reloader = Reloader::new(source, config, state.clone(), settings, door.clone());
         door.open(state);
         systemd::watchdog(&tasks);
-        systemd::ready(&format!("pages at http://{address}"));
+        systemd::ready(&format!("pages at {scheme}://{address}"));
         info!(%address, "ready");
-        Ok(App { address, tasks, signals, reloader, reloads, storage })
+        Ok(App { address, plain_address, tasks, signals, reloader, reloads, storage })
     }
 
     /// Returns where the box listens, with the port that was taken.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns where the box listens without TLS beside it, with the port that was taken.
+    #[must_use]
+    pub fn plain_addr(&self) -> Option<SocketAddr> {
+        self.plain_address
     }
 
     /// Returns the handles of all rooms.

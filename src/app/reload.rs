@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
-use crate::http::{AppState, Relabelling, Settings};
+use crate::http::{AppState, ClientAuth, Door, Relabelling, Settings};
 use crate::model::{RelabelRule, Timestamp};
 
 /// Reads the settings again and hands them round.
@@ -15,6 +15,7 @@ pub(super) struct Reloader {
     state: AppState,
     /// What pages and APIs use of them.
     settings: watch::Sender<Settings>,
+    door: Door,
 }
 
 impl Reloader {
@@ -23,8 +24,9 @@ impl Reloader {
         current: Config,
         state: AppState,
         settings: watch::Sender<Settings>,
+        door: Door,
     ) -> Self {
-        Reloader { source, current, state, settings }
+        Reloader { source, current, state, settings, door }
     }
 
     /// Returns the handles of all rooms.
@@ -49,6 +51,7 @@ impl Reloader {
         for key in self.current.needs_restart(&fresh) {
             warn!(key, "this change needs a restart");
         }
+        self.door.reload_tls(fresh.http.tls.clone());
         self.state.db.set_retention(fresh.storage.tsdb.retention);
         self.state.collector.reload(fresh.collect.clone());
         self.state.gateway.reload(fresh.gateway.clone());
@@ -72,6 +75,7 @@ pub(super) fn shown(config: &Config, taken_at: Timestamp) -> Settings {
         taken_at,
         refused_at: None,
         relabelling: relabelling(config).into(),
+        asks_for_certificates: config.http.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::None),
     }
 }
 

@@ -182,13 +182,14 @@ impl Config {
             storage.tsdb.retention = self.storage.tsdb.retention;
             storage
         };
+        let http = |config: &Config| http::Config { tls: None, ..config.http.clone() };
         let differs = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") != format!("{b:?}");
         let sections: [(&'static str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 10] = [
             ("box_name", &self.box_name, &other.box_name),
             ("http.external_url", &self.external_url, &other.external_url),
             ("time_zone", &self.time_zone, &other.time_zone),
             ("logging", &self.logging, &other.logging),
-            ("http", &self.http, &other.http),
+            ("http", &http(self), &http(other)),
             ("memory", &self.memory_limit, &other.memory_limit),
             ("storage", &storage(self), &storage(other)),
             ("query", &self.query, &other.query),
@@ -265,7 +266,7 @@ fn no_reason(notes: &Notes) -> Mistakes {
 fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     known_elsewhere(root);
     let box_name = root.string("box_name").filter(|n| !n.is_empty()).unwrap_or_else(host_name);
-    let http = listener::http(root, source.listen.as_deref());
+    let http = listener::http(root, folder, source.listen.as_deref());
     let time_zone = time_zone(root);
     let global = global::read(root);
     let memory_limit = stores::memory_limit(root);
@@ -274,9 +275,9 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     let (base, external_url) = match &http {
         Some((_, Some(url))) => (url.clone(), Some(url.clone())),
         Some((http, None)) if http.listen.ip().is_unspecified() => {
-            (format!("http://{box_name}:{}", http.listen.port()), None)
+            (format!("{}://{box_name}:{}", http.scheme(), http.listen.port()), None)
         }
-        Some((http, None)) => (format!("http://{}", http.listen), None),
+        Some((http, None)) => (format!("{}://{}", http.scheme(), http.listen), None),
         None => (String::new(), None),
     };
     let place =

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::identity::Identity;
-use super::protocol::{self, ClientFrame, FrameType, Refusal, ServerFrame};
+use super::protocol::{self, Claim, ClientFrame, Code, FrameType, Refusal, ServerFrame};
 use super::session::{Effect, Now};
 use crate::bus::SubjectPattern;
 
@@ -27,6 +27,20 @@ pub(super) fn refused(refusal: &Refusal, subject: &str, correlation_id: Option<&
         ..ServerFrame::new(FrameType::Error, now.wall)
     };
     send(&frame)
+}
+
+/// Answers the auth frame of a device that is let in already: welcome where a certificate did that and the frame says
+/// the same, since devices say who they are whether or not they have been asked.
+pub(super) fn authenticated_again(
+    identity: &Identity,
+    frame: &ClientFrame<'_>,
+    now: Now,
+) -> Result<Vec<Effect>, Refusal> {
+    let claimed = Claim::parse(frame.payload).and_then(|claim| claim.device_id);
+    if identity.is_certified && claimed.is_none_or(|id| *id == *identity.device_id) {
+        return Ok(vec![welcome(identity, now)]);
+    }
+    Err(Refusal::new(Code::InvalidMessage, "Already authenticated"))
 }
 
 /// Returns the effect of sending a frame.

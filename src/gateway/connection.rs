@@ -22,9 +22,8 @@ use super::Shared;
 use super::admission::Place;
 use super::devices::{Command, Way};
 use super::end::End;
-use super::identity::Orders;
+use super::identity::{Orders, Shown};
 use super::outbox::{self, Outbox};
-use super::protocol::Claim;
 use super::receipts::{Asked, Kept, Pending};
 use super::registry::{CONNECTED, Entry};
 use super::session::{Effect, Now, Session};
@@ -107,10 +106,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Serves the device until one side ends it. `claim` is what the upgrade's header held, if anything.
-    pub(super) async fn run(&mut self, claim: Option<Claim>) {
-        if let Some(claim) = claim {
-            let effects = self.authenticate(claim, Way::Header).await;
+    /// Serves the device until one side ends it. `shown` is what the upgrade or its TLS handshake held, if anything.
+    pub(super) async fn run(&mut self, shown: Option<Shown>) {
+        if let Some(shown) = shown {
+            let way = if shown.claim.is_some() { Way::Header } else { Way::Certificate };
+            let effects = self.authenticate(shown, way).await;
             self.carry_out(effects).await;
         }
         let intake = self.shared.tasks.token(Phase::Intake);
@@ -203,7 +203,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Effect::Send { kind, json } => self.outbox.push(Some(kind), SocketMessage::text(json)),
                 Effect::Ping => self.outbox.push(None, SocketMessage::Ping(Bytes::new())),
                 Effect::Close(end) => self.end = Some(end),
-                Effect::Authenticate(claim) => queue.extend(self.authenticate(claim, Way::Frame).await),
+                Effect::Authenticate(claim) => {
+                    let shown = Shown { claim: Some(claim), certificate: None };
+                    queue.extend(self.authenticate(shown, Way::Frame).await);
+                }
                 Effect::Publish { message, recorded } => {
                     // The collectors first: the box records whatever becomes of the bus.
                     self.record(recorded);
@@ -249,11 +252,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     /// Asks the registry and steps the session with its answer.
-    async fn authenticate(&mut self, claim: Claim, way: Way) -> Vec<Effect> {
+    async fn authenticate(&mut self, shown: Shown, way: Way) -> Vec<Effect> {
         let start = self.shared.clock.elapsed();
         let (answer, entry) = oneshot::channel();
         let (address, orders) = (self.place.address(), self.order_sender.clone());
-        let command = Command::Connect { claim, way, address, traffic: self.traffic.clone(), orders, answer };
+        let command = Command::Connect { shown, way, address, traffic: self.traffic.clone(), orders, answer };
         let _ = self.shared.commands.send(command).await;
         let entry = entry.await.unwrap_or(Err("The gateway is stopping"));
         let now = self.shared.now();

@@ -10,11 +10,10 @@ use tracing::{error, info, warn};
 use super::admission::Porter;
 use super::enrol::{self, AddedDevice, Edit, NewDevice};
 use super::error::{Error, Result};
-use super::identity::{Admitted, Orders};
+use super::identity::{Admitted, Orders, Shown};
 use super::instruments::Instruments;
 use super::jwt::Moment;
-use super::protocol::Claim;
-use super::registry::{Ended, Entry, Open, Registry, Rules};
+use super::registry::{Ended, Entry, Open, Registry, Rules, WRONG};
 use super::traffic::Traffic;
 use super::{Config, Snapshot};
 use crate::clock::Clock;
@@ -39,19 +38,21 @@ pub(super) enum Way {
     Frame,
     /// By the `Authorization` header of the upgrade.
     Header,
+    /// By the certificate of the TLS handshake.
+    Certificate,
 }
 
 /// What others ask of the task. 256 may wait; then callers wait.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Is this claim right? Nothing changes.
+    /// Is this right? Nothing changes. Answers whether it says who it is.
     Check {
-        claim: Claim,
-        answer: oneshot::Sender<std::result::Result<(), &'static str>>,
+        shown: Shown,
+        answer: oneshot::Sender<std::result::Result<bool, &'static str>>,
     },
     /// Let this connection in.
     Connect {
-        claim: Claim,
+        shown: Shown,
         way: Way,
         address: IpAddr,
         traffic: Arc<Traffic>,
@@ -181,16 +182,17 @@ impl Devices {
     async fn carry_out(&mut self, command: Command) -> bool {
         // An answer that nobody waits for any more is no loss.
         match command {
-            Command::Check { claim, answer } => {
+            Command::Check { shown, answer } => {
                 let config = self.config.borrow().clone();
-                let checked = self.registry.check(&claim, rules(&config, &self.clock));
-                let _ = answer.send(checked.map(|_| ()));
+                let checked = self.registry.check(&shown, rules(&config, &self.clock));
+                let _ = answer.send(checked.map(|admitted| admitted.is_some()));
                 false
             }
-            Command::Connect { claim, way, address, traffic, orders, answer } => {
+            Command::Connect { shown, way, address, traffic, orders, answer } => {
                 let config = self.config.borrow().clone();
                 let rules = rules(&config, &self.clock);
-                let entry = self.registry.check(&claim, rules).and_then(|Admitted { identity, proof }| {
+                let checked = self.registry.check(&shown, rules).and_then(|admitted| admitted.ok_or(WRONG));
+                let entry = checked.and_then(|Admitted { identity, proof }| {
                     let device_type = identity.device_type.clone();
                     let open = Open { address, traffic, orders, connected_at: rules.moment.now, proof, device_type };
                     self.registry.connect(identity, open, rules)
@@ -228,7 +230,11 @@ impl Devices {
         let device_type = &*entry.identity.device_type;
         self.instruments.connections.with(&[device_type]).inc();
         self.instruments.active.with(&[device_type]).add(1.0);
-        let status = if way == Way::Header { "success_header" } else { "success" };
+        let status = match way {
+            Way::Frame => "success",
+            Way::Header => "success_header",
+            Way::Certificate => "success_certificate",
+        };
         self.instruments.auth_attempts.with(&[status]).inc();
         if let Some(older) = replaced {
             self.count_end(&older, "replaced");
@@ -283,6 +289,8 @@ impl Devices {
         let what = match edit {
             Edit::Change(_) => "device changed",
             Edit::Rotate { .. } => "device has a new token",
+            Edit::AddCertificate(_) => "device has one more certificate",
+            Edit::RemoveCertificate(_) => "device has one certificate less",
             Edit::Revoke => "device revoked",
             Edit::Remove => "device removed",
         };

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::certificate::{CERTIFICATES_MAX, certificate_mark};
 use super::error::{Error, Result};
 use super::permissions::{self, PATTERNS_MAX};
 use super::token::{self, TokenHash};
@@ -68,7 +69,11 @@ pub enum Edit {
         /// How long the new one holds; nothing: for ever.
         expires_in: Option<Duration>,
     },
-    /// Take its tokens and keep it out, without forgetting it.
+    /// Let it show who it is by a certificate: a fingerprint, a name, or the certificate in PEM.
+    AddCertificate(String),
+    /// Take a certificate from it.
+    RemoveCertificate(String),
+    /// Take its tokens and certificates and keep it out, without forgetting it.
     Revoke,
     /// Forget it.
     Remove,
@@ -141,10 +146,34 @@ pub fn edit(state: &state::State, id: &str, edit: &Edit, now: Timestamp) -> Resu
             let (hash, expires_at) = (TokenHash::of(&token).to_string(), expires_in.map(|lasts| now + lasts));
             (devices.rotate(id, &hash, now + *overlap, expires_at)?, Some(token))
         }
+        Edit::AddCertificate(text) => (add_certificate(state, id, text)?, None),
+        Edit::RemoveCertificate(text) => {
+            let mark = certificate_mark(text)?;
+            let is_gone = devices.remove_certificate(id, &mark)?;
+            if !is_gone && devices.get(id)?.is_some() {
+                let reason = format!("it has none that is known by {mark}");
+                return Err(Error::Invalid { field: "certificate", reason });
+            }
+            (is_gone, None)
+        }
         Edit::Revoke => (devices.revoke(id)?, None),
         Edit::Remove => (devices.remove(id)?, None),
     };
     if is_known { Ok(token) } else { Err(Error::Unknown(id.to_owned())) }
+}
+
+/// Enters a certificate; one that the device has already stays. Returns whether the device is known.
+fn add_certificate(state: &state::State, id: &str, text: &str) -> Result<bool> {
+    let mark = certificate_mark(text)?;
+    let Some(device) = state.devices().get(id)? else { return Ok(false) };
+    let invalid = |reason: String| Err(Error::Invalid { field: "certificate", reason });
+    if device.certificates.iter().any(|certificate| certificate.mark == mark) {
+        return Ok(true);
+    }
+    if device.certificates.len() >= CERTIFICATES_MAX {
+        return invalid(format!("a device has no more than {CERTIFICATES_MAX}"));
+    }
+    if state.devices().add_certificate(id, &mark)? { Ok(true) } else { invalid("another device has it".to_owned()) }
 }
 
 fn prepare(new: NewDevice, default_publish: &[String], default_subscribe: &[String]) -> Result<AddedDevice> {

@@ -35,6 +35,7 @@ pub(crate) fn fuzz(data: &[u8]) {
         role: "".into(),
         permissions: permissions.clone(),
         expires_at: None,
+        is_certified: false,
     };
     check(&session.on_authenticated(Ok((Arc::new(identity), meter)), now), &permissions);
     let question = crate::bus::Message {

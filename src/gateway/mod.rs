@@ -7,10 +7,11 @@
 //! here; what a device says of them is ignored.
 //!
 //! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. A device shows a registered token
-//! (`enrol.rs` writes devices down) or a JSON web token (`jwt`).
+//! (`enrol.rs` writes devices down), a JSON web token (`jwt`) or a certificate (`certificate.rs`).
 
 mod admission;
 mod answers;
+mod certificate;
 mod config;
 mod connection;
 mod devices;
@@ -47,6 +48,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 pub use admission::TurnedAway;
+pub use certificate::{ClientCertificate, certificate_mark};
 pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape, SecondSession};
 pub use enrol::{AddedDevice, DEFAULT_OVERLAP, Edit, NewDevice, edit, register};
 pub use error::{Error, Result};
@@ -63,6 +65,7 @@ use crate::task::{OnPanic, Tasks};
 use admission::{Bounds, Place, Porter};
 use connection::Connection;
 use devices::{Command, Devices, Outlets};
+use identity::Shown;
 use instruments::Instruments;
 use protocol::Claim;
 use receipts::Repeats;
@@ -132,7 +135,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Admission {
     place: Place,
-    claim: Option<Claim>,
+    shown: Option<Shown>,
 }
 
 /// Why an upgrade is refused.
@@ -141,7 +144,7 @@ pub enum Refused {
     /// Too much going on; try again later.
     #[error(transparent)]
     TurnedAway(#[from] TurnedAway),
-    /// The token in the request's header is wrong.
+    /// The token in the request's header is wrong, or the certificate is a device's that is kept out.
     #[error("Authentication failed: {0}")]
     Token(&'static str),
 }
@@ -190,11 +193,17 @@ impl Gateway {
     /// Decides whether a socket may come in; waits a little for its turn if its address is crowded or has
     /// failures against it.
     ///
-    /// `authorization` is the value of the request's header, if it has one.
+    /// `authorization` is the value of the request's header, if it has one; `certificate` what the TLS handshake
+    /// showed. A certificate that is no device's counts as none.
     ///
     /// # Errors
     /// [`Refused`]: answer the request with it and do not upgrade.
-    pub async fn admit(&self, address: IpAddr, authorization: Option<&str>) -> std::result::Result<Admission, Refused> {
+    pub async fn admit(
+        &self,
+        address: IpAddr,
+        authorization: Option<&str>,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> std::result::Result<Admission, Refused> {
         let shared = &self.shared;
         let turn = async {
             let mut line = None;
@@ -221,13 +230,18 @@ impl Gateway {
         };
         let turn = tokio::time::timeout(TURN_TIMEOUT, turn).await.unwrap_or(Err(TurnedAway::Crowd));
         let place = turn.inspect_err(|reason| shared.instruments.turned_away.with(&[reason.as_str()]).inc())?;
-        let Some(value) = authorization else { return Ok(Admission { place, claim: None }) };
-        let token = value.strip_prefix("Bearer ").unwrap_or(value).trim().to_owned();
-        let claim = Claim { device_id: None, token };
+        let claim = authorization.map(|value| {
+            let token = value.strip_prefix("Bearer ").unwrap_or(value).trim().to_owned();
+            Claim { device_id: None, token }
+        });
+        if claim.is_none() && certificate.is_none() {
+            return Ok(Admission { place, shown: None });
+        }
+        let shown = Shown { claim, certificate };
         let (answer, checked) = oneshot::channel();
-        let _ = shared.commands.send(Command::Check { claim: claim.clone(), answer }).await;
+        let _ = shared.commands.send(Command::Check { shown: shown.clone(), answer }).await;
         match checked.await.unwrap_or(Err("the gateway is stopping")) {
-            Ok(()) => Ok(Admission { place, claim: Some(claim) }),
+            Ok(says_who) => Ok(Admission { place, shown: says_who.then_some(shown) }),
             Err(reason) => {
                 place.failed(shared.clock.elapsed());
                 shared.instruments.auth_attempts.with(&["failure"]).inc();
@@ -250,7 +264,7 @@ impl Gateway {
         self.shared.tasks.spawn(name, OnPanic::EndTask, async move {
             match upgrade.await {
                 // Used in place: a future that takes another by value keeps room for it twice.
-                Ok(socket) => Connection::new(socket, shared, admission.place).await.run(admission.claim).await,
+                Ok(socket) => Connection::new(socket, shared, admission.place).await.run(admission.shown).await,
                 Err(error) => debug!(%error, "a WebSocket upgrade did not happen"),
             }
         });

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::certificate::ClientCertificate;
 use super::config::SecondSession;
 use super::end::End;
 use super::enrol;
-use super::identity::{Admitted, Identity, Orders, Proof};
+use super::identity::{Admitted, Identity, Orders, Proof, Shown};
 use super::jwt::{self, Claims, Moment, refusals};
 use super::permissions::{Permissions, Roles, resolve_all};
 use super::protocol::Claim;
@@ -27,6 +28,9 @@ pub(super) const WRONG: &str = "Invalid device ID or token";
 pub(super) const CONNECTED: &str = "Device is already connected";
 const JWT: &str = "JSON web tokens are not set up on this box: use a device token";
 const REVOKED: &str = "Device revoked";
+const AMBIGUOUS: &str = "The certificate has names of several devices";
+const OVER: &str = "Certificate expired";
+const OTHER: &str = "Token and certificate are not the same device's";
 const CROWDED: &str = "Too many devices";
 
 /// Devices of which only tokens tell that are remembered; beyond it those longest away are forgotten.
@@ -41,6 +45,8 @@ const GUEST_TYPE: &str = "device";
 pub(super) struct Registry {
     by_id: BTreeMap<String, Known>,
     by_hash: HashMap<TokenHash, String>,
+    /// Devices by what their certificates are known by.
+    by_mark: HashMap<String, String>,
     connected: usize,
     guests: usize,
     guest_types: BTreeSet<Arc<str>>,
@@ -120,11 +126,13 @@ impl Registry {
             role: role.as_str().into(),
             permissions,
             expires_at: None,
+            is_certified: false,
         });
         let id = device.id.clone();
         let profile = Arc::new(DeviceProfile::of(device, &identity.permissions));
         let older = self.forget(&id);
         self.by_hash.extend(tokens.iter().map(|(hash, _)| (*hash, id.clone())));
+        self.by_mark.extend(profile.certificates.iter().map(|(mark, _)| (mark.clone(), id.clone())));
         let (is_enabled, is_guest) = (profile.is_enabled, false);
         let known = match older {
             Some(older) => Known { identity, tokens, is_guest, is_enabled, profile, ..older },
@@ -153,6 +161,9 @@ impl Registry {
         let known = self.by_id.remove(id)?;
         for (hash, _) in &known.tokens {
             self.by_hash.remove(hash);
+        }
+        for (mark, _) in &known.profile.certificates {
+            self.by_mark.remove(mark);
         }
         self.guests -= usize::from(known.is_guest);
         Some(known)
@@ -192,8 +203,48 @@ impl Registry {
         devices.into_iter().flat_map(|device| self.insert(device, rules)).collect()
     }
 
+    /// Checks what somebody shows; nothing if that is only a certificate that is no device's.
+    pub(super) fn check(&self, shown: &Shown, rules: Rules<'_>) -> Result<Option<Admitted>, &'static str> {
+        let certified = shown.certificate.as_ref().map(|shown| self.check_certificate(shown, rules)).transpose()?;
+        match (&shown.claim, certified.flatten()) {
+            (None, certified) => Ok(certified),
+            (Some(claim), None) => self.check_claim(claim, rules).map(Some),
+            (Some(claim), Some(certified)) => {
+                let claimed = self.check_claim(claim, rules)?;
+                let is_same = claimed.identity.device_id == certified.identity.device_id;
+                if is_same { Ok(Some(claimed)) } else { Err(OTHER) }
+            }
+        }
+    }
+
+    /// Finds the device of a certificate: by its fingerprint, else by the one device that its names stand for.
+    fn check_certificate(&self, shown: &ClientCertificate, rules: Rules<'_>) -> Result<Option<Admitted>, &'static str> {
+        let mut found: Option<(&Known, Option<String>)> = None;
+        let entered = shown.marks().filter_map(|mark| Some((self.by_id.get(self.by_mark.get(&mark)?)?, Some(mark))));
+        let named = shown.ids().filter_map(|id| Some((self.by_id.get(id).filter(|known| !known.is_guest)?, None)));
+        for (known, mark) in entered.chain(named) {
+            match &found {
+                None => found = Some((known, mark)),
+                // One certificate is one device's, whatever else it is named.
+                Some((_, Some(mark))) if *mark == shown.certificate.fingerprint.to_string() => break,
+                Some((first, _)) if first.identity.device_id != known.identity.device_id => return Err(AMBIGUOUS),
+                Some(_) => {}
+            }
+        }
+        let Some((known, mark)) = found else { return Ok(None) };
+        let not_after = shown.certificate.not_after;
+        if !known.is_enabled {
+            return Err(REVOKED);
+        }
+        if rules.moment.now >= not_after {
+            return Err(OVER);
+        }
+        let proof = Proof::Certificate { mark, not_after };
+        Ok(Some(Admitted { identity: known.certified(not_after), proof }))
+    }
+
     /// Checks a claim; the same answer, after the same work, whatever is wrong with it.
-    pub(super) fn check(&self, claim: &Claim, rules: Rules<'_>) -> Result<Admitted, &'static str> {
+    fn check_claim(&self, claim: &Claim, rules: Rules<'_>) -> Result<Admitted, &'static str> {
         let is_jwt = jwt::is_alike(&claim.token);
         match &rules.config.jwt {
             Some(jwt) if is_jwt => {
@@ -257,6 +308,7 @@ impl Registry {
             role,
             permissions,
             expires_at: Some(claims.expires_at),
+            is_certified: false,
         });
         Ok(Admitted { identity, proof: Proof::Claims(Arc::new(claims)) })
     }
@@ -379,6 +431,11 @@ impl Known {
         }
     }
 
+    /// Returns the registered identity as a certificate shows it.
+    fn certified(&self, not_after: Timestamp) -> Arc<Identity> {
+        Arc::new(Identity { expires_at: Some(not_after), is_certified: true, ..(*self.identity).clone() })
+    }
+
     /// Returns what the open connection has to know after a change; nothing if there is none.
     fn orders(&self, rules: Rules<'_>) -> Option<Orders> {
         let open = self.open.as_ref()?;
@@ -391,6 +448,10 @@ impl Known {
                 Some((_, expires_at)) => self.until(*expires_at),
                 None => return Some(revoked),
             },
+            Proof::Certificate { mark: Some(mark), .. } if self.profile.certificates.iter().all(|(m, _)| m != mark) => {
+                return Some(revoked);
+            }
+            Proof::Certificate { not_after, .. } => self.certified(*not_after),
             Proof::Claims(claims) => {
                 let base = (!self.is_guest).then_some(&self.identity.permissions);
                 Arc::new(Identity {

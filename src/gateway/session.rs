@@ -463,7 +463,7 @@ impl Active {
                 Ok(vec![send(&ServerFrame { correlation_id, ..ServerFrame::new(FrameType::Pong, now.wall) })])
             }
             FrameType::Pong => Ok(Vec::new()),
-            FrameType::Auth => Err(Refusal::new(Code::InvalidMessage, "Already authenticated")),
+            FrameType::Auth => answers::authenticated_again(&self.identity, frame, now),
             FrameType::Message | FrameType::Ack | FrameType::Error => {
                 let message = format!("A device does not send type {}", frame.kind as u8);
                 Err(Refusal::new(Code::InvalidMessage, message))

@@ -40,7 +40,7 @@ fn press(subscribe: &[&str]) -> Identity {
     let permissions =
         Permissions { publish: patterns(&["devices.{device}.>", "factory.line1.*"]), subscribe: patterns(subscribe) };
     let (device_id, device_type, role) = ("press-1".into(), "press".into(), "".into());
-    Identity { device_id, device_type, role, permissions, expires_at: None }
+    Identity { device_id, device_type, role, permissions, expires_at: None, is_certified: false }
 }
 
 /// Writes effects in short: what is to be done, with the JSON of frames without their time.

@@ -70,6 +70,8 @@ pub struct DeviceProfile {
     pub own_subscribe: Vec<String>,
     /// Its tokens, oldest first: when each was made and when it ends.
     pub tokens: Vec<(Timestamp, Option<Timestamp>)>,
+    /// By what its certificates are known, oldest first: a fingerprint or a name, and since when.
+    pub certificates: Vec<(String, Timestamp)>,
     /// Whether it may connect.
     pub is_enabled: bool,
     /// Whether it is in the registry; otherwise only a JSON web token told of it.
@@ -85,6 +87,7 @@ impl DeviceProfile {
             publish: texts(&permissions.publish),
             subscribe: texts(&permissions.subscribe),
             tokens: device.tokens.iter().map(|token| (token.created_at, token.expires_at)).collect(),
+            certificates: device.certificates.into_iter().map(|c| (c.mark, c.created_at)).collect(),
             id: device.id,
             device_type: device.device_type,
             role: device.role,
@@ -109,6 +112,7 @@ impl DeviceProfile {
             own_publish: Vec::new(),
             own_subscribe: Vec::new(),
             tokens: Vec::new(),
+            certificates: Vec::new(),
             is_enabled: true,
             is_registered: false,
             created_at: now,

@@ -1,6 +1,7 @@
 //! What can go wrong at the listener.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Result of setting up the listener.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -37,4 +38,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file of `tls_server_config` cannot be used.
+    #[error("{}: {reason}", path.display())]
+    TlsFile {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// The library refuses the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
 }

@@ -51,6 +51,11 @@ pub(super) async fn options(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Tells whether a path is among what devices need: their own, the files of their clients, whether the box is well.
+pub(super) fn is_for_devices(path: &str) -> bool {
+    matches!(path, "/ws" | "/-/healthy" | "/-/ready") || path.starts_with("/sdk/")
+}
+
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

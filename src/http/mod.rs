@@ -1,8 +1,9 @@
-//! Pages and APIs: one listener for people, programs and devices.
+//! Pages and APIs: the listener for people, programs and devices.
 //!
 //! [`Server::bind`] takes the port at once, so that a taken port fails early; [`Server::serve`] answers with a
 //! starting page until [`Door::open`] is handed the [`AppState`], and with the router from then on. HTTP/1.1
-//! only. Every answer carries the headers of `guard.rs`; a request that changes something must come from
+//! only, in TLS if the settings have a certificate (`tls`); beside it there may be a plain port, where others than
+//! this machine reach only what devices need. Every answer carries the headers of `guard.rs`; a request that changes something must come from
 //! our own pages or from a program that is not a browser. The room has no data of its own: handlers read
 //! snapshots and engines and hand commands to the workers.
 
@@ -12,11 +13,14 @@ mod audit;
 mod config;
 mod error;
 mod guard;
+mod handshake;
+mod instruments;
 mod pages;
 mod patient;
 mod sdk;
 mod server;
 mod state;
+mod tls;
 mod ws;
 
 use axum::extract::DefaultBodyLimit;
@@ -34,6 +38,7 @@ pub use config::{Config, listen_address};
 pub use error::{Error, Result};
 pub use server::{Door, Server};
 pub use state::{AppState, Info, Relabelling, ReloadRequest, Settings};
+pub use tls::{ClientAuth, Material, TlsConfig, Versions};
 
 /// Draws the last hours of an expression as SVG that stands for itself; `None` if there is nothing to see. Asks the
 /// store: for a thread of the pool.

@@ -85,6 +85,8 @@ pub struct Settings {
     pub refused_at: Option<Timestamp>,
     /// Relabelling rules, for the page that shows them step by step.
     pub relabelling: Arc<[Relabelling]>,
+    /// Whether clients are asked for certificates, by which devices may show who they are.
+    pub asks_for_certificates: bool,
 }
 
 /// Relabelling rules and where they stand.

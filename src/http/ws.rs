@@ -1,5 +1,7 @@
 //! `/ws`: the handshake of RFC 6455; the socket goes to the gateway.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -12,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::AppState;
 use super::server::Peer;
-use crate::gateway::Refused;
+use crate::gateway::{ClientCertificate, Refused};
 
 /// Seconds after which a socket that was turned away may try again.
 const RETRY_AFTER_S: &str = "1";
@@ -28,7 +30,8 @@ async fn upgrade(State(state): State<AppState>, Extension(peer): Extension<Peer>
         Err(refusal) => return *refusal,
     };
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
-    let admission = match state.gateway.admit(peer.0.ip(), authorization).await {
+    let certificate = request.extensions().get::<Arc<ClientCertificate>>().cloned();
+    let admission = match state.gateway.admit(peer.0.ip(), authorization, certificate).await {
         Ok(admission) => admission,
         Err(reason @ Refused::Token(_)) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];

@@ -7,6 +7,8 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod certificate;
+pub(crate) mod der;
 mod error;
 pub mod exposition;
 pub mod loki_push;
@@ -16,4 +18,5 @@ pub mod remote_write;
 pub mod remote_write_2;
 pub mod xor_chunk;
 
+pub use certificate::{Certificate, Fingerprint};
 pub use error::{Error, Result};

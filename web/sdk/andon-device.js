@@ -48,6 +48,9 @@ const WINDOW_BYTES = 64 << 10;
  * @property {number | null} [statsInterval] How often the own counts are published: 15 000; null for never.
  * @property {(event: string, details: Record<string, any>) => void} [onEvent] Hears of connected, disconnected,
  *   reconnecting, refused, error, published, received, subscribed, unsubscribed, buffered, buffer_overflow, ping, pong.
+ * @property {(url: string) => WebSocket} [connect] Makes the WebSocket: `new WebSocket(url)`. Browsers show a certificate of
+ *   TLS that they were given; in Node undici's may be handed one: `new undici.WebSocket(url, { dispatcher: new
+ *   undici.Agent({ connect: { ca, cert, key } }) })`.
  *
  * @typedef {object} Outgoing
  * @property {string} subject
@@ -72,7 +75,7 @@ export class DeviceError extends Error {
 export class Device {
   /** @param {string} url `ws://HOST:PORT/ws`
    *  @param {string} deviceId
-   *  @param {string} token
+   *  @param {string} token Empty where the device shows a certificate of TLS
    *  @param {Options} [options] */
   constructor(url, deviceId, token, options = {}) {
     this.url = url;
@@ -83,7 +86,7 @@ export class Device {
     this._options = {
       deviceType: "", connectTimeout: 10000, pingInterval: 15000, deadAfter: 45000, backoffMin: 1000, backoffMax: 30000,
       bufferMessages: 1000, bufferBytes: 4 << 20, statsInterval: /** @type {number | null} */ (15000),
-      onEvent: () => {}, ...options,
+      onEvent: () => {}, connect: (/** @type {string} */ address) => new WebSocket(address), ...options,
     };
     /** @type {Outgoing[]} */
     this._buffer = [];
@@ -291,12 +294,13 @@ export class Device {
   // The connection.
 
   _open() {
-    const socket = new WebSocket(this.url);
+    const socket = this._options.connect(this.url);
     this._socket = socket;
     const own = () => this._socket === socket;
     const late = setTimeout(() => own() && (socket.close(), this._lost("the gateway does not answer")),
       this._options.connectTimeout);
     socket.onopen = () => {
+      if (this._token === "") return;  // a certificate says who it is
       const payload = { deviceId: this.deviceId, token: this._token, deviceType: this._options.deviceType };
       socket.send(JSON.stringify({ type: AUTH, payload }));
     };

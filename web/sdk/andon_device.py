@@ -88,13 +88,19 @@ class Device:
 
     `on_event(name, details)` hears of: connected, disconnected, reconnecting, refused, error, published, received,
     subscribed, unsubscribed, buffered, buffer_overflow, ping, pong. It runs on the connection's thread: be quick.
+
+    For `wss://`, `tls` says whom to believe, and by which certificate the device shows who it is; it needs no token then:
+
+        tls = ssl.create_default_context(cafile="plant-ca.pem")
+        tls.load_cert_chain("press-1.pem", "press-1.key")
+        device = Device("wss://box:26366/ws", "press-1", tls=tls)
     """
 
     def __init__(
         self,
         url: str,
         device_id: str,
-        token: str,
+        token: str = "",
         *,
         device_type: str = "",
         tls: Optional[ssl.SSLContext] = None,
@@ -348,8 +354,9 @@ class Device:
         deadline = time.monotonic() + self._connect_timeout
         wire = _Wire(self._url, self._tls, self._connect_timeout)
         try:
-            payload = {"deviceId": self.device_id, "token": self._token, "deviceType": self._type}
-            wire.send(json.dumps({"type": AUTH, "payload": payload}))
+            if self._token:
+                payload = {"deviceId": self.device_id, "token": self._token, "deviceType": self._type}
+                wire.send(json.dumps({"type": AUTH, "payload": payload}))
             while True:
                 for text in wire.turn(None, max(0.0, deadline - time.monotonic())):
                     frame = json.loads(text)

@@ -7,16 +7,21 @@ mod import;
 mod place;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use self::place::Place;
-use crate::gateway::{Edit, NewDevice};
+use crate::gateway::{Edit, NewDevice, certificate_mark};
 use crate::model::parse_duration;
 use crate::storage::state::Change;
+
+/// Largest file with a certificate.
+const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
 
 /// Arguments of `andon device`.
 #[derive(Debug, Args)]
@@ -66,7 +71,12 @@ enum Action {
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<Duration>,
     },
-    /// Take all tokens from a device and keep it out, without forgetting it; its connection is ended at once
+    /// By which certificates a device shows who it is, where the box speaks TLS and asks for them
+    Certificate {
+        #[command(subcommand)]
+        action: CertificateAction,
+    },
+    /// Take all tokens and certificates from a device and keep it out, without forgetting it; its connection is ended at once
     Revoke {
         /// Its name
         id: String,
@@ -83,6 +93,30 @@ enum Action {
         /// Take tokens of fewer than 16 characters too
         #[arg(long)]
         short_tokens: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CertificateAction {
+    /// Let a device in with this certificate
+    Add {
+        /// Its name
+        id: String,
+        /// A file with the certificate in PEM, its SHA-256 fingerprint, or a name in it (counts only if client_ca_file
+        /// has its authority; a name that is the device's own needs no entry)
+        certificate: String,
+    },
+    /// Take a certificate from a device; a connection made with it is ended at once
+    Remove {
+        /// Its name
+        id: String,
+        /// The file, the fingerprint or the name
+        certificate: String,
+    },
+    /// Show by what the certificates of a device are known
+    List {
+        /// Its name
+        id: String,
     },
 }
 
@@ -152,6 +186,7 @@ async fn carry_out(place: &Place, action: Action) -> anyhow::Result<String> {
             let token = place.edit(&id, Edit::Rotate { overlap, expires_in: expires }).await?.unwrap_or_default();
             format!("Device {id} has a new token. {}", shown_once(&token))
         }
+        Action::Certificate { action } => certificate(place, action).await?,
         Action::Revoke { id } => {
             place.edit(&id, Edit::Revoke).await?;
             format!("Device {id} is kept out. A new token and `andon device change {id} --enable` let it in again.")
@@ -162,6 +197,37 @@ async fn carry_out(place: &Place, action: Action) -> anyhow::Result<String> {
         }
         Action::Import { file, short_tokens } => import::import(place, &file, short_tokens).await?,
     })
+}
+
+async fn certificate(place: &Place, action: CertificateAction) -> anyhow::Result<String> {
+    Ok(match action {
+        CertificateAction::Add { id, certificate } => {
+            let mark = certificate_mark(&text_of(&certificate)?)?;
+            place.edit(&id, Edit::AddCertificate(mark.clone())).await?;
+            format!("Device {id} may show the certificate {mark}.")
+        }
+        CertificateAction::Remove { id, certificate } => {
+            let mark = certificate_mark(&text_of(&certificate)?)?;
+            place.edit(&id, Edit::RemoveCertificate(mark.clone())).await?;
+            format!("Device {id} may not show the certificate {mark} any more.")
+        }
+        CertificateAction::List { id } => {
+            let list = place.certificates(&id).await?;
+            if list.is_empty() { format!("Device {id} has no certificates.") } else { list.join("\n") }
+        }
+    })
+}
+
+/// Returns what is in the file of that name; the text itself if there is none.
+fn text_of(text: &str) -> anyhow::Result<String> {
+    let path = Path::new(text);
+    if !path.is_file() {
+        return Ok(text.to_owned());
+    }
+    let mut content = String::new();
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {text}"))?;
+    file.take(CERTIFICATE_BYTES_MAX).read_to_string(&mut content).with_context(|| format!("cannot read {text}"))?;
+    Ok(content)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -238,9 +304,20 @@ mod tests {
         assert!(rotated.contains("andon_device_"), "{rotated}");
         let list = device(dir.path(), "list").unwrap();
         assert_eq!(list.lines().count(), 2, "{list}");
-        assert!(list.contains("press-1  sensor  line1  2"), "{list}");
+        assert!(list.contains("press-1  sensor  line1  2       0 "), "{list}");
         assert!(device(dir.path(), "revoke press-1").unwrap().contains("kept out"));
         assert!(device(dir.path(), "list").unwrap().contains("revoked"));
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/pinned.pem");
+        let added = device(dir.path(), &format!("certificate add press-1 {pem}")).unwrap();
+        device(dir.path(), "certificate add press-1 Gate.plant.example").unwrap();
+        let listed = device(dir.path(), "certificate list press-1").unwrap();
+        assert!(added.contains(listed.lines().next().unwrap()) && listed.contains("gate.plant.example"), "{listed}");
+        let remove = format!("certificate remove press-1 {pem}");
+        device(dir.path(), &remove).unwrap();
+        assert!(device(dir.path(), &remove).unwrap_err().to_string().contains("none that is known"));
+        assert_eq!(device(dir.path(), "certificate list press-1").unwrap(), "gate.plant.example");
+        assert!(error("certificate add press-1 sha256:12").contains("fingerprint"));
+        assert!(error("certificate list press-9").contains("press-9"));
         device(dir.path(), "remove press-1").unwrap();
         for line in ["remove press-1", "rotate press-1", "revoke press-1", "change press-1 --enable"] {
             assert!(error(line).contains("is not known"), "{line}");

@@ -19,7 +19,8 @@ use crate::storage::state::State;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Columns of the list.
-const HEADS: [&str; 6] = ["DEVICE", "TYPE", "GROUP", "TOKENS", "STATE", "LAST SEEN"];
+const HEADS: [&str; COLUMNS] = ["DEVICE", "TYPE", "GROUP", "TOKENS", "CERTIFICATES", "STATE", "LAST SEEN"];
+pub(super) const COLUMNS: usize = 7;
 
 /// Where devices are registered.
 pub(super) enum Place {
@@ -105,22 +106,48 @@ impl Place {
                 put(&mut body, [("overlap", Some(format_duration(overlap).into())), ("expiresIn", expires_in)]);
                 api.ask(Method::POST, &[id, "rotate"], Some(body)).await?
             }
+            Edit::AddCertificate(text) => {
+                let body = json!({ "certificate": text });
+                api.ask(Method::POST, &[id, "certificates"], Some(body)).await?
+            }
+            Edit::RemoveCertificate(text) => {
+                let mark = gateway::certificate_mark(&text)?;
+                api.ask(Method::DELETE, &[id, "certificates", &mark], None).await?
+            }
             Edit::Revoke => api.ask(Method::POST, &[id, "revoke"], None).await?,
             Edit::Remove => api.ask(Method::DELETE, &[id], None).await?,
         };
         Ok(answer["token"].as_str().map(str::to_owned))
     }
 
+    /// Returns by what the certificates of a device are known.
+    pub(super) async fn certificates(&self, id: &str) -> anyhow::Result<Vec<String>> {
+        match self {
+            Place::Folder(folder) => {
+                let device = folder.state.devices().get(id)?;
+                let device = device.with_context(|| gateway::Error::Unknown(id.to_owned()).to_string())?;
+                Ok(device.certificates.into_iter().map(|certificate| certificate.mark).collect())
+            }
+            Place::Box(api) => {
+                let device = api.ask(Method::GET, &[id], None).await?;
+                let list = device["certificates"].as_array().into_iter().flatten();
+                Ok(list.filter_map(|one| one["certificate"].as_str().map(str::to_owned)).collect())
+            }
+        }
+    }
+
     /// Returns all devices as rows below their heads.
-    pub(super) async fn list(&self) -> anyhow::Result<Vec<[String; 6]>> {
+    pub(super) async fn list(&self) -> anyhow::Result<Vec<[String; COLUMNS]>> {
         let mut rows = vec![HEADS.map(str::to_owned)];
         match self {
             Place::Folder(folder) => {
                 for device in folder.state.devices().list()? {
                     let state = if device.is_enabled { "box not running" } else { "revoked" };
-                    let tokens = device.tokens.len().to_string();
+                    let counts = [device.tokens.len(), device.certificates.len()].map(|count| count.to_string());
+                    let [tokens, certificates] = counts;
                     let [state, seen] = [state, "-"].map(str::to_owned);
-                    rows.push([device.id, or_dash(&device.device_type), or_dash(&device.group), tokens, state, seen]);
+                    let (kind, group) = (or_dash(&device.device_type), or_dash(&device.group));
+                    rows.push([device.id, kind, group, tokens, certificates, state, seen]);
                 }
             }
             Place::Box(api) => {
@@ -132,8 +159,10 @@ impl Place {
                         (_, Some(true)) => "connected",
                         _ => "away",
                     };
-                    let tokens = device["tokens"].as_array().map_or(0, Vec::len).to_string();
-                    rows.push([text("id"), text("type"), text("group"), tokens, state.to_owned(), text("lastSeen")]);
+                    let count = |name: &str| device[name].as_array().map_or(0, Vec::len).to_string();
+                    let (tokens, certificates, state) = (count("tokens"), count("certificates"), state.to_owned());
+                    let [id, kind, group, seen] = ["id", "type", "group", "lastSeen"].map(text);
+                    rows.push([id, kind, group, tokens, certificates, state, seen]);
                 }
             }
         }

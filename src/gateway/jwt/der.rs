@@ -1,14 +1,12 @@
-//! As much of DER as a public key is wrapped in.
+//! The wrapping of public keys.
+
+use crate::wire::der::{BIT_STRING, IDENTIFIER, SEQUENCE, element};
 
 /// Object identifiers of the kinds of keys, without their head.
 pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 pub(super) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 pub(super) const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 pub(super) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-
-const SEQUENCE: u8 = 0x30;
-const IDENTIFIER: u8 = 0x06;
-const BIT_STRING: u8 = 0x03;
 
 /// A `SubjectPublicKeyInfo` (RFC 5280, section 4.1) in its parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,20 +29,4 @@ pub(super) fn public_key_info(bytes: &[u8]) -> Option<PublicKeyInfo<'_>> {
     let (0, key) = bits.split_first().map(|(unused, key)| (*unused, key))? else { return None };
     let curve = element(parameters, IDENTIFIER).map(|(curve, _)| curve);
     (rest.is_empty() && end.is_empty()).then_some(PublicKeyInfo { algorithm, curve, key })
-}
-
-/// Reads one element of this tag; returns its content and what follows.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, bytes) = bytes.split_first()?;
-    let (first, bytes) = bytes.split_first()?;
-    let (length, bytes) = match usize::from(*first) {
-        length @ 0..=0x7f => (length, bytes),
-        // A key of 8192 bits has a length of two bytes.
-        more @ (0x81 | 0x82) => {
-            let (digits, bytes) = bytes.split_at_checked(more - 0x80)?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), bytes)
-        }
-        _ => return None,
-    };
-    if *found == tag { bytes.split_at_checked(length) } else { None }
 }

@@ -1,8 +1,9 @@
 //! `/api/v1/devices`: the registry of devices.
 //!
 //! `GET` lists, `POST` adds and answers the token once; on `.../{id}` `PATCH` changes and `DELETE` removes, and
-//! `POST .../{id}/rotate` answers a new token once, `POST .../{id}/revoke` keeps a device out. Open connections hear of
-//! it at once.
+//! `POST .../{id}/rotate` answers a new token once, `POST .../{id}/revoke` keeps a device out. `POST
+//! .../{id}/certificates` enters a certificate, `DELETE .../{id}/certificates/{mark}` takes it away. Open connections hear
+//! of it at once.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tracing::error;
@@ -28,6 +29,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/api/v1/devices/{id}", get(one).patch(change).delete(remove))
         .route("/api/v1/devices/{id}/rotate", post(rotate))
         .route("/api/v1/devices/{id}/revoke", post(revoke))
+        .route("/api/v1/devices/{id}/certificates", post(add_certificate))
+        .route("/api/v1/devices/{id}/certificates/{mark}", delete(remove_certificate))
 }
 
 /// A device as the API shows it; never its token.
@@ -46,6 +49,7 @@ struct DeviceJson {
     enabled: bool,
     registered: bool,
     tokens: Vec<TokenJson>,
+    certificates: Vec<CertificateJson>,
     created_at: String,
     connected: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,14 @@ struct TokenJson {
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+}
+
+/// By what a certificate is known: `sha256:` and its fingerprint, or a name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CertificateJson {
+    certificate: String,
+    created_at: String,
 }
 
 #[derive(Serialize)]
@@ -88,6 +100,7 @@ impl From<&DeviceView> for DeviceJson {
             enabled: device.is_enabled,
             registered: device.is_registered,
             tokens: device.tokens.iter().map(token_json).collect(),
+            certificates: device.certificates.iter().map(certificate_json).collect(),
             created_at: device.created_at.to_rfc3339(),
             connected: device.connection.is_some(),
             connection: device.connection.as_ref().map(|connection| ConnectionJson {
@@ -106,6 +119,18 @@ impl From<&DeviceView> for DeviceJson {
 
 fn token_json((created_at, expires_at): &(Timestamp, Option<Timestamp>)) -> TokenJson {
     TokenJson { created_at: created_at.to_rfc3339(), expires_at: expires_at.map(|t| t.to_rfc3339()) }
+}
+
+fn certificate_json((mark, created_at): &(String, Timestamp)) -> CertificateJson {
+    CertificateJson { certificate: mark.clone(), created_at: created_at.to_rfc3339() }
+}
+
+/// What a new certificate takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct NewCertificateJson {
+    /// Its SHA-256 fingerprint, a name in it, or the certificate in PEM.
+    certificate: String,
 }
 
 /// What `POST` takes.
@@ -220,6 +245,21 @@ async fn rotate(
         }
         (Err(error), _) | (_, Err(error)) => failure(&error),
     }
+}
+
+async fn add_certificate(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    body: Result<Json<NewCertificateJson>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(new)) => edit(&state, "device.certificate.add", &id, Edit::AddCertificate(new.certificate)).await,
+        Err(rejection) => refusal(rejection.status(), &rejection.body_text()),
+    }
+}
+
+async fn remove_certificate(State(state): State<AppState>, Path((id, mark)): Path<(String, String)>) -> Response {
+    edit(&state, "device.certificate.remove", &id, Edit::RemoveCertificate(mark)).await
 }
 
 async fn revoke(State(state): State<AppState>, Path(id): Path<String>) -> Response {

@@ -205,6 +205,10 @@ struct Device {
     is_registered: bool,
     /// One sentence a token: since when, until when.
     tokens: Vec<String>,
+    /// By what each certificate is known, and since when it is entered.
+    certificates: Vec<(String, String)>,
+    /// Whether clients are asked for certificates at all.
+    asks_for_certificates: bool,
     publish: String,
     subscribe: String,
     /// As registered, one pattern a line, for the form.
@@ -264,6 +268,8 @@ pub(super) async fn device(State(state): State<AppState>, visit: Visit, Path(id)
         is_enabled: view.is_enabled,
         is_registered: view.is_registered,
         tokens: view.tokens.iter().map(|token| token_text(*token, visit.now, zone)).collect(),
+        certificates: view.certificates.iter().map(|(mark, at)| (mark.clone(), ago(*at, visit.now))).collect(),
+        asks_for_certificates: state.settings.borrow().asks_for_certificates,
         publish: view.publish.join(", "),
         subscribe: view.subscribe.join(", "),
         own_publish: view.own_publish.join("\n"),

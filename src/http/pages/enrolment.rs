@@ -25,6 +25,8 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/devices/{id}/change", post(change))
         .route("/devices/{id}/rotate", post(rotate))
+        .route("/devices/{id}/certificate", post(certificate))
+        .route("/devices/{id}/certificate/remove", post(remove_certificate))
         .route("/devices/{id}/revoke", post(revoke))
         .route("/devices/{id}/enable", post(enable))
         .route("/devices/{id}/remove", post(remove))
@@ -99,6 +101,21 @@ async fn rotate(State(state): State<AppState>, visit: Visit, Path(id): Path<Stri
     }
 }
 
+async fn certificate(state: State<AppState>, visit: Visit, id: Path<String>, Form(mut fields): Fields) -> Response {
+    let text = fields.remove("certificate").unwrap_or_default();
+    edit(&state, &visit, "device.certificate.add", &id, Edit::AddCertificate(text)).await
+}
+
+async fn remove_certificate(
+    state: State<AppState>,
+    visit: Visit,
+    id: Path<String>,
+    Form(mut fields): Fields,
+) -> Response {
+    let text = fields.remove("certificate").unwrap_or_default();
+    edit(&state, &visit, "device.certificate.remove", &id, Edit::RemoveCertificate(text)).await
+}
+
 async fn revoke(State(state): State<AppState>, visit: Visit, Path(id): Path<String>) -> Response {
     edit(&state, &visit, "device.revoke", &id, Edit::Revoke).await
 }
@@ -116,7 +133,9 @@ async fn remove(State(state): State<AppState>, visit: Visit, Path(id): Path<Stri
 async fn edit(state: &AppState, visit: &Visit, action: &str, id: &str, edit: Edit) -> Response {
     let target = match edit {
         Edit::Remove => "/devices".to_owned(),
-        Edit::Change(_) | Edit::Rotate { .. } | Edit::Revoke => format!("/devices/{}", encode(id)),
+        Edit::Change(_) | Edit::Rotate { .. } | Edit::AddCertificate(_) | Edit::RemoveCertificate(_) | Edit::Revoke => {
+            format!("/devices/{}", encode(id))
+        }
     };
     match state.gateway.edit_device(id, edit).await {
         Ok(_) => {

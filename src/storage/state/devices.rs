@@ -53,6 +53,8 @@ pub struct Device {
     pub group: String,
     /// Its tokens, oldest first; none for a device that shows something else.
     pub tokens: Vec<Token>,
+    /// Certificates by which it shows who it is, oldest first.
+    pub certificates: Vec<DeviceCertificate>,
     /// Subject patterns it may publish to.
     pub publish: Vec<String>,
     /// Subject patterns it may subscribe to.
@@ -72,6 +74,15 @@ pub struct Token {
     pub created_at: Timestamp,
     /// Until when it holds; nothing: for ever.
     pub expires_at: Option<Timestamp>,
+}
+
+/// By what a certificate of a device is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCertificate {
+    /// `sha256:` and the fingerprint, or a name in small letters.
+    pub mark: String,
+    /// When it was entered.
+    pub created_at: Timestamp,
 }
 
 /// What is to be changed of a device; nothing leaves it as it is.
@@ -140,10 +151,10 @@ impl Devices<'_> {
         let sql = format!("SELECT {COLUMNS} FROM devices WHERE id = ?1");
         let found = self.0.with(|c| {
             let found = c.prepare_cached(&sql)?.query_row([id], Stored::read).optional()?;
-            Ok((found, tokens(c, Some(id))?))
+            Ok((found, Shown::read(c, Some(id))?))
         })?;
-        let (found, mut tokens) = found;
-        found.map(|stored| stored.decode(&mut tokens)).transpose()
+        let (found, mut shown) = found;
+        found.map(|stored| stored.decode(&mut shown)).transpose()
     }
 
     /// Returns all devices by name.
@@ -152,11 +163,11 @@ impl Devices<'_> {
     /// See [`Error`].
     pub fn list(&self) -> Result<Vec<Device>> {
         let sql = format!("SELECT {COLUMNS} FROM devices ORDER BY id");
-        let (found, mut tokens) = self.0.with(|c| {
+        let (found, mut shown) = self.0.with(|c| {
             let found = c.prepare_cached(&sql)?.query_map([], Stored::read)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok((found, tokens(c, None)?))
+            Ok((found, Shown::read(c, None)?))
         })?;
-        found.into_iter().map(|stored| stored.decode(&mut tokens)).collect()
+        found.into_iter().map(|stored| stored.decode(&mut shown)).collect()
     }
 
     /// Returns how many devices are known.
@@ -209,8 +220,33 @@ impl Devices<'_> {
         })
     }
 
-    /// Takes all tokens from a device and keeps it from connecting, without forgetting it. `false` if it is not
-    /// known.
+    /// Enters a certificate of a device. `false` if the device is not known, or the certificate is entered already.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn add_certificate(&self, id: &str, mark: &str) -> Result<bool> {
+        let now = self.0.now_ms();
+        let added = self.0.with(|c| {
+            c.execute(
+                "INSERT INTO device_certificates (mark, device_id, created_at) SELECT ?1, id, ?3 FROM devices \
+                 WHERE id = ?2 ON CONFLICT (mark) DO NOTHING",
+                params![mark, id, now],
+            )
+        })?;
+        Ok(added == 1)
+    }
+
+    /// Takes a certificate from a device. `false` if it has none like that.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn remove_certificate(&self, id: &str, mark: &str) -> Result<bool> {
+        let sql = "DELETE FROM device_certificates WHERE device_id = ?1 AND mark = ?2";
+        self.0.with(|c| c.execute(sql, [id, mark])).map(|rows| rows == 1)
+    }
+
+    /// Takes all tokens and certificates from a device and keeps it from connecting, without forgetting it. `false` if
+    /// it is not known.
     ///
     /// # Errors
     /// See [`Error`].
@@ -218,6 +254,7 @@ impl Devices<'_> {
         self.0.with(|c| {
             let transaction = c.transaction()?;
             transaction.execute("DELETE FROM device_tokens WHERE device_id = ?1", [id])?;
+            transaction.execute("DELETE FROM device_certificates WHERE device_id = ?1", [id])?;
             let changed = transaction.execute("UPDATE devices SET enabled = 0 WHERE id = ?1", [id])?;
             transaction.commit()?;
             Ok(changed == 1)
@@ -274,6 +311,33 @@ fn tokens(c: &Connection, device_id: Option<&str>) -> rusqlite::Result<HashMap<S
     Ok(by_device)
 }
 
+/// What devices show, by device.
+struct Shown {
+    tokens: HashMap<String, Vec<Token>>,
+    certificates: HashMap<String, Vec<DeviceCertificate>>,
+}
+
+impl Shown {
+    /// Reads what one device shows, or all.
+    fn read(c: &Connection, device_id: Option<&str>) -> rusqlite::Result<Self> {
+        Ok(Shown { tokens: tokens(c, device_id)?, certificates: certificates(c, device_id)? })
+    }
+}
+
+fn certificates(c: &Connection, device_id: Option<&str>) -> rusqlite::Result<HashMap<String, Vec<DeviceCertificate>>> {
+    let mut by_device: HashMap<String, Vec<DeviceCertificate>> = HashMap::new();
+    let mut statement = c.prepare_cached(
+        "SELECT device_id, mark, created_at FROM device_certificates \
+         WHERE ?1 IS NULL OR device_id = ?1 ORDER BY created_at, mark",
+    )?;
+    let mut rows = statement.query([device_id])?;
+    while let Some(row) = rows.next()? {
+        let created_at = Timestamp::from_millis(row.get(2)?);
+        by_device.entry(row.get(0)?).or_default().push(DeviceCertificate { mark: row.get(1)?, created_at });
+    }
+    Ok(by_device)
+}
+
 /// A row before its JSON columns are read.
 struct Stored {
     device: Device,
@@ -289,6 +353,7 @@ impl Stored {
             role: row.get("role")?,
             group: row.get("device_group")?,
             tokens: Vec::new(),
+            certificates: Vec::new(),
             publish: Vec::new(),
             subscribe: Vec::new(),
             is_enabled: row.get("enabled")?,
@@ -297,7 +362,7 @@ impl Stored {
         Ok(Stored { device, publish: row.get("publish")?, subscribe: row.get("subscribe")? })
     }
 
-    fn decode(self, tokens: &mut HashMap<String, Vec<Token>>) -> Result<Device> {
+    fn decode(self, shown: &mut Shown) -> Result<Device> {
         let read = |text: &str| {
             serde_json::from_str(text).map_err(|e| Error::Row {
                 table: "devices",
@@ -306,8 +371,9 @@ impl Stored {
             })
         };
         let (publish, subscribe) = (read(&self.publish)?, read(&self.subscribe)?);
-        let tokens = tokens.remove(&self.device.id).unwrap_or_default();
-        Ok(Device { publish, subscribe, tokens, ..self.device })
+        let tokens = shown.tokens.remove(&self.device.id).unwrap_or_default();
+        let certificates = shown.certificates.remove(&self.device.id).unwrap_or_default();
+        Ok(Device { publish, subscribe, tokens, certificates, ..self.device })
     }
 }
 
@@ -418,6 +484,30 @@ mod tests {
             assert!(state.devices().rotate("press-1", &n.to_string(), Timestamp::from_millis(i64::MAX), None).unwrap());
         }
         assert_eq!(state.devices().get("press-1").unwrap().unwrap().tokens.len(), 4);
+    }
+
+    #[test]
+    fn a_certificate_is_one_devices_and_goes_with_it() {
+        let state = State::in_memory();
+        let devices = state.devices();
+        for id in ["a", "b"] {
+            devices.add(&NewDevice { id: id.to_owned(), token_hash: None, ..press() }).unwrap();
+        }
+        assert!(devices.add_certificate("a", "gate.example").unwrap());
+        assert!(!devices.add_certificate("b", "gate.example").unwrap(), "another has it");
+        assert!(!devices.add_certificate("c", "other.example").unwrap(), "not known");
+        let marks = |id: &str| -> Vec<String> {
+            devices.get(id).unwrap().unwrap().certificates.into_iter().map(|c| c.mark).collect()
+        };
+        assert_eq!((marks("a"), marks("b")), (vec!["gate.example".to_owned()], Vec::new()));
+        assert!(!devices.remove_certificate("b", "gate.example").unwrap());
+        assert!(devices.remove_certificate("a", "gate.example").unwrap());
+        assert!(devices.add_certificate("b", "gate.example").unwrap());
+        devices.revoke("b").unwrap();
+        assert!(marks("b").is_empty());
+        devices.add_certificate("a", "gate.example").unwrap();
+        devices.remove("a").unwrap();
+        assert!(devices.add_certificate("b", "gate.example").unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::{Error, Result};
 
 /// All migrations, oldest first; the schema's number is how many are applied. Never changed once released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/0001_devices.sql"),
     include_str!("../../../migrations/0002_cursors.sql"),
     include_str!("../../../migrations/0003_notifications.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/0005_meta.sql"),
     include_str!("../../../migrations/0006_silences.sql"),
     include_str!("../../../migrations/0007_device_tokens.sql"),
+    include_str!("../../../migrations/0008_device_certificates.sql"),
 ];
 
 /// Applies what is missing. `path` is for the error only.

@@ -36,7 +36,7 @@ use rusqlite::Connection;
 
 pub use audit::{Audit, AuditEntry, AuditRecord};
 pub use cursors::{Cursor, Cursors};
-pub use devices::{Change, Device, Devices, NewDevice, Token};
+pub use devices::{Change, Device, DeviceCertificate, Devices, NewDevice, Token};
 pub use error::{Error, Result};
 pub use meta::Meta;
 pub use notifications::{Notification, Notifications};
