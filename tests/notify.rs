@@ -278,3 +278,71 @@ fn a_receiver_is_tested_from_the_command_line() {
     assert_eq!((said.code, said.err.contains("nobody")), (Some(1), true), "{said:?}");
     program.stop();
 }
+
+/// Returns the link of the newest notice that a Slack was told, without the box's address.
+fn link_in(bodies: &[Value]) -> Option<String> {
+    let text = bodies.last()?["attachments"][0]["text"].as_str()?;
+    let link = text.strip_prefix("<https://box.example")?.split('|').next()?;
+    Some(link.replace("&amp;", "&"))
+}
+
+#[test]
+fn an_alarm_is_acknowledged_by_the_link_of_its_notification_and_not_by_fetching_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    std::fs::write(folder.path().join("rules.yml"), RULES).unwrap();
+    let settings = settings(folder.path(), &sink.url)
+        .replace("webhook_configs: [{url:", "slack_configs: [{api_url:")
+        .replace("host:", "http: {external_url: 'https://box.example'}\nhost:");
+    let program = Program::start(folder.path(), &settings);
+    let end = Instant::now() + PATIENCE;
+    while sink.bodies.lock().unwrap().is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let link = link_in(&sink.bodies.lock().unwrap()).expect("a link in the message");
+    let noted = || -> Vec<Value> {
+        let alarms = data(&program, "/api/v1/alarms");
+        alarms["alarms"].as_array().unwrap().iter().map(|a| a["acknowledgement"].clone()).collect()
+    };
+    // What a mail scanner does: GET and HEAD, again and again.
+    for method in ["GET", "HEAD", "GET"] {
+        let answer = program.request(method, &link, "", b"").unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(noted(), [Value::Null, Value::Null]);
+    let page = program.get(&link).unwrap().body;
+    assert!(page.contains("Acknowledge these 2 alarms") && page.contains("taken by hook"), "{page}");
+
+    // What the page's button sends.
+    let fields = link.split_once('?').unwrap().1;
+    let form = "application/x-www-form-urlencoded\r\naccept: text/html";
+    let changed = fields.replace("by=hook", "by=boss");
+    let refused = program.request("POST", "/alarms/ack", form, changed.as_bytes()).unwrap();
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(refused.body.contains("not made by this box, or was changed"), "{}", refused.body);
+    let cut = &fields[..fields.len() / 2];
+    assert_eq!(program.request("POST", "/alarms/ack", form, cut.as_bytes()).unwrap().status, 400);
+    assert_eq!(program.get("/alarms/ack").unwrap().status, 400);
+    assert_eq!(noted(), [Value::Null, Value::Null]);
+
+    // The key outlives a restart.
+    program.kill();
+    let program = Program::start(folder.path(), &settings);
+    let body = format!("{fields}&note=Eva%2C+on+my+way");
+    let answer = program.request("POST", "/alarms/ack", form, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let history = data(&program, "/api/v1/alarms/history?event=acknowledged");
+    let told: Vec<_> = history["transitions"].as_array().unwrap().iter().map(|t| (&t["by"], &t["note"])).collect();
+    let note = Value::from("Eva, on my way (by the link of a notification)");
+    assert_eq!(told, [(&"hook".into(), &note), (&"hook".into(), &note)]);
+    let page = program.get(&link).unwrap().body;
+    assert!(page.contains("Nothing is left to acknowledge") && !page.contains("<button class=\"go\">"), "{page}");
+
+    // Another box's key does not fit.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("rules.yml"), RULES).unwrap();
+    let stranger = Program::start(other.path(), &settings.replace(&folder.path().display().to_string(), &other.path().display().to_string()));
+    assert_eq!(stranger.get(&link).unwrap().status, 403);
+    stranger.stop();
+    program.stop();
+}

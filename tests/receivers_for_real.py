@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import datetime
 import email
+import hashlib
+import hmac
 import http.client
 import http.server
 import ipaddress
@@ -94,6 +96,18 @@ class Mailbox:
         ok = isinstance(data, LoginPassword) and data.login == b"box" and data.password == b"geheim"
         self.logins.append((mechanism, ok))
         return AuthResult(success=ok)
+
+
+class CramMailbox(Mailbox):
+    """One that lets in by CRAM-MD5 alone."""
+
+    async def auth_CRAM__MD5(self, server, args):
+        challenge = f"<{time.time_ns()}@localhost>".encode()
+        answer = await server.challenge_auth(challenge)
+        user, _, said = (answer if isinstance(answer, bytes) else b"").partition(b" ")
+        ok = user == b"box" and said.decode() == hmac.new(b"heimlich", challenge, hashlib.md5).hexdigest()
+        self.logins.append(("CRAM-MD5", ok))
+        return AuthResult(success=ok, handled=ok)
 
 
 class Modem(threading.Thread):
@@ -184,6 +198,7 @@ notifications:
       email_configs:
         - {mail}, smarthost: 'localhost:{ports['starttls']}', send_resolved: true, headers: {{X-Priority: '1', Subject: 'Störung: {{{{ .GroupLabels.alertname }}}}'}}}}
         - {mail}, smarthost: 'localhost:{ports['tls']}', force_implicit_tls: true, send_resolved: false}}
+        - {mail}, smarthost: 'localhost:{ports['cram']}', require_tls: false, auth_secret: heimlich, send_resolved: false}}
       nats_configs:
         - {{subject: 'alerts.{{{{ .GroupLabels.alertname }}}}'}}
         - {{subject: 'acked.alerts', wait_for_answer: true, payload: '{{{{ .Status }}}}', send_resolved: false}}
@@ -254,14 +269,16 @@ def main():
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp())
     context = certificate(folder)
-    ports = {name: free_port() for name in ("nats", "starttls", "tls", "modbus", "http")}
-    starttls, implicit, modem, sink = Mailbox(), Mailbox(), Modem(), Sink()
+    ports = {name: free_port() for name in ("nats", "starttls", "tls", "cram", "modbus", "http")}
+    starttls, implicit, cram, modem, sink = Mailbox(), Mailbox(), CramMailbox(), Modem(), Sink()
     starttls.refusals = ["451 come again"]
     servers = [
         Controller(starttls, "localhost", ports["starttls"], tls_context=context, require_starttls=True,
                    authenticator=starttls.authenticate, auth_required=True),
         Controller(implicit, "localhost", ports["tls"], ssl_context=context, authenticator=implicit.authenticate,
                    auth_require_tls=False),
+        Controller(cram, "localhost", ports["cram"], authenticator=cram.authenticate, auth_require_tls=False,
+                   auth_required=True, auth_exclude_mechanism=["PLAIN", "LOGIN"]),
     ]
     for server in servers:
         server.start()
@@ -282,6 +299,8 @@ def main():
         time.sleep(2)
         alert(ports["http"], "Hot", "critical")
         check_mail(starttls, implicit)
+        check("mail by CRAM-MD5", until(lambda: len(cram.mails) == 1) and cram.logins == [("CRAM-MD5", True)],
+              f"{len(cram.mails)} {cram.logins}")
         if args.keep and starttls.mails:
             for kind, content in parts(starttls.mails[0][2]).items():
                 (args.keep / ("mail." + kind.split("/")[1].split("+")[0])).write_bytes(content)
@@ -310,7 +329,7 @@ def main():
         check_services(sink)
         status, answer = request(ports["http"], "POST", "/api/v1/receivers/test?receiver=all")
         ways = json.loads(answer)["data"]["ways"]
-        check("test of all ways", status == 200 and len(ways) == 10 and all(w["error"] is None for w in ways), answer)
+        check("test of all ways", status == 200 and len(ways) == 11 and all(w["error"] is None for w in ways), answer)
         check("a test leaves the lamps as they are", light() == ([False, False], [1]), light())
     finally:
         box.terminate()

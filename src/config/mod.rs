@@ -280,8 +280,12 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
         Some((http, None)) => (format!("{}://{}", http.scheme(), http.listen), None),
         None => (String::new(), None),
     };
-    let place =
-        notifications::Place { external_url: base.clone(), box_name: box_name.clone(), time_zone: time_zone.clone() };
+    let place = notifications::Place {
+        external_url: base.clone(),
+        is_known: external_url.is_some(),
+        box_name: box_name.clone(),
+        time_zone: time_zone.clone(),
+    };
     let (delays, calendar) = alarms::read(root);
     let mut notifications = notifications::read(root, folder, outbox, place, &calendar.holidays);
     notifications.notify.relay = alerting::read(root, &global, folder);

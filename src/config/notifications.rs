@@ -22,6 +22,7 @@ const KEYS: &[&str] = &[
     // Andon's own.
     "config_file",
     "heartbeats",
+    "acknowledge_links",
 ];
 
 const GLOBAL_KEYS: &[&str] = &[
@@ -101,6 +102,9 @@ const INHIBIT_KEYS: &[&str] = &[
 /// How far signs of life are apart unless the settings say otherwise.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long links by which alarms are acknowledged are good unless the settings say otherwise.
+const ACK_LINKS_FOR: Duration = Duration::from_secs(7 * 86_400);
+
 /// Deepest routing tree.
 const DEPTH_MAX: usize = 32;
 
@@ -115,6 +119,8 @@ pub(super) struct Notifications {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) external_url: String,
+    /// Whether the settings say it; else it is guessed from the listener.
+    pub(super) is_known: bool,
     pub(super) box_name: String,
     pub(super) time_zone: jiff::tz::TimeZone,
 }
@@ -127,12 +133,14 @@ pub(super) fn read(
     place: Place,
     holidays: &[Holiday],
 ) -> Notifications {
+    let place_is_known = place.is_known;
     let mut read = Notifications {
         notify: Config {
             folder: outbox,
             external_url: place.external_url,
             box_name: place.box_name,
             time_zone: place.time_zone,
+            ack_links_for: place.is_known.then_some(ACK_LINKS_FOR),
             heartbeats: Vec::new(),
             relay: RelayConfig::default(),
             route: None,
@@ -152,6 +160,9 @@ pub(super) fn read(
             other_file(&file, folder, holidays, &mut read);
         }
         None => section(&fields, folder, holidays, &mut read),
+    }
+    if let Some(lasting) = fields.duration("acknowledge_links") {
+        read.notify.ack_links_for = Some(lasting).filter(|d| place_is_known && !d.is_zero());
     }
     read.notify.heartbeats =
         fields.items("heartbeats").iter().filter_map(|item| heartbeat(item, &read.notify)).collect();

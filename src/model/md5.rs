@@ -1,4 +1,5 @@
-//! MD5, for one purpose: `hashmod` must pick the same shard as every other Prometheus.
+//! MD5, for two purposes: `hashmod` must pick the same shard as every other Prometheus, and mail servers that ask for
+//! CRAM-MD5 know nothing else.
 //!
 //! Source: RFC 1321. Not for anything that has to be safe.
 
@@ -6,7 +7,7 @@
 const ROTATIONS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 
 /// Returns the digest of `text`.
-pub(super) fn md5(text: &[u8]) -> [u8; 16] {
+pub(crate) fn md5(text: &[u8]) -> [u8; 16] {
     let mut padded = text.to_vec();
     padded.push(0x80);
     while padded.len() % 64 != 56 {

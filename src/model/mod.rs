@@ -39,6 +39,7 @@ pub use labels::{LABEL_NAME, Labels, LabelsBuilder};
 pub use log_entry::LogEntry;
 pub use matcher::{MatchOp, Matcher};
 pub use matcher_text::parse_matchers;
+pub(crate) use md5::md5;
 pub use metric::{FamilySample, Metadata, MetricFamily, MetricKind};
 pub use name::{is_label_name, is_metric_name};
 pub use regex::{AnchoredRegex, search_regex};

@@ -25,6 +25,8 @@ pub struct Config {
     pub box_name: String,
     /// The site's time zone, for the words of digests.
     pub time_zone: TimeZone,
+    /// How long links are good by which an alarm is acknowledged; `None`: notices have none.
+    pub ack_links_for: Option<Duration>,
     /// Signs of life.
     pub heartbeats: Vec<Heartbeat>,
     /// Alertmanagers elsewhere, and the labels that this box adds to its own alarms.

@@ -151,6 +151,7 @@ mod tests {
             standing: Arc::new(vec![alarm("Down", "critical", None)]),
             box_name: "press-line".into(),
             zone: TimeZone::get("Europe/Berlin").unwrap(),
+            links: None,
         };
         let words = words(&digest, &around, "http://box", now);
         assert_eq!(words.headline, "[AWAY 2h] press-line: 2 came and went, 1 still fires");
@@ -177,7 +178,7 @@ mod tests {
         let second = Notice::digest(&[&first, &urgent], 902, now).unwrap();
         assert_eq!((second.alarms.len(), second.left_out, second.folded.len()), (200, 101, 3));
         assert_eq!(second.alarms[0].name(), "Hot");
-        let around = Surroundings { standing: Arc::default(), box_name: "b".into(), zone: TimeZone::UTC };
+        let around = Surroundings { standing: Arc::default(), box_name: "b".into(), zone: TimeZone::UTC, links: None };
         let text = words(&second, &around, "u", now).text();
         assert!(text.contains("301 came and went, nothing fires any more"), "{text}");
         assert!(text.contains("- and 276 more"), "{text}");

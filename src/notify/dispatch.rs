@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::ack::AckKey;
 use super::config::{Config, Fallback, Route};
 use super::decide::{Decision, Told, decide};
 use super::group::Group;
@@ -44,6 +45,7 @@ pub(super) struct Dispatcher {
     pub(super) clock: Clock,
     pub(super) tools: Tools,
     pub(super) state: State,
+    ack_key: Option<Arc<AckKey>>,
     pub(super) instruments: Instruments,
     snapshots: watch::Sender<Arc<Snapshot>>,
     pub(super) config: Config,
@@ -76,7 +78,7 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(
         config: Config,
-        (clock, tools, state): (Clock, Tools, State),
+        (clock, tools, state, ack_key): (Clock, Tools, State, Option<Arc<AckKey>>),
         instruments: Instruments,
         (snapshots, desk, muted): Tellers,
         outbox: Option<(Outbox, BTreeMap<u64, Notice>)>,
@@ -87,6 +89,7 @@ impl Dispatcher {
             clock,
             tools,
             state,
+            ack_key,
             instruments,
             snapshots,
             config: config.clone(),
@@ -498,6 +501,7 @@ impl Dispatcher {
             standing: Arc::new(standing),
             box_name: self.config.box_name.as_str().into(),
             zone: self.config.time_zone.clone(),
+            links: self.ack_key.clone().zip(self.config.ack_links_for),
         }
     }
 

@@ -89,6 +89,7 @@ impl Heart {
         pulse.in_flight += 1;
         let notice = notice(ALARM_NAME, "is alive", &config.box_name, way, clock.now());
         let receiver = notice.receiver.clone();
+        let around = Surroundings { links: None, ..around };
         let landing = sender.launch(Arc::new(notice), around, tools, config.external_url.clone(), clock.clone());
         self.beats.push(Box::pin(async move { (receiver, landing.await.0) }));
     }

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::ack::{self, AckClaim, AckKey};
 use super::digest::{self, Digest};
 use super::notice::{Notice, NoticeAlarm};
 use super::receiver::generator_url;
 use crate::model::{Labels, Timestamp};
-use crate::template::{Context, Library, Mistake, Template, Value};
+use crate::template::{Context, Error, Library, Mistake, Template, Value};
 
 /// What Go writes for a time that is not set: the first second of the year 1.
 const NO_TIME: Timestamp = Timestamp::from_millis(-62_135_596_800_000);
@@ -29,18 +31,21 @@ pub(super) struct Message<'a> {
     pub(super) notice: &'a Notice,
     pub(super) external_url: &'a str,
     pub(super) now: Timestamp,
-    /// What a digest says, in words of our own: templates are made for one group.
+    /// What a digest says, in words of our own: templates are made for one group, unless they speak of digests.
     digest: Option<Digest>,
     /// What this way of the receiver knows to fire.
     pub(super) standing: Arc<Vec<NoticeAlarm>>,
-    data: Value,
+    links: Option<(Arc<AckKey>, Duration)>,
 }
+
+/// How texts are put into a template's values.
+type Escape = fn(&str) -> String;
 
 impl<'a> Message<'a> {
     pub(super) fn new(notice: &'a Notice, surroundings: &Surroundings, external_url: &'a str, now: Timestamp) -> Self {
         let digest = notice.is_digest().then(|| digest::words(notice, surroundings, external_url, now));
-        let standing = surroundings.standing.clone();
-        Message { notice, external_url, now, digest, standing, data: data(notice, external_url) }
+        let (standing, links) = (surroundings.standing.clone(), surroundings.links.clone());
+        Message { notice, external_url, now, digest, standing, links }
     }
 
     /// Tells whether any of the alarms fires; of a digest, whether anything still does.
@@ -50,28 +55,41 @@ impl<'a> Message<'a> {
 
     /// Puts the notice into the words of a template.
     pub(super) fn render(&self, template: &Template) -> Result<String, String> {
-        self.render_data(template, &self.data)
+        self.fitting(template, str::to_owned).map(|(text, _)| text)
     }
 
     /// As [`Message::render`] for a text in HTML: labels and annotations are escaped.
     pub(super) fn render_html(&self, template: &Template) -> Result<String, String> {
-        if let Some(digest) = &self.digest {
+        if let Some(digest) = self.own_digest(template) {
             return Ok(digest::html(digest));
         }
-        let mut notice = self.notice.clone();
-        notice.group_labels = escaped(&notice.group_labels);
-        for alarm in &mut notice.alarms {
-            alarm.labels = escaped(&alarm.labels);
-            alarm.annotations = escaped(&alarm.annotations);
-            alarm.source_url = escape_html(&alarm.source_url);
+        let (mut html, left_out) = self.fitting(template, escape_html)?;
+        if left_out > 0 {
+            let more = format!("<p>{}</p>", escape_html(&self.more(left_out)));
+            let at = html.rfind("</body>").unwrap_or(html.len());
+            html.insert_str(at, &more);
         }
-        self.render_data(template, &data(&notice, self.external_url))
+        Ok(html)
     }
 
-    fn render_data(&self, template: &Template, data: &Value) -> Result<String, String> {
+    /// Renders with as many alarms as the bounds of templates allow, the most urgent; returns how many were left out.
+    fn fitting(&self, template: &Template, escape: Escape) -> Result<(String, usize), String> {
         let query = |_: &str| Err("a notice has no queries".to_owned());
         let context = Context { query: &query, external_url: self.external_url, now: self.now };
-        template.render(&context, data, &[]).map_err(|e| e.to_string())
+        let all = self.notice.alarms.len();
+        let mut shown = all;
+        loop {
+            match template.render(&context, &self.data(shown, escape), &[]) {
+                Ok(text) => return Ok((text, all - shown)),
+                Err(Error::Limit(_)) if shown > 1 => shown /= 2,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Says how many alarms a text had no room for.
+    fn more(&self, left_out: usize) -> String {
+        format!("And {left_out} more: {}/alarms", self.external_url)
     }
 
     /// As [`Message::render`], cut to so many characters.
@@ -81,7 +99,7 @@ impl<'a> Message<'a> {
 
     /// Renders the head line; of a digest it is its own.
     pub(super) fn headline(&self, template: &Template, chars_max: usize) -> Result<String, String> {
-        match &self.digest {
+        match self.own_digest(template) {
             Some(digest) => Ok(cut(digest.headline.clone(), chars_max)),
             None => self.render_within(template, chars_max),
         }
@@ -89,18 +107,27 @@ impl<'a> Message<'a> {
 
     /// Renders the text; of a digest it is its own.
     pub(super) fn words(&self, template: &Template, chars_max: usize) -> Result<String, String> {
-        match &self.digest {
-            Some(digest) => Ok(cut(digest.text(), chars_max)),
-            None => self.render_within(template, chars_max),
+        if let Some(digest) = self.own_digest(template) {
+            return Ok(cut(digest.text(), chars_max));
         }
+        let (mut text, left_out) = self.fitting(template, str::to_owned)?;
+        if left_out > 0 {
+            text = format!("{}\n\n{}", text.trim_end(), self.more(left_out));
+        }
+        Ok(cut(text, chars_max))
     }
 
     /// As [`Message::words`] where the text is HTML.
     pub(super) fn words_in_html(&self, template: &Template, chars_max: usize) -> Result<String, String> {
-        match &self.digest {
+        match self.own_digest(template) {
             Some(digest) => Ok(cut(escape_html(&digest.text()), chars_max)),
             None => Ok(cut(self.render_html(template)?, chars_max)),
         }
+    }
+
+    /// Returns what a digest says, unless the template words it itself: then it looks at `.Digest`.
+    pub(super) fn own_digest(&self, template: &Template) -> Option<&Digest> {
+        self.digest.as_ref().filter(|_| !template.reads("Digest"))
     }
 
     /// Returns what a digest says.
@@ -118,6 +145,8 @@ pub(super) struct Surroundings {
     pub(super) box_name: Arc<str>,
     /// The site's time zone.
     pub(super) zone: jiff::tz::TimeZone,
+    /// What links to acknowledge by are signed with, and how long they are good; `None`: there are none.
+    pub(super) links: Option<(Arc<AckKey>, Duration)>,
 }
 
 /// Cuts a text to so many characters.
@@ -126,10 +155,6 @@ fn cut(text: String, chars_max: usize) -> String {
         return text;
     }
     text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
-}
-
-fn escaped(labels: &Labels) -> Labels {
-    Labels::from_pairs(labels.iter().map(|(name, value)| (escape_html(name), escape_html(value))))
 }
 
 /// Writes text so that it is text in HTML.
@@ -150,29 +175,81 @@ pub(super) fn status(is_firing: bool) -> &'static str {
     if is_firing { "firing" } else { "resolved" }
 }
 
-fn data(notice: &Notice, external_url: &str) -> Value {
-    Value::record(vec![
-        ("Receiver", Value::text(&notice.receiver)),
-        ("Status", Value::text(status(notice.firing() > 0))),
-        ("Alerts", Value::List(Arc::new(notice.alarms.iter().map(|a| alert(a, external_url)).collect()))),
-        ("GroupLabels", Value::Pairs(notice.group_labels.clone())),
-        ("CommonLabels", Value::Pairs(as_labels(&common(notice, |a| &a.labels)))),
-        ("CommonAnnotations", Value::Pairs(as_labels(&common(notice, |a| &a.annotations)))),
-        ("ExternalURL", Value::text(external_url)),
-        ("GroupKey", Value::text(&notice.group_key)),
-    ])
+impl Message<'_> {
+    /// Returns what templates see, with so many of the alarms.
+    fn data(&self, shown: usize, escape: Escape) -> Value {
+        let notice = self.notice;
+        let labels =
+            |labels: &Labels| Value::Pairs(Labels::from_pairs(labels.iter().map(|(n, v)| (escape(n), escape(v)))));
+        let digest = |digest: &Digest| {
+            let standing = self.standing.iter().map(|a| self.alert(a, escape)).collect();
+            Value::record(vec![
+                ("Headline", Value::text(escape(&digest.headline))),
+                ("Text", Value::text(escape(&digest.text()))),
+                ("Since", Value::Time(notice.since)),
+                ("Until", Value::Time(self.now)),
+                ("LeftOut", Value::Int(i64::try_from(notice.left_out).unwrap_or(i64::MAX))),
+                ("Standing", Value::List(Arc::new(standing))),
+            ])
+        };
+        let alerts = most_urgent(&notice.alarms, shown).into_iter().map(|a| self.alert(a, escape)).collect();
+        let truncated = i64::try_from(notice.alarms.len() - shown).unwrap_or(i64::MAX);
+        Value::record(vec![
+            ("Receiver", Value::text(&notice.receiver)),
+            ("Status", Value::text(status(notice.firing() > 0))),
+            ("Alerts", Value::List(Arc::new(alerts))),
+            ("GroupLabels", labels(&notice.group_labels)),
+            ("CommonLabels", labels(&as_labels(&common(notice, |a| &a.labels)))),
+            ("CommonAnnotations", labels(&as_labels(&common(notice, |a| &a.annotations)))),
+            ("ExternalURL", Value::text(self.external_url)),
+            ("GroupKey", Value::text(&notice.group_key)),
+            // These are our own.
+            ("AckURL", Value::text(escape(&self.ack_url(notice.alarms.iter())))),
+            ("Digest", self.digest.as_ref().map_or(Value::Nil, digest)),
+            ("TruncatedAlerts", Value::Int(truncated)),
+        ])
+    }
+
+    fn alert(&self, alarm: &NoticeAlarm, escape: Escape) -> Value {
+        let labels =
+            |labels: &Labels| Value::Pairs(Labels::from_pairs(labels.iter().map(|(n, v)| (escape(n), escape(v)))));
+        let source = generator_url(self.external_url, &alarm.source_url, &alarm.expression);
+        Value::record(vec![
+            ("Status", Value::text(status(alarm.ends_at.is_none()))),
+            ("Labels", labels(&alarm.labels)),
+            ("Annotations", labels(&alarm.annotations)),
+            ("StartsAt", Value::Time(alarm.starts_at)),
+            ("EndsAt", Value::Time(alarm.ends_at.unwrap_or(NO_TIME))),
+            ("GeneratorURL", Value::text(escape(&source))),
+            ("Fingerprint", Value::text(format!("{:016x}", alarm.fingerprint))),
+            // Our own.
+            ("AckURL", Value::text(escape(&self.ack_url(std::iter::once(alarm))))),
+        ])
+    }
+
+    /// Returns the link by which those of some alarms are acknowledged that fire; empty if there is none.
+    fn ack_url<'n>(&self, alarms: impl Iterator<Item = &'n NoticeAlarm>) -> String {
+        let firing = alarms.filter(|a| a.ends_at.is_none()).take(ack::ALARMS_MAX + 1);
+        let named: Vec<(u64, Timestamp)> = firing.map(|a| (a.fingerprint, a.starts_at)).collect();
+        let Some((key, lasting)) = &self.links else { return String::new() };
+        if named.is_empty() || named.len() > ack::ALARMS_MAX || self.digest.is_some() {
+            return String::new();
+        }
+        let claim = AckClaim { alarms: named, receiver: self.notice.receiver.clone(), until: self.now + *lasting };
+        key.link(self.external_url, &claim)
+    }
 }
 
-fn alert(alarm: &NoticeAlarm, external_url: &str) -> Value {
-    Value::record(vec![
-        ("Status", Value::text(status(alarm.ends_at.is_none()))),
-        ("Labels", Value::Pairs(alarm.labels.clone())),
-        ("Annotations", Value::Pairs(alarm.annotations.clone())),
-        ("StartsAt", Value::Time(alarm.starts_at)),
-        ("EndsAt", Value::Time(alarm.ends_at.unwrap_or(NO_TIME))),
-        ("GeneratorURL", Value::text(generator_url(external_url, &alarm.source_url, &alarm.expression))),
-        ("Fingerprint", Value::text(format!("{:016x}", alarm.fingerprint))),
-    ])
+/// Returns so many alarms, those that fire and then the most urgent before others, in the order in which they came.
+fn most_urgent(alarms: &[NoticeAlarm], count: usize) -> Vec<&NoticeAlarm> {
+    if count >= alarms.len() {
+        return alarms.iter().collect();
+    }
+    let mut ranked: Vec<(usize, &NoticeAlarm)> = alarms.iter().enumerate().collect();
+    ranked.sort_by_key(|(_, a)| (a.ends_at.is_some(), a.priority()));
+    ranked.truncate(count);
+    ranked.sort_by_key(|(at, _)| *at);
+    ranked.into_iter().map(|(_, alarm)| alarm).collect()
 }
 
 /// Returns the pairs that all alarms of a notice have.
@@ -220,7 +297,7 @@ pub(super) mod tests {
 
     /// Nothing else fires, in UTC.
     pub(in crate::notify) fn calm() -> Surroundings {
-        Surroundings { standing: Arc::default(), box_name: "box".into(), zone: jiff::tz::TimeZone::UTC }
+        Surroundings { standing: Arc::default(), box_name: "box".into(), zone: jiff::tz::TimeZone::UTC, links: None }
     }
 
     #[track_caller]
@@ -247,6 +324,73 @@ pub(super) mod tests {
         check("{{ .CommonLabels.Names | join \",\" }}", "alertname,severity");
         check("{{ .CommonLabels.Remove (stringSlice \"severity\") | toJson }}", r#"{"alertname":"Hot"}"#);
         check("{{ since (index .Alerts 0).StartsAt | humanizeDuration }}", "1m 0s");
+    }
+
+    /// Puts a notice into words with links.
+    fn linked(notice: &Notice, template: &str) -> String {
+        let links = Some((Arc::new(AckKey::new(b"k")), Duration::from_secs(3600)));
+        let message = Message::new(notice, &Surroundings { links, ..calm() }, "http://box", Timestamp::from_millis(0));
+        let template = Template::parse_in(template, &default_templates().unwrap()).unwrap();
+        message.render_html(&template).unwrap()
+    }
+
+    #[test]
+    fn what_fires_has_a_link_to_acknowledge_by() {
+        let notice = notice();
+        let all = linked(&notice, "{{ .AckURL }}");
+        assert!(all.starts_with("http://box/alarms/ack?alarm=00000000000000ab-14e4b3e5005&amp;by=team&amp;until=3600&amp;sig="));
+        assert_eq!(linked(&notice, "{{ range .Alerts }}{{ .AckURL }};{{ end }}"), format!("{all};;"), "one is over");
+        for name in ["slack.default.text", "telegram.default.message", "email.default.html", "pushover.default.message"] {
+            let text = linked(&notice, &format!("{{{{ template {name:?} . }}}}"));
+            assert!(text.contains("/alarms/ack?alarm="), "{name}: {text}");
+        }
+        check("{{ .AckURL }}{{ (index .Alerts 0).AckURL }}", "");
+        let over = Notice { alarms: notice.alarms[1..].to_vec(), ..notice.clone() };
+        assert_eq!(linked(&over, "{{ .AckURL }}"), "");
+        let many = Notice { alarms: vec![notice.alarms[0].clone(); ack::ALARMS_MAX + 1], ..notice };
+        assert_eq!(linked(&many, "{{ .AckURL }}"), "");
+        assert_ne!(linked(&many, "{{ (index .Alerts 0).AckURL }}"), "");
+    }
+
+    #[test]
+    fn a_flood_is_told_as_far_as_there_is_room_the_most_urgent_first() {
+        let mut notice = notice();
+        let one = notice.alarms[0].clone();
+        notice.alarms = (0..400)
+            .map(|i| {
+                let severity = if i % 100 == 7 { "critical" } else { "info" };
+                let labels = Labels::from_pairs([("alertname", "Hot"), ("severity", severity), ("device", &format!("d{i:03}"))]);
+                NoticeAlarm { labels, annotations: Labels::empty(), ..one.clone() }
+            })
+            .collect();
+        let message = Message::new(&notice, &calm(), "http://box", Timestamp::from_millis(0));
+        let text = |name: &str| Template::parse_in(&format!("{{{{ template {name:?} . }}}}"), &default_templates().unwrap()).unwrap();
+        let words = message.words(&text("email.default.text"), usize::MAX).unwrap();
+        for device in ["d007", "d107", "d207", "d307"] {
+            assert!(words.contains(&format!("device={device}")), "{device}");
+        }
+        assert!(words.ends_with("more: http://box/alarms"), "{}", &words[words.len() - 60..]);
+        let html = message.render_html(&text("email.default.html")).unwrap();
+        assert!(html.contains("more: http://box/alarms</p></body>"), "{html}");
+        let subject = message.headline(&text("email.default.subject"), 998).unwrap();
+        assert_eq!(subject, "[FIRING:400] Hot");
+    }
+
+    #[test]
+    fn a_digest_is_worded_by_a_template_that_speaks_of_digests() {
+        let over = Notice { alarms: notice().alarms[1..].to_vec(), ..notice() };
+        let digest = Notice::digest(&[&over], 2, Timestamp::from_millis(0)).unwrap();
+        let now = Timestamp::from_millis(7_200_000);
+        let message = Message::new(&digest, &calm(), "http://box", now);
+        let words = |text: &str| {
+            let template = Template::parse_in(text, &default_templates().unwrap()).unwrap();
+            (message.headline(&template, 99).unwrap(), message.words(&template, 9999).unwrap())
+        };
+        let (headline, text) = words("{{ .CommonLabels.alertname }}");
+        assert!(headline.starts_with("[AWAY 2h] box: 1 came and went") && text.contains("- Hot (device=b"), "{text}");
+        let own = "{{ with .Digest }}Weg seit {{ .Since.Format \"15:04\" }}: {{ end }}{{ range .Alerts }}{{ .Labels.device }}{{ end }}";
+        assert_eq!(words(own), ("Weg seit 00:00: b".to_owned(), "Weg seit 00:00: b".to_owned()));
+        assert_eq!(words("{{ .Digest.Headline }}").0, headline);
     }
 
     #[test]

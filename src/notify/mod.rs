@@ -10,6 +10,7 @@
 //! that was away gets one digest of what came and went, then what still fires.
 //! This room does not decide what is wrong (`rules`) and keeps no alarms (`alarms`).
 
+mod ack;
 mod config;
 mod decide;
 mod digest;
@@ -53,6 +54,7 @@ use crate::storage::disk::Disk;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 
+use self::ack::AckKey;
 use self::dispatch::Dispatcher;
 use self::instruments::Instruments;
 use self::message::Surroundings;
@@ -62,6 +64,7 @@ use self::receiver::{Sender, Tools};
 use self::relay::Relay;
 use self::route::{Tree, group_labels};
 
+pub use ack::{AckClaim, AckLink, AckRefusal};
 pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
 pub use interval::{OnHolidays, TimeInterval};
 pub use message::default_templates;
@@ -143,6 +146,8 @@ pub struct Notifier {
     relay: watch::Receiver<RelaySnapshot>,
     relay_config: watch::Sender<(RelayConfig, String)>,
     tools: Tools,
+    /// `None` if it could not be kept: then there are no links.
+    ack_key: Option<Arc<AckKey>>,
     clock: Clock,
 }
 
@@ -231,13 +236,20 @@ impl Notifier {
             deps.clock.clone(),
             &deps.registry,
         );
-        let house = (deps.clock.clone(), tools.clone(), deps.state);
+        let ack_key = match AckKey::open(&deps.state) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(error) => {
+                tracing::error!(%error, "cannot keep a key; notices have no links to acknowledge by");
+                None
+            }
+        };
+        let house = (deps.clock.clone(), tools.clone(), deps.state, ack_key.clone());
         let told = (snapshots, desks, deps.inhibited);
         let dispatcher = Dispatcher::new(config, house, instruments, told, outbox, deps.silences);
         let tasks = deps.tasks.clone();
         deps.tasks.spawn("notify dispatch", OnPanic::StopBox, dispatcher.run(tasks, deps.board, receiver));
         deps.tasks.spawn("notify relay", OnPanic::StopBox, forwarder.run(deps.tasks.clone()));
-        Notifier { snapshot, desk, commands, relay, relay_config, tools, clock: deps.clock }
+        Notifier { snapshot, desk, commands, relay, relay_config, tools, ack_key, clock: deps.clock }
     }
 
     /// Sends a test to each way of a receiver, past groups and outbox, and waits for what comes of it. `None` if there
@@ -257,7 +269,8 @@ impl Notifier {
             }
             let (answer, answered) = oneshot::channel();
             self.commands.send(Command::Surroundings(way.clone(), answer)).await.ok()?;
-            let around = answered.await.ok()?;
+            // A test is about nothing that could be acknowledged.
+            let around = Surroundings { links: None, ..answered.await.ok()? };
             let begun = self.clock.elapsed();
             let outcome = sender.send(&notice, &around, &self.tools, &desk.config.external_url, now).await;
             tested.push(Tested {
@@ -273,6 +286,14 @@ impl Notifier {
     #[must_use]
     pub fn routes(&self, labels: &Labels) -> Vec<TakenRoute> {
         routes(&self.desk.borrow().config, labels)
+    }
+
+    /// Returns what the link of a notice allows.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn read_ack(&self, link: AckLink<'_>, now: Timestamp) -> Result<AckClaim, AckRefusal> {
+        self.ack_key.as_ref().ok_or(AckRefusal::NoKey)?.read(link, now)
     }
 
     /// Returns groups, receivers and outbox as of now.

@@ -213,6 +213,7 @@ fn config(url: &str) -> Config {
         external_url: "http://box".to_owned(),
         box_name: "box".to_owned(),
         time_zone: jiff::tz::TimeZone::UTC,
+        ack_links_for: None,
         heartbeats: vec![],
         relay: super::RelayConfig::default(),
         route: Some(Route {

@@ -82,6 +82,7 @@ mod tests {
             external_url: String::new(),
             box_name: String::new(),
             time_zone: jiff::tz::TimeZone::UTC,
+            ack_links_for: None,
             heartbeats: vec![],
             relay: crate::notify::RelayConfig::default(),
             route: Some(node("a", "", vec![node("b", "line=~\"1|2\"", vec![])])),

@@ -14,6 +14,7 @@ mod humanize;
 mod lex;
 mod methods;
 mod parse;
+mod reads;
 mod render;
 #[cfg(test)]
 mod template_test;

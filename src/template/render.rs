@@ -332,6 +332,12 @@ impl Template {
         &self.text
     }
 
+    /// Tells whether the template, or one that it calls, takes a field of this name of anything.
+    #[must_use]
+    pub fn reads(&self, field: &str) -> bool {
+        super::reads::reads(&self.parsed, field)
+    }
+
     /// Renders the template. Cost: bounded by 16 KiB of text and 100 000 steps; a `query` costs what it costs.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use super::{Context, Error, Template, Value};
+use super::{Context, Error, Library, Template, Value};
 use crate::model::{Labels, Timestamp};
 
 const VARIABLES: [&str; 4] = ["labels", "externalLabels", "externalURL", "value"];
@@ -178,4 +178,21 @@ proptest::proptest! {
     fn any_text_is_read_or_refused(text in "(\\{\\{|\\}\\}|\\$|\\.|if |end|range |\"|`|'|-|\\||[a-z0-9( )=:]|\\PC){0,40}") {
         let _ = rendered(&text);
     }
+}
+
+#[test]
+fn the_fields_that_a_template_looks_at_are_known() {
+    let library = Library::default().with("{{ define \"a\" }}{{ .Digest.Text }}{{ template \"b\" . }}{{ end }}{{ define \"b\" }}{{ template \"a\" . }}{{ end }}").unwrap();
+    let reads = |text: &str| Template::parse_in(text, &library).unwrap().reads("Digest");
+    for text in [
+        "{{ .Digest }}",
+        "{{ if .Digest }}x{{ end }}",
+        "{{ with (index .Alerts 0).Digest.Text }}{{ . }}{{ end }}",
+        "{{ range .Alerts }}{{ else }}{{ $.Digest.Headline | toUpper }}{{ end }}",
+        "{{ template \"b\" . }}",
+    ] {
+        assert!(reads(text), "{text}");
+    }
+    assert!(!reads("Digest {{ .Status }} {{ \"Digest\" }}"));
+    assert!(!reads("{{ define \"a\" }}mine{{ end }}{{ template \"b\" . }}"), "a later definition counts");
 }

@@ -25,6 +25,7 @@ pub(super) struct Smtp {
     hello: Option<String>,
     username: Option<String>,
     password: Option<Secret>,
+    secret: Option<Secret>,
     require_tls: Option<bool>,
     force_implicit_tls: Option<bool>,
     tls: Option<Tls>,
@@ -33,13 +34,6 @@ pub(super) struct Smtp {
 impl Smtp {
     pub(super) fn read(global: Option<&Fields<'_>>, folder: &Folder) -> Smtp {
         let Some(global) = global else { return Smtp::default() };
-        upstream::refuse(
-            global,
-            &[
-                ("smtp_auth_secret", "CRAM-MD5 is not spoken; use smtp_auth_password"),
-                ("smtp_auth_secret_file", "CRAM-MD5 is not spoken; use smtp_auth_password_file"),
-            ],
-        );
         upstream::note(global, &[("smtp_auth_identity", "who logs in is who sends")]);
         Smtp {
             from: global.string("smtp_from"),
@@ -47,6 +41,7 @@ impl Smtp {
             hello: global.string("smtp_hello"),
             username: global.string("smtp_auth_username"),
             password: folder.secret(global, "smtp_auth_password", "smtp_auth_password_file"),
+            secret: folder.secret(global, "smtp_auth_secret", "smtp_auth_secret_file"),
             require_tls: global.bool("smtp_require_tls"),
             force_implicit_tls: global.bool("smtp_force_implicit_tls"),
             tls: global.get("smtp_tls_config").map(|_| http_client::tls(global, "smtp_tls_config", folder)),
@@ -87,13 +82,6 @@ pub(super) fn email(item: &Item<'_>, shared: &Shared<'_>) -> Option<(Kind, Commo
         "threading",
         "chart",
     ])?;
-    upstream::refuse(
-        &fields,
-        &[
-            ("auth_secret", "CRAM-MD5 is not spoken; use auth_password"),
-            ("auth_secret_file", "CRAM-MD5 is not spoken; use auth_password_file"),
-        ],
-    );
     upstream::note(&fields, &[("auth_identity", "who logs in is who sends"), ("threading", "each mail is for itself")]);
     let smtp = &shared.smtp;
     let server = match fields.get("smarthost") {
@@ -110,7 +98,8 @@ pub(super) fn email(item: &Item<'_>, shared: &Shared<'_>) -> Option<(Kind, Commo
     };
     let username = fields.string("auth_username").or_else(|| smtp.username.clone()).filter(|u| !u.is_empty());
     let password = shared.folder.secret(&fields, "auth_password", "auth_password_file");
-    let password = password.or_else(|| smtp.password.clone()).unwrap_or_else(|| Secret::new(""));
+    let password = password.or_else(|| smtp.password.clone());
+    let secret = shared.folder.secret(&fields, "auth_secret", "auth_secret_file").or_else(|| smtp.secret.clone());
     let begins_in_tls = fields.bool("force_implicit_tls").or(smtp.force_implicit_tls);
     let security = if begins_in_tls.unwrap_or(port == IMPLICIT_TLS_PORT) {
         SmtpSecurity::Implicit
@@ -135,7 +124,12 @@ pub(super) fn email(item: &Item<'_>, shared: &Shared<'_>) -> Option<(Kind, Commo
         host,
         port,
         hello: fields.string("hello").or_else(|| smtp.hello.clone()).unwrap_or_else(|| "localhost".to_owned()),
-        credentials: username.map(|user| (user, password)),
+        cram: username.clone().zip(secret.clone()),
+        // Without either the empty password, as upstream has it.
+        credentials: match (username, password) {
+            (Some(_), None) if secret.is_some() => None,
+            (username, password) => username.zip(Some(password.unwrap_or_else(|| Secret::new("")))),
+        },
         security,
         tls,
         headers: headers(&fields, shared),

@@ -50,7 +50,7 @@ pub struct Sms {
 
 impl Sms {
     pub(super) fn text(&self, message: &Message<'_>) -> Result<Vec<u8>, String> {
-        let words = match message.digest() {
+        let words = match message.own_digest(&self.text) {
             Some(digest) => digest.headline.clone(),
             None => message.render(&self.text)?,
         };

@@ -4,6 +4,7 @@ mod detail;
 mod follow;
 mod health;
 mod history;
+mod link;
 mod row;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/alarms/events", get(follow::events))
         .route("/alarms/history", get(history::history))
         .route("/alarms/health", get(health::health))
+        .route("/alarms/ack", get(link::show).post(link::acknowledge))
         .route("/alarms/acknowledge", post(acknowledge_many))
         .route("/alarms/{fingerprint}", get(detail::detail))
         .route("/alarms/{fingerprint}/acknowledge", post(acknowledge))

@@ -2,6 +2,8 @@
 //!
 //! Source: Alertmanager, `notify/email`: its keys, defaults and decisions about TLS.
 
+mod cram;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -13,6 +15,7 @@ use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, T
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
+use self::cram::Login;
 use super::Failure;
 use crate::model::{Secret, Tls};
 use crate::notify::message::Message;
@@ -50,6 +53,8 @@ pub struct Email {
     pub hello: String,
     /// User and password.
     pub credentials: Option<(String, Secret)>,
+    /// User and secret for CRAM-MD5; goes before a password where the server offers it.
+    pub cram: Option<(String, Secret)>,
     /// How the connection is made safe.
     pub security: SmtpSecurity,
     /// How the server is believed.
@@ -142,45 +147,70 @@ fn illustrated(html: String, chart: Option<&str>) -> MultiPart {
 /// A connection's settings to one mail server; each mail makes a connection of its own.
 #[derive(Debug)]
 pub(super) struct Mailer {
+    cram: Option<Login>,
+    has_password: bool,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     timeout: Duration,
 }
 
 impl Mailer {
     pub(super) fn new(email: &Email, timeout: Duration) -> Result<Mailer, String> {
-        let encryption = match email.security {
-            SmtpSecurity::Implicit => Encryption::Wrapper(tls(email)?),
-            SmtpSecurity::StartTls => Encryption::Required(tls(email)?),
-            SmtpSecurity::Plain => Encryption::None,
+        let (encryption, tls) = match email.security {
+            SmtpSecurity::Implicit => (Encryption::Wrapper(tls(email)?), Some((tls(email)?, true))),
+            SmtpSecurity::StartTls => (Encryption::Required(tls(email)?), Some((tls(email)?, false))),
+            SmtpSecurity::Plain => (Encryption::None, None),
         };
+        let hello = ClientId::Domain(email.hello.clone());
+        let cram = email.cram.as_ref().map(|(user, secret)| Login {
+            server: (email.host.clone(), email.port),
+            hello: hello.clone(),
+            tls,
+            user: user.clone(),
+            secret: secret.clone(),
+            timeout,
+        });
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&email.host)
             .port(email.port)
-            .hello_name(ClientId::Domain(email.hello.clone()))
+            .hello_name(hello)
             .tls(encryption)
             .timeout(Some(timeout));
         if let Some((user, password)) = &email.credentials {
             let credentials = Credentials::new(user.clone(), password.expose().to_owned());
             builder = builder.credentials(credentials).authentication(vec![Mechanism::Plain, Mechanism::Login]);
         }
-        Ok(Mailer { transport: builder.build(), timeout })
+        Ok(Mailer { cram, has_password: email.credentials.is_some(), transport: builder.build(), timeout })
     }
 
     /// Sends a mail; taken when the server has taken it.
     pub(super) async fn send(&self, mail: lettre::Message) -> Result<(), Failure> {
-        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                let mut reason = error.to_string();
-                let mut cause = std::error::Error::source(&error);
-                while let Some(inner) = cause {
-                    reason = format!("{reason}: {inner}");
-                    cause = inner.source();
-                }
-                Err(if error.is_permanent() { Failure::refusal(reason) } else { Failure::passing(reason) })
-            }
+        match tokio::time::timeout(self.timeout, self.talk(mail)).await {
+            Ok(outcome) => outcome,
             Err(_) => Err(Failure::passing(format!("the mail server did not take it within {:?}", self.timeout))),
         }
     }
+
+    async fn talk(&self, mail: lettre::Message) -> Result<(), Failure> {
+        if let Some(login) = &self.cram {
+            if login.send(&mail).await? {
+                return Ok(());
+            }
+            if !self.has_password {
+                return Err(Failure::refusal("the mail server offers no CRAM-MD5, and there is no auth_password"));
+            }
+        }
+        self.transport.send(mail).await.map(|_| ()).map_err(|e| failure(&e))
+    }
+}
+
+/// Says why a mail was not taken, with all causes.
+fn failure(error: &lettre::transport::smtp::Error) -> Failure {
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        reason = format!("{reason}: {inner}");
+        cause = inner.source();
+    }
+    if error.is_permanent() { Failure::refusal(reason) } else { Failure::passing(reason) }
 }
 
 fn tls(email: &Email) -> Result<TlsParameters, String> {
