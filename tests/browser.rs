@@ -85,6 +85,19 @@ async fn the_console_is_quiet_and_nothing_comes_from_elsewhere() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_work_under_a_name_without_tls() {
+    // The browser says less of where a form comes from than it does to its own machine: no Sec-Fetch-Site.
+    let plant = Plant::start().await;
+    let base = plant.url("").replace("127.0.0.1", "box.lan");
+    let mut browser = Browser::start().await;
+    browser.open(&format!("{base}/about")).await;
+    browser.ask("window.before = true; document.querySelector('form[action=\"/theme\"] button').click()").await;
+    browser.wait_for("window.before === undefined && document.readyState === 'complete'").await;
+    browser.wait_for("document.querySelector('main') !== null").await;
+    assert_eq!(browser.ask("location.pathname").await, "/about");
+}
+
 /// The field for the first expression.
 const FIELD: &str = "document.getElementById('q')";
 
