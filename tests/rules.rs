@@ -186,6 +186,15 @@ fn rule_files_beside_the_project_are_those_that_are_tested() {
 }
 
 #[test]
+fn devices_that_leave_at_once_are_told_as_one_alarm_as_long_as_they_are_away() {
+    let file = "tests/rules/mass-disconnection.test.yml";
+    let said = say(&["test", "rules", file]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let judge = std::process::Command::new("promtool").args(["test", "rules", file]).output().unwrap();
+    assert!(judge.status.success(), "{}", String::from_utf8_lossy(&judge.stdout));
+}
+
+#[test]
 fn the_packs_that_come_along_are_good_to_prometheus_too() {
     let packs = std::fs::read_dir("packaging/rules").unwrap().map(|entry| entry.unwrap().path());
     let checked = std::process::Command::new("promtool").args(["check", "rules"]).args(packs).output();

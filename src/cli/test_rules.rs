@@ -81,6 +81,7 @@ fn try_on_history(files: &[PathBuf], back: &str, place: &Place) -> anyhow::Resul
                 ("for", format_duration(rule.hold)),
                 ("keep_firing_for", format_duration(rule.keep_firing)),
                 ("interval", interval),
+                ("limit", rule.limit.to_string()),
                 ("start", (end - back).as_seconds().to_string()),
                 ("end", end.as_seconds().to_string()),
             ];
@@ -101,6 +102,10 @@ fn told(found: &serde_json::Value) -> String {
     let short = match number("short") {
         0 => String::new(),
         n => format!("; {n} times its condition held, but not for long enough"),
+    };
+    let short = match number("overLimit") {
+        0 => short,
+        n => format!("{short}; at {n} evaluations there were more alerts than the group's limit, which dropped them all"),
     };
     match number("count") {
         0 => format!("would not have fired{short}"),

@@ -155,6 +155,8 @@ pub struct AlertingRule {
     pub keep_firing: Duration,
     /// The group's interval, if it names one.
     pub interval: Option<Duration>,
+    /// The group's `limit`; 0 is none.
+    pub limit: usize,
 }
 
 /// Returns the good alerting rules of a file.
@@ -172,6 +174,7 @@ pub fn alerting_rules(path: &str, text: &str) -> Vec<AlertingRule> {
                 hold: alerting.hold,
                 keep_firing: alerting.keep_firing,
                 interval: group.interval,
+                limit: group.limit,
             }),
         });
         rules.collect()

@@ -33,6 +33,8 @@ pub struct Trial {
     pub hold: Duration,
     /// `keep_firing_for`
     pub keep_firing: Duration,
+    /// The group's `limit`: with more alerts than that at an evaluation all are dropped; 0 is none.
+    pub limit: usize,
     /// Between evaluations.
     pub interval: Duration,
     /// Start of the window.
@@ -67,6 +69,8 @@ pub struct Replay {
     pub some_firing: Duration,
     /// The most that would have fired at once.
     pub at_once: usize,
+    /// Evaluations with more alerts than the group's `limit`, which dropped them all.
+    pub over_limit: usize,
     /// Series for which the condition ever held.
     pub series: usize,
     /// Between evaluations; wider than asked for where there would be too many.
@@ -110,6 +114,7 @@ struct Course<'a> {
     alerts: HashMap<Labels, Option<Active>>,
     evaluations: usize,
     short: usize,
+    over_limit: usize,
     firings: Vec<Firing>,
 }
 
@@ -117,13 +122,17 @@ impl<'a> Course<'a> {
     fn new(trial: &'a Trial, step_ms: i64) -> Self {
         let rule =
             Alerting { hold: trial.hold, keep_firing: trial.keep_firing, labels: Vec::new(), annotations: Vec::new() };
-        Course { trial, rule, step_ms, alerts: HashMap::new(), evaluations: 0, short: 0, firings: Vec::new() }
+        let alerts = HashMap::new();
+        Course { trial, rule, step_ms, alerts, evaluations: 0, short: 0, over_limit: 0, firings: Vec::new() }
     }
 
     /// Takes all series over evaluations from `first` to `last`.
     fn stretch(&mut self, found: &[RangeSeries], first: i64, last: i64) -> Result<()> {
         self.evaluations += usize::try_from((last - first) / self.step_ms + 1).unwrap_or(0);
         let mut alerts = std::mem::take(&mut self.alerts);
+        if self.trial.limit > 0 && alerts.len() + found.len() > self.trial.limit {
+            return self.in_step(found, alerts, first, last);
+        }
         for series in found {
             let alert = alerts.remove(&series.labels).flatten();
             let alert = self.walk(&series.labels, alert, &series.points, first, last);
@@ -134,10 +143,61 @@ impl<'a> Course<'a> {
             let alert = self.walk(&labels, alert, &[], first, last);
             self.alerts.insert(labels, alert);
         }
+        self.bounded()
+    }
+
+    fn bounded(&self) -> Result<()> {
         if self.alerts.len() > SERIES_MAX {
             return Err(Error::Limit(format!("the expression gives more than {SERIES_MAX} series")));
         }
         Ok(())
+    }
+
+    /// As [`Course::stretch`], but one evaluation after the other: how many alerts there are at one decides over all.
+    fn in_step(
+        &mut self,
+        found: &[RangeSeries],
+        mut alerts: HashMap<Labels, Option<Active>>,
+        first: i64,
+        last: i64,
+    ) -> Result<()> {
+        let of_series = |s: &RangeSeries| (s.labels.clone(), alerts.remove(&s.labels).flatten());
+        let mut rows: Vec<(Labels, Option<Active>)> = found.iter().map(of_series).collect();
+        rows.extend(alerts);
+        let mut rest: Vec<&[Sample]> = found.iter().map(|s| s.points.as_slice()).collect();
+        rest.resize(rows.len(), &[]);
+        let mut at = first;
+        while at <= last {
+            let now = Timestamp::from_millis(at);
+            for ((labels, alert), points) in rows.iter_mut().zip(&mut rest) {
+                match points.split_first() {
+                    Some((point, others)) if point.timestamp == now => {
+                        *points = others;
+                        *alert = Some(self.hold(alert.take(), now));
+                    }
+                    _ => *alert = alert.take().and_then(|active| self.miss(labels, active, now)),
+                }
+            }
+            if rows.iter().filter(|(_, alert)| alert.is_some()).count() > self.trial.limit {
+                self.over_limit += 1;
+                for (labels, alert) in &mut rows {
+                    if let Some(active) = alert.take() {
+                        self.fired(labels, &active, Some(now));
+                    }
+                }
+            }
+            at += self.step_ms;
+        }
+        self.alerts.extend(rows);
+        self.bounded()
+    }
+
+    /// The condition holds: returns the alert, a new one if there was none.
+    fn hold(&self, alert: Option<Active>, now: Timestamp) -> Active {
+        let mut active = alert.unwrap_or_else(|| Active::new(nothing(), now));
+        active.holds(now);
+        active.promote(&self.rule, now);
+        active
     }
 
     /// Leads one alert through the evaluations of a stretch; times without a point are those at which the condition
@@ -159,11 +219,7 @@ impl<'a> Course<'a> {
             if point > last {
                 break;
             }
-            let now = Timestamp::from_millis(point);
-            let mut active = alert.unwrap_or_else(|| Active::new(nothing(), now));
-            active.holds(now);
-            active.promote(&self.rule, now);
-            alert = Some(active);
+            alert = Some(self.hold(alert, Timestamp::from_millis(point)));
             at = point + self.step_ms;
         }
         alert
@@ -206,6 +262,7 @@ impl<'a> Course<'a> {
         let mut replay = Replay {
             count: firings.len(),
             short: self.short,
+            over_limit: self.over_limit,
             firing: all.sum(),
             series,
             interval: step,
@@ -307,6 +364,7 @@ mod tests {
             expression: expression.to_owned(),
             hold: Duration::from_secs(hold_s),
             keep_firing: Duration::from_secs(keep_s),
+            limit: 0,
             interval: Duration::from_secs(10),
             start: at(-10),
             end: at(end_s),
@@ -351,6 +409,41 @@ mod tests {
         let end = STRETCH * 10 + 4990;
         let found = replay(&engine(&values), &trial("temp > 5", 100, 0, end), &Options::default()).unwrap();
         assert_eq!((found.count, found.firings[0].fired_at), (1, at(100)));
+    }
+
+    #[test]
+    fn above_the_limit_of_the_group_all_alerts_are_dropped() {
+        let db = Db::in_memory();
+        let mut batch = Batch::default();
+        // One is hot all the time, the other from 30 to 50 s.
+        for (line, hot) in [("7", 0..12), ("8", 3..6)] {
+            let labels = Labels::from_pairs([("__name__", "temp"), ("line", line)]);
+            for i in 0..12_i64 {
+                batch.push(&labels, at(i * 10), if hot.contains(&i) { 9.0 } else { 1.0 });
+            }
+        }
+        db.append(&batch).unwrap();
+        let limits = Limits {
+            lookback: Duration::from_secs(300),
+            timeout: Duration::from_secs(30),
+            samples_max: 10_000_000,
+            default_step: Duration::from_secs(10),
+        };
+        let engine = Engine::new(db, limits);
+        let tried = |limit: usize| {
+            let trial = Trial { limit, ..trial("temp > 5", 10, 0, 110) };
+            let found = replay(&engine, &trial, &Options::default()).unwrap();
+            let second = |t: Timestamp| (t.as_millis() - START) / 1000;
+            let mut all: Vec<_> =
+                found.firings.iter().map(|f| (second(f.fired_at), f.resolved_at.map(second))).collect();
+            all.sort_unstable();
+            (all, found.over_limit)
+        };
+        let without = vec![(10, None), (40, Some(60))];
+        assert_eq!(tried(0), (without.clone(), 0));
+        assert_eq!(tried(2), (without, 0), "as many as the limit");
+        // Dropped at 30, 40 and 50 s; what holds afterwards waits for `for` again.
+        assert_eq!(tried(1), (vec![(10, Some(30)), (70, None)], 3));
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Answer<'a> {
     /// Seconds in which at least one would have fired.
     some_firing_seconds: f64,
     at_once: usize,
+    /// Evaluations with more alerts than `limit`, which dropped them all.
+    over_limit: usize,
     series: usize,
     evaluations: usize,
     interval_seconds: f64,
@@ -68,6 +70,7 @@ async fn try_rule(State(app): State<AppState>, parameters: Parameters) -> Result
         expression: parameters.get("expr").unwrap_or("").to_owned(),
         hold: duration("for", Duration::ZERO)?,
         keep_firing: duration("keep_firing_for", Duration::ZERO)?,
+        limit: parameters.limit()?.unwrap_or(0),
         interval: duration("interval", INTERVAL)?.max(Duration::from_secs(1)),
         start: parameters.time("start", end - USUAL)?,
         end,
@@ -88,6 +91,7 @@ async fn try_rule(State(app): State<AppState>, parameters: Parameters) -> Result
         firing_seconds: found.firing.as_secs_f64(),
         some_firing_seconds: found.some_firing.as_secs_f64(),
         at_once: found.at_once,
+        over_limit: found.over_limit,
         series: found.series,
         evaluations: found.evaluations,
         interval_seconds: found.interval.as_secs_f64(),

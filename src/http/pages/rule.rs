@@ -171,6 +171,7 @@ fn trials(visit: &Visit, group: &GroupSnapshot, rule: &RuleSnapshot, window: &Wi
         expression: rule.expression.clone(),
         hold: alerting.hold,
         keep_firing: alerting.keep_firing,
+        limit: group.limit,
         interval: group.interval,
         start: window.start,
         end: window.end,
@@ -230,10 +231,14 @@ fn words(found: &Replay) -> String {
         0 => String::new(),
         n => format!(" Its condition held {} more, but not for long enough.", times(n)),
     };
+    let over = match found.over_limit {
+        0 => String::new(),
+        n => format!(" At {n} evaluations there were more alerts than its group allows, which dropped them all."),
+    };
     match found.count {
-        0 => format!("It would not have fired.{short}"),
+        0 => format!("It would not have fired.{short}{over}"),
         n => format!(
-            "It would have fired {}, at most {} at once; for {} there would have been an alarm.{short}",
+            "It would have fired {}, at most {} at once; for {} there would have been an alarm.{short}{over}",
             times(n),
             found.at_once,
             span(found.some_firing)
