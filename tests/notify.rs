@@ -341,7 +341,10 @@ fn an_alarm_is_acknowledged_by_the_link_of_its_notification_and_not_by_fetching_
     // Another box's key does not fit.
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("rules.yml"), RULES).unwrap();
-    let stranger = Program::start(other.path(), &settings.replace(&folder.path().display().to_string(), &other.path().display().to_string()));
+    let stranger = Program::start(
+        other.path(),
+        &settings.replace(&folder.path().display().to_string(), &other.path().display().to_string()),
+    );
     assert_eq!(stranger.get(&link).unwrap().status, 403);
     stranger.stop();
     program.stop();

@@ -105,7 +105,9 @@ fn told(found: &serde_json::Value) -> String {
     };
     let short = match number("overLimit") {
         0 => short,
-        n => format!("{short}; at {n} evaluations there were more alerts than the group's limit, which dropped them all"),
+        n => {
+            format!("{short}; at {n} evaluations there were more alerts than the group's limit, which dropped them all")
+        }
     };
     match number("count") {
         0 => format!("would not have fired{short}"),

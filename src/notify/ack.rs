@@ -101,7 +101,9 @@ impl AckKey {
 
 /// Writes a claim as the parameters of a link: the same text for the same claim.
 fn text(claim: &AckClaim) -> String {
-    let one = |(fingerprint, raised_at): &(u64, Timestamp)| format!("{fingerprint:016x}-{:x}", raised_at.as_millis().cast_unsigned());
+    let one = |(fingerprint, raised_at): &(u64, Timestamp)| {
+        format!("{fingerprint:016x}-{:x}", raised_at.as_millis().cast_unsigned())
+    };
     let alarms: Vec<String> = claim.alarms.iter().map(one).collect();
     let seconds = claim.until.as_millis().div_euclid(1000);
     format!("alarm={}&by={}&until={seconds}", alarms.join(","), form_encode(&claim.receiver))
@@ -178,10 +180,8 @@ mod tests {
         let key = AckKey::new(b"k");
         let all = parameters(&key.link("http://box", &made()));
         for (name, value) in [("alarm", "00000000000000ac-18bcfe56800"), ("by", "boss"), ("until", "1800000000")] {
-            let changed: Vec<_> = all
-                .iter()
-                .map(|(n, v)| (n.clone(), if n == name { value.to_owned() } else { v.clone() }))
-                .collect();
+            let changed: Vec<_> =
+                all.iter().map(|(n, v)| (n.clone(), if n == name { value.to_owned() } else { v.clone() })).collect();
             assert_eq!(read(&key, &changed, NOW), Err(AckRefusal::Forged), "{name}");
             let missing: Vec<_> = all.iter().filter(|(n, _)| n != name).cloned().collect();
             assert_eq!(read(&key, &missing, NOW), Err(AckRefusal::Damaged), "{name}");

@@ -338,9 +338,12 @@ pub(super) mod tests {
     fn what_fires_has_a_link_to_acknowledge_by() {
         let notice = notice();
         let all = linked(&notice, "{{ .AckURL }}");
-        assert!(all.starts_with("http://box/alarms/ack?alarm=00000000000000ab-14e4b3e5005&amp;by=team&amp;until=3600&amp;sig="));
+        assert!(all.starts_with(
+            "http://box/alarms/ack?alarm=00000000000000ab-14e4b3e5005&amp;by=team&amp;until=3600&amp;sig="
+        ));
         assert_eq!(linked(&notice, "{{ range .Alerts }}{{ .AckURL }};{{ end }}"), format!("{all};;"), "one is over");
-        for name in ["slack.default.text", "telegram.default.message", "email.default.html", "pushover.default.message"] {
+        for name in ["slack.default.text", "telegram.default.message", "email.default.html", "pushover.default.message"]
+        {
             let text = linked(&notice, &format!("{{{{ template {name:?} . }}}}"));
             assert!(text.contains("/alarms/ack?alarm="), "{name}: {text}");
         }
@@ -359,12 +362,15 @@ pub(super) mod tests {
         notice.alarms = (0..400)
             .map(|i| {
                 let severity = if i % 100 == 7 { "critical" } else { "info" };
-                let labels = Labels::from_pairs([("alertname", "Hot"), ("severity", severity), ("device", &format!("d{i:03}"))]);
+                let labels =
+                    Labels::from_pairs([("alertname", "Hot"), ("severity", severity), ("device", &format!("d{i:03}"))]);
                 NoticeAlarm { labels, annotations: Labels::empty(), ..one.clone() }
             })
             .collect();
         let message = Message::new(&notice, &calm(), "http://box", Timestamp::from_millis(0));
-        let text = |name: &str| Template::parse_in(&format!("{{{{ template {name:?} . }}}}"), &default_templates().unwrap()).unwrap();
+        let text = |name: &str| {
+            Template::parse_in(&format!("{{{{ template {name:?} . }}}}"), &default_templates().unwrap()).unwrap()
+        };
         let words = message.words(&text("email.default.text"), usize::MAX).unwrap();
         for device in ["d007", "d107", "d207", "d307"] {
             assert!(words.contains(&format!("device={device}")), "{device}");

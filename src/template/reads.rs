@@ -32,7 +32,9 @@ impl<'a> Search<'a> {
             Node::Range(pipeline, body, otherwise) => {
                 self.pipeline(pipeline) || self.nodes(body) || self.nodes(otherwise)
             }
-            Node::Template(_, name, argument) => argument.as_ref().is_some_and(|p| self.pipeline(p)) || self.named(name),
+            Node::Template(_, name, argument) => {
+                argument.as_ref().is_some_and(|p| self.pipeline(p)) || self.named(name)
+            }
         }
     }
 

@@ -14,8 +14,8 @@ use lettre::transport::smtp::commands::Ehlo;
 use lettre::transport::smtp::extension::ClientId;
 
 use super::failure;
-use crate::notify::receiver::Failure;
 use crate::model::{Secret, md5};
+use crate::notify::receiver::Failure;
 
 /// The block that HMAC works on, in bytes.
 const BLOCK_BYTES: usize = 64;
@@ -67,7 +67,8 @@ impl Login {
         let offers = connection.command(Ehlo::new(self.hello.clone())).await?;
         let offers_it = |line: &str| {
             let mut words = line.split([' ', '=']);
-            words.next().is_some_and(|w| w.eq_ignore_ascii_case("AUTH")) && words.any(|w| w.eq_ignore_ascii_case("CRAM-MD5"))
+            words.next().is_some_and(|w| w.eq_ignore_ascii_case("AUTH"))
+                && words.any(|w| w.eq_ignore_ascii_case("CRAM-MD5"))
         };
         if !offers.message().any(offers_it) {
             return Ok(false);
