@@ -18,7 +18,8 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    pub(super) fn new(registry: &Registry) -> Self {
+    /// Without NATS nothing is shown of a connection to it: a rule would take that for a lost one.
+    pub(super) fn new(registry: &Registry, has_nats: bool) -> Self {
         let published =
             registry.counters("andon_bus_published_total", "Messages published, by where they went.", &["to"]);
         Instruments {
@@ -33,7 +34,7 @@ impl Instruments {
             connected: registry.gauge("andon_bus_connected", "1 while connected to NATS, else 0."),
             connects: registry.counter("andon_bus_connects_total", "Times that a connection to NATS was made."),
             patterns: registry.gauge("andon_bus_patterns", "Distinct subject patterns that somebody here listens to."),
-            resilience: Resilience::new(registry),
+            resilience: if has_nats { Resilience::new(registry) } else { Resilience::new(&Registry::default()) },
         }
     }
 }
@@ -99,5 +100,21 @@ impl SpoolInstruments {
         self.bytes.set(state.bytes as f64);
         let age_ms = state.oldest.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()).max(0));
         self.oldest.set(age_ms as f64 / 1000.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_without_nats_shows_no_state_of_a_connection() {
+        let has_state = |has_nats| {
+            let registry = Registry::default();
+            let _ = Instruments::new(&registry, has_nats);
+            registry.gather().iter().any(|family| family.name == "router_nats_connection_status")
+        };
+        assert!(has_state(true));
+        assert!(!has_state(false));
     }
 }

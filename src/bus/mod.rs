@@ -118,7 +118,7 @@ impl Bus {
     #[must_use]
     pub fn start(config: Config, deps: Deps) -> Self {
         let Deps { tasks, registry, clock, disk } = deps;
-        let instruments = Instruments::new(&registry);
+        let instruments = Instruments::new(&registry, config.nats.is_some());
         let router = Arc::new(Router::default());
         // Not to be guessed, so that nobody on NATS can answer in another's place.
         let inbox_prefix = format!("_INBOX.{:032x}", rand::random::<u128>());
