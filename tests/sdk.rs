@@ -96,6 +96,7 @@ async fn the_rust_client_tells_what_happens_to_it() {
     assert!(client.connected(Duration::from_secs(10)).await);
     let mut messages = client.subscribe("lab.>").await.unwrap();
     client.publish("elsewhere.x", &json!(1));
+    let _nothing = client.replay("lab.replayed", device::Start::Sequence(1)).await.unwrap();
     client.publish_kept("lab.kept", &json!(2)).await.unwrap();
     client.hang_up(Duration::from_millis(100)).await.unwrap();
     client.connection().wait_for(|c| *c != Connection::Connected).await.unwrap();
@@ -119,6 +120,7 @@ async fn the_rust_client_tells_what_happens_to_it() {
     has(|e| matches!(e, Event::Published { subject, .. } if subject == "lab.away"));
     has(|e| matches!(e, Event::Received { subject, .. } if subject == "lab.away"));
     has(|e| matches!(e, Event::Refused { code, .. } if code == "NOT_AUTHORIZED"));
+    has(|e| matches!(e, Event::Refused { code, .. } if code == "INVALID_SUBJECT"));
     has(|e| matches!(e, Event::Buffered { size: 1 }));
     has(|e| matches!(e, Event::Ping));
     has(|e| matches!(e, Event::Pong { .. }));

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::stats::count;
-use super::{Command, Connection, Error, Event, Message, Result, Shared};
+use super::{Command, Connection, Error, Event, Message, Result, Shared, Start};
 use crate::clock::Clock;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -36,7 +36,7 @@ pub(super) struct Task {
     commands: mpsc::Receiver<Command>,
     connection: watch::Sender<Connection>,
     clock: Clock,
-    subscriptions: HashMap<String, mpsc::Sender<Message>>,
+    subscriptions: HashMap<String, Subscription>,
     requests: HashMap<String, oneshot::Sender<Result<Value>>>,
     next_request: u64,
     pinged_at: Option<Duration>,
@@ -46,6 +46,22 @@ pub(super) struct Task {
 const AGAIN: [&str; 2] = ["RATE_LIMIT", "NOT_KEPT"];
 /// How long to stay away then.
 const AFTER_TOO_FAST: Duration = Duration::from_secs(1);
+
+/// One subscription, made again with each connection.
+struct Subscription {
+    start: Option<Start>,
+    messages: mpsc::Sender<Message>,
+}
+
+impl Subscription {
+    /// Returns the frame that asks for it.
+    fn frame(&self, pattern: &str) -> Value {
+        match self.start {
+            None => json!({ "type": 1, "subject": pattern }),
+            Some(start) => json!({ "type": 1, "subject": pattern, "replay": start.to_json() }),
+        }
+    }
+}
 
 /// What a frame of the gateway asks for.
 #[derive(PartialEq, Eq)]
@@ -154,8 +170,8 @@ impl Task {
                 () = &mut over => return None,
                 command = self.commands.recv() => match command {
                     Some(Command::Close { done }) => return Some(Some(done)),
-                    Some(Command::Subscribe { pattern, messages }) => {
-                        self.subscriptions.insert(pattern, messages);
+                    Some(Command::Subscribe { pattern, start, messages }) => {
+                        self.subscriptions.insert(pattern, Subscription { start, messages });
                     }
                     Some(Command::Unsubscribe { pattern }) => {
                         self.subscriptions.remove(&pattern);
@@ -203,8 +219,8 @@ impl Task {
     async fn serve(&mut self, mut socket: Socket, end: &CancellationToken) -> Left {
         self.shared.buffer().send_again();
         let mut wire = Wire::default();
-        for pattern in self.subscriptions.keys() {
-            wire.push(&json!({ "type": 1, "subject": pattern }));
+        for (pattern, subscription) in &self.subscriptions {
+            wire.push(&subscription.frame(pattern));
             self.shared.tell(|| Event::Subscribed { pattern: pattern.clone() });
         }
         let mut ping = tokio::time::interval(self.shared.config.ping_interval);
@@ -265,10 +281,11 @@ impl Task {
 
     fn carry_out(&mut self, command: Command, wire: &mut Wire) -> Option<Left> {
         match command {
-            Command::Subscribe { pattern, messages } => {
-                wire.push(&json!({ "type": 1, "subject": pattern }));
+            Command::Subscribe { pattern, start, messages } => {
+                let subscription = Subscription { start, messages };
+                wire.push(&subscription.frame(&pattern));
                 self.shared.tell(|| Event::Subscribed { pattern: pattern.clone() });
-                self.subscriptions.insert(pattern, messages);
+                self.subscriptions.insert(pattern, subscription);
             }
             Command::Unsubscribe { pattern } => {
                 if self.subscriptions.remove(&pattern).is_some() {
@@ -351,17 +368,18 @@ impl Task {
             payload: frame["payload"].clone(),
             device_id: text("deviceId"),
             correlation_id: text("correlationId"),
+            sequence: frame["sequence"].as_u64(),
         };
         let mut stats = self.shared.stats();
         count(&mut stats.received, &message.subject);
-        for (pattern, reader) in &self.subscriptions {
-            if matches(pattern, &message.subject) && reader.try_send(message.clone()).is_err() {
+        for (pattern, subscription) in &self.subscriptions {
+            if matches(pattern, &message.subject) && subscription.messages.try_send(message.clone()).is_err() {
                 stats.incoming_overflows += 1;
             }
         }
         drop(stats);
         self.shared.tell(|| Event::Received { subject: message.subject, bytes });
-        self.subscriptions.retain(|_, reader| !reader.is_closed());
+        self.subscriptions.retain(|_, subscription| !subscription.messages.is_closed());
     }
 
     /// Sends what waits, then a close frame, and waits for the gateway's.

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+mod start;
 mod stats;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use event::{Event, Listener};
+pub use start::Start;
 pub use stats::Stats;
 
 use crate::clock::Clock;
@@ -53,6 +55,8 @@ pub struct Message {
     pub device_id: Option<String>,
     /// The sender's mark; of a request, what [`DeviceClient::reply`] needs.
     pub correlation_id: Option<String>,
+    /// Its place in the stream, if it was read out of one.
+    pub sequence: Option<u64>,
 }
 
 /// The client's handle; cheap to clone. The connection ends with [`DeviceClient::close`].
@@ -102,7 +106,7 @@ struct ToBeKept {
 
 #[derive(Debug)]
 enum Command {
-    Subscribe { pattern: String, messages: mpsc::Sender<Message> },
+    Subscribe { pattern: String, start: Option<Start>, messages: mpsc::Sender<Message> },
     Unsubscribe { pattern: String },
     Request { subject: String, payload: Value, answer: oneshot::Sender<Result<Value>> },
     HangUp { pause: Duration },
@@ -164,8 +168,23 @@ impl DeviceClient {
     /// # Errors
     /// [`Error::Closed`].
     pub async fn subscribe(&self, pattern: &str) -> Result<mpsc::Receiver<Message>> {
+        self.subscribe_from(pattern, None).await
+    }
+
+    /// Reads the stream that keeps a pattern, with what the device missed: the gateway keeps its place in it, and
+    /// `start` says where a device begins that has none yet. Where no stream keeps the pattern, nothing comes, and a
+    /// listener hears [`Event::Refused`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn replay(&self, pattern: &str, start: Start) -> Result<mpsc::Receiver<Message>> {
+        self.subscribe_from(pattern, Some(start)).await
+    }
+
+    async fn subscribe_from(&self, pattern: &str, start: Option<Start>) -> Result<mpsc::Receiver<Message>> {
+        // Full: the newest is lost for this reader and counted.
         let (messages, receiver) = mpsc::channel(self.0.config.incoming_max.max(1));
-        self.command(Command::Subscribe { pattern: pattern.to_owned(), messages }).await?;
+        self.command(Command::Subscribe { pattern: pattern.to_owned(), start, messages }).await?;
         Ok(receiver)
     }
 

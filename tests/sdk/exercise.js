@@ -91,8 +91,33 @@ export async function exercise({ Device, matches }, url, own, token, other, othe
   same([small.stats().bufferSize, small.stats().bufferOverflows], [3, 2]);
   await small.close(0);
 
+  // A replay is asked for; no stream keeps these subjects.
+  const { errors: before } = device.stats();
+  device.subscribe("lab.replayed", () => {}, { replay: { sequence: 1 } });
+  await until("a refusal", () => device.stats().errors > before);
+  device.unsubscribe("lab.replayed");
+
   device.publish(`telemetry.${own}.temp`, { value: 21.5 });
   await device.close();
+
+  // What waits in a file (in a browser: in its store) goes on with the next start, once.
+  const filed = [];
+  peer.subscribe("lab.filed", (message) => filed.push(message.payload));
+  const bufferFile = `${globalThis.process?.env?.TMPDIR ?? "/tmp"}/andon-exercise-${own}-${Date.now()}`;
+  const away = new Device("ws://127.0.0.1:9/ws", own, token, { bufferFile });
+  for (let n = 0; n < 20; n++) away.publish("lab.filed", n);
+  await away.close(0);
+  const later = new Device(url, own, token, { bufferFile, statsInterval: null });
+  await until("what waited in a file", () => filed.length >= 20);
+  same(filed, [...Array(20).keys()]);
+  await later.publish("lab.filed", 20, { ack: true });
+  await later.close();
+  const again = new Device(url, own, token, { bufferFile, statsInterval: null });
+  same(again.stats().bufferSize, 0);
+  await again.close();
+  await until("the last", () => filed.length >= 21);
+  same(filed.length, 21);
+  globalThis.process?.getBuiltinModule?.("node:fs").rmSync(bufferFile);
   await peer.close();
   const stats = device.stats();
   same([stats.disconnections, stats.reconnectAttempts + 1, stats.bufferSize], [stats.connections, stats.connections, 0]);

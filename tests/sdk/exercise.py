@@ -7,7 +7,9 @@ Prints what it saw as one line of JSON; a step that fails ends it.
 """
 
 import json
+import os
 import sys
+import tempfile
 import threading
 
 sys.path.insert(0, sys.argv[1])
@@ -123,8 +125,34 @@ for n in range(5):
 assert small.stats()["bufferSize"] == 3 and small.stats()["bufferOverflows"] == 2
 small.close(0)
 
+# A replay is asked for; no stream keeps these subjects.
+errors = device.stats()["errors"]
+device.subscribe("lab.replayed", print, replay={"sequence": 1})
+while device.stats()["errors"] == errors:
+    threading.Event().wait(0.02)
+device.unsubscribe("lab.replayed")
+
 device.publish(f"telemetry.{own}.temp", {"value": 21.5})
 device.close()
+
+# What waits in a file goes on with the next start, once; a torn line is none.
+filed = Collected(peer, "lab.filed")
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "buffer")
+    away = Device("ws://127.0.0.1:9/ws", own, token, buffer_file=path)
+    for n in range(20):
+        away.publish("lab.filed", n)
+    away.close(0)
+    with open(path, "a") as file:
+        file.write("+torn {")
+    later = Device(url, own, token, buffer_file=path, stats_interval=None)
+    assert [m.payload for m in filed.wait(20)] == list(range(20))
+    later.publish("lab.filed", 20).result(SOON)
+    later.close()
+    again = Device(url, own, token, buffer_file=path, stats_interval=None)
+    assert again.stats()["bufferSize"] == 0
+    again.close()
+    assert len(filed.wait(21)) == 21, filed.all
 peer.close()
 stats = device.stats()
 assert stats["connections"] == stats["disconnections"] == stats["reconnectAttempts"] + 1 >= 3, stats

@@ -12,8 +12,11 @@
 //
 // A Device keeps one WebSocket to the gateway: it shows who it is, subscribes again after each reconnect, waits longer
 // after each failure (1 s doubled up to 30 s, a quarter more or less by chance), and keeps a bounded number of publishes
-// while it is away. A publish with `ack` is sent again, under the same id, until the box says that it is kept. Every
-// 15 s the client's own counts are published on `devices.{id}.stats` and become the `device_*` series of the box.
+// while it is away. A publish with `ack` is sent again, under the same id, until the box says that it is kept. With
+// `bufferFile` all publishes are such, and wait in a file (Node) or in `localStorage` (browsers): they survive the
+// program's end and go on with its next start. `subscribe(pattern, handler, { replay: "all" })` reads the stream that
+// keeps a subject, with what was missed; the box keeps the device's place in it. Every 15 s the client's own counts are
+// published on `devices.{id}.stats` and become the `device_*` series of the box.
 // @ts-check
 
 export const VERSION = "1.0.0";
@@ -26,6 +29,8 @@ const SUBJECTS_MAX = 64;
 const REQUESTS_MAX = 64;
 /** A publish with an ack is sent again after these, a second later. */
 const AGAIN = ["RATE_LIMIT", "NOT_KEPT"];
+/** Of a buffer file: characters that are no longer needed, before it is written anew. */
+const JOURNAL_GONE_MAX = 1 << 20;
 /** Bytes handed to the socket ahead of what it has taken. */
 const WINDOW_BYTES = 64 << 10;
 
@@ -35,6 +40,10 @@ const WINDOW_BYTES = 64 << 10;
  * @property {any} payload
  * @property {string | undefined} deviceId Who published it, if it was a device.
  * @property {string | undefined} correlationId Of a request: what `reply` needs.
+ * @property {number | undefined} sequence Its place in the stream, if it was read out of one.
+ *
+ * @typedef {"new" | "all" | "last" | { sequence: number } | { time: string }} Replay Where a device begins to read a
+ *   stream that has no place in it yet; a time is written like 2026-01-31T12:00:00Z.
  *
  * @typedef {object} Options
  * @property {string} [deviceType] What it is; the registry's word counts.
@@ -45,6 +54,8 @@ const WINDOW_BYTES = 64 << 10;
  * @property {number} [backoffMax] The longest wait: 30 000.
  * @property {number} [bufferMessages] Publishes kept while away: 1000; beyond it the oldest go.
  * @property {number} [bufferBytes] Their characters: 4 MiB.
+ * @property {string} [bufferFile] Where publishes wait until the box says that they are kept: a file in Node, in
+ *   browsers the name of entries in `localStorage`. For one program at a time.
  * @property {number | null} [statsInterval] How often the own counts are published: 15 000; null for never.
  * @property {(event: string, details: Record<string, any>) => void} [onEvent] Hears of connected, disconnected,
  *   reconnecting, refused, error, published, received, subscribed, unsubscribed, buffered, buffer_overflow, ping, pong.
@@ -71,6 +82,102 @@ export class DeviceError extends Error {
   }
 }
 
+/** Files, in Node. @type {any} */
+const files = /** @type {any} */ (globalThis).process?.getBuiltinModule?.("node:fs") ?? null;
+
+/** Tells whether a text is the frame with this id. @param {string} text @param {string} id */
+function isWhole(text, id) {
+  try {
+    return JSON.parse(text).messageId === id;
+  } catch {
+    return false;
+  }
+}
+
+/** Publishes in a file: a line `+ID FRAME` for each that waits, `-ID` for each that does no longer. What is written
+ *  survives the program's end; a power cut may take what the system has not written yet. */
+class Journal {
+  /** @param {string} path */
+  constructor(path) {
+    this._path = path;
+    /** @type {Map<string, string>} */
+    this._held = new Map();
+    const lines = files.existsSync(path) ? files.readFileSync(path, "utf8").split("\n") : [];
+    lines.pop(); // torn, or empty
+    for (const line of lines) {
+      const [id, text] = [line.slice(1).split(" ", 1)[0], line.slice(line.indexOf(" ") + 1)];
+      if (line[0] === "-") this._held.delete(id);
+      else if (line[0] === "+" && isWhole(text, id)) this._held.set(id, text);
+    }
+    this._rewrite();
+  }
+
+  load() {
+    return this._held;
+  }
+
+  /** @param {string} id
+   *  @param {string} text */
+  add(id, text) {
+    this._held.set(id, text);
+    files.appendFileSync(this._path, `+${id} ${text}\n`);
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    this._gone += this._held.get(id)?.length ?? 0;
+    if (!this._held.delete(id)) return;
+    if (this._gone >= (this._held.size === 0 ? JOURNAL_GONE_MAX / 16 : JOURNAL_GONE_MAX)) this._rewrite();
+    else files.appendFileSync(this._path, `-${id}\n`);
+  }
+
+  _rewrite() {
+    this._gone = 0;
+    const text = [...this._held].map(([id, frame]) => `+${id} ${frame}\n`).join("");
+    files.writeFileSync(`${this._path}.new`, text, { flush: true });
+    files.renameSync(`${this._path}.new`, this._path);
+  }
+}
+
+/** The same in entries of `localStorage`; what it has no room for waits in memory alone. */
+class Entries {
+  /** @param {string} name */
+  constructor(name) {
+    this._prefix = `${name} `;
+    this._next = 0;
+  }
+
+  /** @returns {Map<string, string>} */
+  load() {
+    /** @type {Array<[number, string, string]>} */
+    const found = [];
+    for (const key of Object.keys(localStorage).filter((key) => key.startsWith(this._prefix))) {
+      const [id, value] = [key.slice(this._prefix.length), localStorage.getItem(key) ?? ""];
+      const [number, text] = [Number(value.split(" ", 1)[0]), value.slice(value.indexOf(" ") + 1)];
+      if (isWhole(text, id)) found.push([number, id, text]);
+      else localStorage.removeItem(key);
+    }
+    found.sort(([a], [b]) => a - b);
+    this._next = (found.at(-1)?.[0] ?? 0) + 1;
+    return new Map(found.map(([, id, text]) => [id, text]));
+  }
+
+  /** @param {string} id
+   *  @param {string} text */
+  add(id, text) {
+    try {
+      localStorage.setItem(this._prefix + id, `${this._next++} ${text}`);
+    } catch {
+      // Full.
+    }
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    localStorage.removeItem(this._prefix + id);
+  }
+}
+
 /** One device's connection. */
 export class Device {
   /** @param {string} url `ws://HOST:PORT/ws`
@@ -86,6 +193,7 @@ export class Device {
     this._options = {
       deviceType: "", connectTimeout: 10000, pingInterval: 15000, deadAfter: 45000, backoffMin: 1000, backoffMax: 30000,
       bufferMessages: 1000, bufferBytes: 4 << 20, statsInterval: /** @type {number | null} */ (15000),
+      bufferFile: /** @type {string | undefined} */ (undefined),
       onEvent: () => {}, connect: (/** @type {string} */ address) => new WebSocket(address), ...options,
     };
     /** @type {Outgoing[]} */
@@ -93,7 +201,8 @@ export class Device {
     /** @type {Map<string, Outgoing>} */
     this._unacked = new Map();
     this._held = 0;
-    /** @type {Map<string, (message: Message) => void>} */
+    /** With the frame that asks for the messages.
+     *  @type {Map<string, [(message: Message) => void, any]>} */
     this._handlers = new Map();
     /** @type {Map<string, { resolve: (answer: any) => void, reject: (error: DeviceError) => void }>} */
     this._requests = new Map();
@@ -120,33 +229,47 @@ export class Device {
     this._received = {};
     /** @type {number | null} */
     this._latency = null;
+    const { bufferFile } = this._options;
+    const Store = files === null ? Entries : Journal;
+    this._journal = bufferFile === undefined ? null : new Store(bufferFile);
+    for (const [id, text] of this._journal?.load() ?? []) {
+      this._buffer.push({ subject: JSON.parse(text).subject, text, id });
+      this._held += text.length;
+    }
     this._open();
   }
 
   /** Publishes: at once if connected, else as soon as it is again. If too many wait, the oldest are lost and counted.
    *  With `ack` the promise holds the box's answer (`durable` says whether it survives everything) or a `DeviceError`;
-   *  until then the message is sent again after each reconnect, under one id. Else it holds nothing, at once.
+   *  until then the message is sent again after each reconnect, under one id. With `bufferFile` all are. Else it holds
+   *  nothing, at once.
    *  @param {string} subject
    *  @param {any} payload
    *  @param {{ ack?: boolean }} [options]
    *  @returns {Promise<any>} */
   publish(subject, payload, { ack = false } = {}) {
     if (this._closing) return Promise.reject(new DeviceError("CLOSED", "the client was closed"));
-    if (!ack) {
+    if (!ack && this._journal === null) {
       this._keep({ subject, text: JSON.stringify({ type: PUBLISH, subject, payload }) });
       return Promise.resolve();
     }
     const id = `${this._boot}-${this._next++}`;
     const text = JSON.stringify({ type: PUBLISH, subject, payload, messageId: id, ack: true, correlationId: `p-${id}` });
-    return new Promise((resolve, reject) => this._keep({ subject, text, id, resolve, reject }));
+    const kept = new Promise((resolve, reject) => this._keep({ subject, text, id, resolve, reject }));
+    // Who did not ask for an ack does not wait for a refusal either.
+    if (!ack) kept.catch(() => {});
+    return kept;
   }
 
-  /** Calls a handler for messages on a pattern, now and after each reconnect.
+  /** Calls a handler for messages on a pattern, now and after each reconnect. With `replay` they come out of the stream
+   *  that keeps the subject.
    *  @param {string} pattern
-   *  @param {(message: Message) => void} handler */
-  subscribe(pattern, handler) {
-    this._handlers.set(pattern, handler);
-    this._say({ type: SUBSCRIBE, subject: pattern });
+   *  @param {(message: Message) => void} handler
+   *  @param {{ replay?: Replay }} [options] */
+  subscribe(pattern, handler, { replay } = {}) {
+    const frame = { type: SUBSCRIBE, subject: pattern, replay };
+    this._handlers.set(pattern, [handler, frame]);
+    this._say(frame);
     this._tell("subscribed", { pattern });
   }
 
@@ -237,6 +360,7 @@ export class Device {
   _keep(out) {
     this._buffer.push(out);
     this._held += out.text.length;
+    if (out.id !== undefined) this._journal?.add(out.id, out.text);
     const { bufferMessages, bufferBytes } = this._options;
     let lost = 0;
     for (;;) {
@@ -246,6 +370,7 @@ export class Device {
       const oldest = first === undefined ? this._buffer.shift() : this._unacked.get(first);
       if (first !== undefined) this._unacked.delete(first);
       this._held -= oldest?.text.length ?? 0;
+      if (oldest?.id !== undefined) this._journal?.remove(oldest.id);
       oldest?.reject?.(new DeviceError("BUFFER_FULL", "too many publishes wait"));
       lost += 1;
     }
@@ -285,6 +410,7 @@ export class Device {
     if (out === undefined) return false;
     this._unacked.delete(id);
     this._held -= out.text.length;
+    this._journal?.remove(id);
     if (error === null) out.resolve?.(frame.payload ?? {});
     else out.reject?.(error);
     this._changed();
@@ -338,7 +464,7 @@ export class Device {
     this.refused = "";
     this._failures = 0;
     this._stats.connections += 1;
-    for (const pattern of this._handlers.keys()) this._say({ type: SUBSCRIBE, subject: pattern });
+    for (const [, frame] of this._handlers.values()) this._say(frame);
     // What was not acknowledged is sent first, again.
     this._buffer.unshift(...this._unacked.values());
     this._unacked.clear();
@@ -400,11 +526,11 @@ export class Device {
   _take(frame) {
     if (frame.type === MESSAGE) {
       count(this._received, frame.subject);
-      const { subject, payload, deviceId, correlationId } = frame;
-      for (const [pattern, handler] of this._handlers) {
+      const { subject, payload, deviceId, correlationId, sequence } = frame;
+      for (const [pattern, [handler]] of this._handlers) {
         if (!matches(pattern, subject)) continue;
         try {
-          handler({ subject, payload, deviceId, correlationId });
+          handler({ subject, payload, deviceId, correlationId, sequence });
         } catch (error) {
           // A handler's mistake must not end the others.
           this._stats.handlerErrors += 1;

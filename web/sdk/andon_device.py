@@ -12,9 +12,11 @@
 
 A `Device` keeps one WebSocket to the gateway from a thread of its own: it shows who it is, subscribes again after each
 reconnect, waits longer after each failure (1 s doubled up to 30 s, a quarter more or less by chance), and keeps a
-bounded number of publishes while it is away. A publish with `ack=True` is sent again, under the same id, until the box
-says that it is kept. Handlers run one after the other on a second thread. Every 15 s the client's own counts are
-published on `devices.{id}.stats` and become the `device_*` series of the box.
+bounded number of publishes while it is away. A publish with `ack=True` is sent again, under the same id, until the
+box says that it is kept. With `buffer_file` all publishes are such, and wait in a file: they survive the program's end
+and go on with its next start. `subscribe(..., replay="all")` reads the stream that keeps a subject, with what was
+missed; the box keeps the device's place in it. Handlers run one after the other on a second thread. Every 15 s the
+client's own counts are published on `devices.{id}.stats` and become the `device_*` series of the box.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import urllib.parse
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout  # the built-in one from Python 3.11 on
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, TextIO, Tuple, Union
 
 __all__ = ["Device", "DeviceError", "Message"]
 __version__ = "1.0.0"
@@ -48,6 +50,7 @@ AGAIN = ("RATE_LIMIT", "NOT_KEPT")  # a publish with an ack is sent again after 
 INCOMING_MAX = 1000  # messages that wait for the handlers; beyond it the newest are lost and counted
 REQUESTS_MAX = 64
 MESSAGE_BYTES_MAX = 16 << 20
+JOURNAL_GONE_MAX = 1 << 20  # of a buffer file: what is no longer needed, before it is written anew
 WINDOW_BYTES = 64 << 10  # handed to the socket ahead of what it has taken
 
 
@@ -70,6 +73,8 @@ class Message:
     """Who published it, if it was a device."""
     correlation_id: Optional[str]
     """Of a request: what `Device.reply` needs."""
+    sequence: Optional[int] = None
+    """Its place in the stream, if it was read out of one."""
 
 
 @dataclass
@@ -80,6 +85,7 @@ class _Outgoing:
 
 
 Handler = Callable[[Message], None]
+Replay = Union[str, Dict[str, Any]]
 EventHandler = Callable[[str, Dict[str, Any]], None]
 
 
@@ -111,6 +117,7 @@ class Device:
         backoff_max: float = 30.0,
         buffer_messages: int = 1000,
         buffer_bytes: int = 4 << 20,
+        buffer_file: Optional[str] = None,
         stats_interval: Optional[float] = 15.0,
         on_event: Optional[EventHandler] = None,
     ) -> None:
@@ -129,7 +136,7 @@ class Device:
         self._unacked: "collections.OrderedDict[str, _Outgoing]" = collections.OrderedDict()
         self._held_bytes = 0
         self._control: Deque[Dict[str, Any]] = collections.deque()  # subscribe, unsubscribe, request, reply: not kept
-        self._handlers: Dict[str, Handler] = {}
+        self._handlers: Dict[str, Tuple[Handler, Dict[str, Any]]] = {}  # with the frame that asks for the messages
         self._requests: Dict[str, "Future[Any]"] = {}
         self._boot, self._next = f"{random.getrandbits(48):012x}", 1
         self._connected, self._closing, self._refused = False, False, ""
@@ -141,6 +148,10 @@ class Device:
         self._published: Dict[str, int] = {}
         self._received: Dict[str, int] = {}
         self._latency: Optional[float] = None
+        self._journal = None if buffer_file is None else _Journal(buffer_file)
+        for text in self._journal.held.values() if self._journal else ():
+            self._buffer.append(_Outgoing(json.loads(text), text, Future()))
+            self._held_bytes += len(text)
         self._incoming: "queue.Queue[Optional[Tuple[Handler, Message]]]" = queue.Queue(INCOMING_MAX)
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
@@ -155,13 +166,13 @@ class Device:
     def publish(self, subject: str, payload: Any, *, ack: bool = False) -> Optional["Future[Dict[str, Any]]"]:
         """Publishes: at once if connected, else as soon as it is again; never waits. If too many wait, the oldest are
         lost and counted. With `ack` returns a future: the box's answer (`durable` says whether it survives everything)
-        or `DeviceError`; until then it is sent again after each reconnect, under one id."""
+        or `DeviceError`; until then it is sent again after each reconnect, under one id. With `buffer_file` all are."""
         frame: Dict[str, Any] = {"type": PUBLISH, "subject": subject, "payload": payload}
         with self._lock:
             if self._closing:
                 raise DeviceError("CLOSED", "the client was closed")
             future: Optional["Future[Dict[str, Any]]"] = None
-            if ack:
+            if ack or self._journal is not None:
                 future = Future()
                 message_id = f"{self._boot}-{self._next}"
                 self._next += 1
@@ -170,11 +181,16 @@ class Device:
         self._wake()
         return future
 
-    def subscribe(self, pattern: str, handler: Handler) -> None:
-        """Calls `handler` for messages on a pattern, now and after each reconnect."""
+    def subscribe(self, pattern: str, handler: Handler, *, replay: Optional[Replay] = None) -> None:
+        """Calls `handler` for messages on a pattern, now and after each reconnect. With `replay` they come out of the
+        stream that keeps the subject: "new", "all", "last" (of each subject), {"sequence": 17} or
+        {"time": "2026-01-31T12:00:00Z"} says where a device begins that has no place in it yet."""
+        frame: Dict[str, Any] = {"type": SUBSCRIBE, "subject": pattern}
+        if replay is not None:
+            frame["replay"] = replay
         with self._lock:
-            self._handlers[pattern] = handler
-            self._control.append({"type": SUBSCRIBE, "subject": pattern})
+            self._handlers[pattern] = (handler, frame)
+            self._control.append(frame)
         self._wake()
         self._tell("subscribed", pattern=pattern)
 
@@ -273,6 +289,8 @@ class Device:
     def _keep(self, out: _Outgoing) -> None:
         self._buffer.append(out)
         self._held_bytes += len(out.text)
+        if self._journal is not None:
+            self._journal.add(out.frame["messageId"], out.text)
         lost = 0
         while len(self._buffer) + len(self._unacked) > self._buffer_messages or (
             self._held_bytes > self._buffer_bytes and len(self._buffer) + len(self._unacked) > 1
@@ -280,6 +298,8 @@ class Device:
             oldest = self._unacked.popitem(last=False)[1] if self._unacked else self._buffer.popleft()
             self._held_bytes -= len(oldest.text)
             lost += 1
+            if self._journal is not None:
+                self._journal.remove(oldest.frame["messageId"])
             if oldest.ack is not None:
                 oldest.ack.set_exception(DeviceError("BUFFER_FULL", "too many publishes wait"))
         self._stats["bufferOverflows"] += lost
@@ -296,6 +316,8 @@ class Device:
             if out is None:
                 return False
             self._held_bytes -= len(out.text)
+            if self._journal is not None:
+                self._journal.remove(out.frame["messageId"])
             self._lock.notify_all()
         if out.ack is not None and not out.ack.done():
             if error is None:
@@ -348,6 +370,8 @@ class Device:
         for out in left:
             if not out.ack.done():
                 out.ack.set_exception(DeviceError("CLOSED", "the client was closed"))
+        if self._journal is not None:
+            self._journal.close()
 
     def _enter(self) -> "_Wire":
         """Connects and shows who the device is."""
@@ -379,7 +403,7 @@ class Device:
         self._connected, self._refused = True, ""
         self._stats["connections"] += 1
         # What was asked for on another connection is asked for anew; what was not acknowledged is sent first.
-        self._control = collections.deque({"type": SUBSCRIBE, "subject": pattern} for pattern in self._handlers)
+        self._control = collections.deque(frame for _, frame in self._handlers.values())
         self._buffer.extendleft(reversed(self._unacked.values()))
         self._unacked.clear()
         self._lock.notify_all()
@@ -446,10 +470,11 @@ class Device:
     def _take(self, frame: Dict[str, Any]) -> None:
         kind, correlation_id, payload = frame.get("type"), frame.get("correlationId"), frame.get("payload")
         if kind == MESSAGE:
-            message = Message(frame.get("subject") or "", payload, frame.get("deviceId"), correlation_id)
+            subject, sequence = frame.get("subject") or "", frame.get("sequence")
+            message = Message(subject, payload, frame.get("deviceId"), correlation_id, sequence)
             with self._lock:
                 _count(self._received, message.subject)
-                handlers = [h for pattern, h in self._handlers.items() if matches(pattern, message.subject)]
+                handlers = [h for pattern, (h, _) in self._handlers.items() if matches(pattern, message.subject)]
             for handler in handlers:
                 try:
                     self._incoming.put_nowait((handler, message))
@@ -506,6 +531,66 @@ class Device:
             self._waker.send(b"x")
         except OSError:
             pass  # it is woken already, or gone
+
+
+class _Journal:
+    """Publishes in a file: a line `+ID FRAME` for each that waits, `-ID` for each that does no longer. What is written
+    survives the program's end; a power cut may take what the system has not written yet."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.held: "collections.OrderedDict[str, str]" = collections.OrderedDict()
+        try:
+            with open(path, encoding="utf-8", errors="replace", newline="\n") as lines:
+                for line in lines:
+                    self._read(line)
+        except FileNotFoundError:
+            pass
+        self._file: TextIO = self._rewritten()
+
+    def _read(self, line: str) -> None:
+        message_id, _, text = line[1:].rstrip("\n").partition(" ")
+        if not line.endswith("\n"):
+            return  # torn
+        if line[0] == "-":
+            self.held.pop(message_id, None)
+            return
+        try:
+            is_whole = json.loads(text)["messageId"] == message_id
+        except (ValueError, KeyError, TypeError):
+            return
+        if line[0] == "+" and is_whole:
+            self.held[message_id] = text
+
+    def _rewritten(self) -> TextIO:
+        new = f"{self._path}.new"
+        with open(new, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"+{message_id} {text}\n" for message_id, text in self.held.items())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self._path)
+        self._gone = 0
+        return open(self._path, "a", encoding="utf-8", newline="\n")
+
+    def add(self, message_id: str, text: str) -> None:
+        self.held[message_id] = text
+        self._file.write(f"+{message_id} {text}\n")
+        self._file.flush()
+
+    def remove(self, message_id: str) -> None:
+        text = self.held.pop(message_id, None)
+        if text is None:
+            return
+        self._gone += len(text)
+        if self._gone >= JOURNAL_GONE_MAX or not self.held and self._gone >= JOURNAL_GONE_MAX // 16:
+            self._file.close()
+            self._file = self._rewritten()
+        else:
+            self._file.write(f"-{message_id}\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _count(by_subject: Dict[str, int], subject: str) -> None:
