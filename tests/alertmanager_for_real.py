@@ -313,6 +313,16 @@ alerting:
     sink.series["temp"] = 20
     check("both hear of the end", until(lambda: alerts(first) == [] and alerts(second) == []),
           (alerts(first), alerts(second)))
+    # Alertmanager's API of the box itself shows its own alarms as the others see them.
+    sink.series["temp"] = 98
+    amtool = lambda *arguments: subprocess.run(
+        ["amtool", f"--alertmanager.url=http://127.0.0.1:{box.port}", *arguments], capture_output=True, text=True, check=False)
+    check("amtool finds own alarms by an external label", until(lambda: "Hot" in amtool("alert", "query", "site=north").stdout))
+    amtool("silence", "add", "site=north", "--comment=outing", "--author=eva")
+    check("and silences them", "Hot" not in amtool("alert", "query", "site=north").stdout
+          and "Hot" in amtool("alert", "query", "--silenced", "site=north").stdout)
+    history = lambda: [t["event"] for t in ask(box.port, "/api/v1/alarms/history?limit=1")["data"]["transitions"]]
+    check("which the journal has", until(lambda: history() == ["silenced"], 10), history())
     discovered.write_text("[]")
     gone = lambda: len((ask(box.port, "/api/v1/alertmanagers") or {}).get("data", {}).get("activeAlertmanagers", [])) == 1
     check("one that left the file is let go", until(gone))

@@ -44,6 +44,7 @@ impl Room {
             history_age: Duration::from_secs(90 * 86_400),
             active_max: 3,
             resolve_timeout: Duration::from_secs(300),
+            external_labels: Labels::empty(),
             delays: vec![Delay {
                 matchers: parse_matchers("alertname=\"Bouncing\"").unwrap(),
                 on: Duration::from_secs(10),

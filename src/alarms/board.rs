@@ -266,7 +266,8 @@ impl Board {
     fn withheld_now(&mut self, now: Timestamp) -> Vec<Transition> {
         let (silences, inhibited) = (self.silences.list(), self.inhibited.borrow().clone());
         let active = self.alarms.values().map(|e| &e.alarm).filter(|a| a.state == AlarmState::Active);
-        let deciders = Deciders { silences: &silences, inhibited: inhibited.as_deref(), now };
+        let external = &self.config.external_labels;
+        let deciders = Deciders { silences: &silences, inhibited: inhibited.as_deref(), external, now };
         self.withheld.compare(active, &deciders)
     }
 

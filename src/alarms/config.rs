@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::calendar::Calendar;
 use super::delays::Delay;
+use crate::model::Labels;
 
 /// Settings of the room.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Config {
     /// `global.resolve_timeout`: how long an alarm of before a restart stays up without being heard of
     /// again; 5 minutes by default. A reload is enough.
     pub resolve_timeout: Duration,
+    /// `global.external_labels`: silences may ask for them. A reload is enough.
+    pub external_labels: Labels,
     /// De-bounce by class of alarms; the first class counts. A reload is enough.
     pub delays: Vec<Delay>,
     /// When shifts end, and the holidays. A reload is enough.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::snapshot::{Event, Transition};
-use crate::model::{Alarm, Silence, Timestamp};
+use crate::model::{Alarm, Labels, Silence, Timestamp};
 
 /// Fingerprints of active alarms that another one mutes, each with one that does.
 pub type Inhibited = BTreeMap<u64, u64>;
@@ -24,6 +24,8 @@ pub(super) struct Deciders<'a> {
     pub(super) silences: &'a [Silence],
     /// `None` as long as it is not known: what was muted stays so.
     pub(super) inhibited: Option<&'a Inhibited>,
+    /// Labels that silences may ask for beside the alarm's own.
+    pub(super) external: &'a Labels,
     pub(super) now: Timestamp,
 }
 
@@ -75,7 +77,8 @@ impl Deciders<'_> {
     /// then the longest.
     fn reason(&self, alarm: &Alarm, before: Option<Why>, alarms: &BTreeMap<u64, &Alarm>) -> Option<Transition> {
         let told = |event| Transition::of(event, self.now, alarm.clone());
-        let mutes = self.silences.iter().filter(|s| s.mutes(&alarm.labels, self.now));
+        let labels = alarm.labels_for_others(self.external);
+        let mutes = self.silences.iter().filter(|s| s.mutes(&labels, self.now));
         if let Some(silence) = mutes.max_by_key(|s| (s.is_shelving(&alarm.labels), s.ends_at)) {
             let is_shelving = silence.is_shelving(&alarm.labels);
             return Some(Transition {
@@ -98,7 +101,8 @@ impl Deciders<'_> {
         if before.event == Event::Inhibited {
             return self.now;
         }
-        let over = self.silences.iter().filter(|s| s.ends_at <= self.now && s.matches(&alarm.labels));
+        let labels = alarm.labels_for_others(self.external);
+        let over = self.silences.iter().filter(|s| s.ends_at <= self.now && s.matches(&labels));
         let known = over.map(|s| s.ends_at).max();
         known.or(before.until.filter(|until| *until <= self.now)).unwrap_or(self.now)
     }
@@ -107,7 +111,7 @@ impl Deciders<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AlarmState, Labels, parse_matchers};
+    use crate::model::{AlarmState, parse_matchers};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -151,7 +155,8 @@ mod tests {
         expected: &[(Event, i64, &str)],
     ) {
         let alarms = [alarm("Hot"), alarm("LineDown")];
-        let deciders = Deciders { silences, inhibited, now: at(now_s) };
+        let external = Labels::from_pairs([("site", "north")]);
+        let deciders = Deciders { silences, inhibited, external: &external, now: at(now_s) };
         let found = withheld.compare(alarms.iter(), &deciders);
         let told: Vec<_> =
             found.iter().map(|t| (t.event, (t.at.as_millis() - at(0).as_millis()) / 1000, t.by.as_str())).collect();
@@ -181,6 +186,14 @@ mod tests {
         check(&mut withheld, (&one, Some(&Inhibited::new()), 3600), &[(Event::Back, 20, "")]);
         // After five days the silence itself is forgotten; the journal knows until when it was to be.
         check(&mut restarted, (&[], Some(&Inhibited::new()), 9 * 86_400), &[(Event::Back, 20, "")]);
+    }
+
+    #[test]
+    fn a_silence_may_ask_for_the_labels_that_others_see() {
+        let one = [silence("alertname=\"Hot\", site=\"north\"", 10, 20)];
+        let mut withheld = Withheld::default();
+        check(&mut withheld, (&one, None, 10), &[(Event::Silenced, 10, "Eva")]);
+        check(&mut withheld, (&one, None, 25), &[(Event::Back, 20, "")]);
     }
 
     #[test]

@@ -291,6 +291,7 @@ fn read(root: &Fields<'_>, folder: &Folder, source: &Source) -> Option<Config> {
     notifications.notify.relay = alerting::read(root, &global, folder);
     board.resolve_timeout = notifications.resolve_timeout;
     board.time_zone = time_zone.clone();
+    board.external_labels = global.external_labels.clone();
     (board.delays, board.calendar) = (delays, calendar.into());
     let collect = collect::Config {
         instance: box_name.clone(),

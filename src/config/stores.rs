@@ -124,6 +124,7 @@ pub(super) fn storage(root: &Fields<'_>, folder: &Folder, data_flag: Option<&Pat
             history_age,
             active_max,
             resolve_timeout: Duration::from_secs(300),
+            external_labels: crate::model::Labels::empty(),
             delays: Vec::new(),
             calendar: std::sync::Arc::default(),
             time_zone: jiff::tz::TimeZone::UTC,

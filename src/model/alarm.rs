@@ -75,6 +75,17 @@ impl Alarm {
         self.labels.get("severity").unwrap_or("")
     }
 
+    /// Returns the labels under which others know the alarm: if it is of a rule of this box, which has a version, with
+    /// those of `external` that it has no others for, as a Prometheus adds them to what it sends.
+    #[must_use]
+    pub fn labels_for_others(&self, external: &Labels) -> Labels {
+        if self.rule_version == 0 || external.is_empty() {
+            return self.labels.clone();
+        }
+        let added = external.iter().filter(|(name, _)| self.labels.get(name).is_none());
+        Labels::from_pairs(self.labels.iter().chain(added))
+    }
+
     /// Returns the priority that pages show: 1 critical, 2 high or warning, 3 everything else, 4 info.
     #[must_use]
     pub fn priority(&self) -> u8 {

@@ -350,14 +350,7 @@ impl Dispatcher {
     /// routes, inhibition, silences and receivers see them. What other programs sent is left as it is.
     fn labelled(&self, alarms: &[Alarm]) -> Vec<Alarm> {
         let external = &self.config.relay.external_labels;
-        let with = |alarm: &Alarm| {
-            let mut alarm = alarm.clone();
-            if alarm.rule_version != 0 {
-                let added = external.iter().filter(|(name, _)| alarm.labels.get(name).is_none());
-                alarm.labels = Labels::from_pairs(alarm.labels.iter().chain(added));
-            }
-            alarm
-        };
+        let with = |alarm: &Alarm| Alarm { labels: alarm.labels_for_others(external), ..alarm.clone() };
         alarms.iter().map(with).collect()
     }
 

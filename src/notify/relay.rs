@@ -264,9 +264,7 @@ fn address(entry: &Alertmanagers, labels: &Labels) -> Option<(String, bool)> {
 
 /// Returns an alarm as upstream sends it; `None` if relabelling drops it.
 fn object(alarm: &Alarm, config: &RelayConfig, external_url: &str, now: Timestamp) -> Option<serde_json::Value> {
-    let is_own = alarm.rule_version != 0;
-    let added = config.external_labels.iter().filter(|(name, _)| is_own && alarm.labels.get(name).is_none());
-    let labels = relabel(&Labels::from_pairs(alarm.labels.iter().chain(added)), &config.relabel)?;
+    let labels = relabel(&alarm.labels_for_others(&config.external_labels), &config.relabel)?;
     let map = |labels: &Labels| -> BTreeMap<String, String> {
         labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
     };

@@ -75,6 +75,8 @@ struct Silences {
     /// The plain words in the form, and what they mean.
     when: String,
     meant: String,
+    /// When shifts end and which holidays there are.
+    calendar: String,
 }
 
 /// Maintenance that comes again, as a row.
@@ -111,6 +113,7 @@ pub(super) async fn silences(State(state): State<AppState>, visit: Visit) -> Res
         windows: windows(&state, visit.now),
         places,
         meant: meant(&when, &state, visit.now),
+        calendar: calendar(&state),
         when,
         rows: rows.into_iter().map(row).collect(),
         over: over.into_iter().map(row).collect(),
@@ -127,6 +130,7 @@ fn row(silence: &Silence, state: &AppState, now: Timestamp) -> SilenceRow {
     let at = |time| clock(time, now, zone);
     let lasts = span(silence.ends_at.since(now));
     let board = state.alarms.snapshot();
+    let external = state.settings.borrow().external_labels.clone();
     SilenceRow {
         id: silence.id.clone(),
         matchers: silence.matchers.iter().map(Matcher::to_string).collect(),
@@ -137,7 +141,7 @@ fn row(silence: &Silence, state: &AppState, now: Timestamp) -> SilenceRow {
         },
         by: silence.created_by.clone(),
         comment: silence.comment.clone(),
-        hides: board.active().filter(|a| silence.mutes(&a.labels, now)).count(),
+        hides: board.active().filter(|a| silence.mutes(&a.labels_for_others(&external), now)).count(),
         is_over: silence.state(now) == SilenceState::Expired,
         again: format!("/silences?filter={}#new", encode(&as_text(&silence.matchers))),
     }
@@ -176,6 +180,18 @@ fn meant(words: &str, state: &AppState, now: Timestamp) -> String {
     }
 }
 
+/// Says what plain words may refer to.
+fn calendar(state: &AppState) -> String {
+    let calendar = state.alarms.calendar();
+    let ends: Vec<String> = calendar.shift_ends.iter().map(|end| end.strftime("%H:%M").to_string()).collect();
+    let names: Vec<&str> = calendar.holidays.iter().map(|h| h.name.as_str()).collect();
+    let holidays = match names.as_slice() {
+        [] => "No holidays are set.".to_owned(),
+        names => format!("Holidays: {}.", names.join(", ")),
+    };
+    format!("Shifts end at {}. {holidays}", ends.join(", "))
+}
+
 /// Returns lines, areas and gateways that there are.
 fn places(asker: &Asker) -> Vec<(String, String)> {
     let querier = asker.state.db.querier();
@@ -198,8 +214,10 @@ fn as_text(matchers: &[Matcher]) -> String {
 
 fn preview(state: &AppState, matchers: &[Matcher], now: Timestamp) -> Vec<Row> {
     let board = state.alarms.snapshot();
+    let external = state.settings.borrow().external_labels.clone();
     let is_hit = |a: &&crate::model::Alarm| {
-        a.state == AlarmState::Active && matchers.iter().all(|m| m.matches_labels(&a.labels))
+        let labels = a.labels_for_others(&external);
+        a.state == AlarmState::Active && matchers.iter().all(|m| m.matches_labels(&labels))
     };
     board.alarms.iter().filter(is_hit).map(|a| Row::of(a, state, now)).collect()
 }

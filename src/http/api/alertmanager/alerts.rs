@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
@@ -12,7 +13,6 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, filter, passes};
-use crate::alarms;
 use crate::http::AppState;
 use crate::http::api::format::LabelsObject;
 use crate::http::api::parameters::Parameters;
@@ -70,7 +70,9 @@ struct GroupObject<'a> {
 struct View {
     now: Timestamp,
     external_url: String,
-    board: Arc<alarms::Snapshot>,
+    /// Active alarms with the labels under which others know them.
+    alarms: Vec<Alarm>,
+    resolve_timeout: Duration,
     silences: Arc<Vec<Silence>>,
     notify: Arc<notify::Snapshot>,
     filter: Vec<Matcher>,
@@ -89,10 +91,13 @@ impl View {
         let receiver = parameters.get("receiver").map(|text| {
             AnchoredRegex::new(text).map_err(|e| Refusal::bad(format!("failed to parse receiver param: {e}")))
         });
+        let (board, settings) = (app.alarms.snapshot(), app.settings.borrow());
+        let told = |a: &Alarm| Alarm { labels: a.labels_for_others(&settings.external_labels), ..a.clone() };
         Ok(View {
             now: app.clock.now(),
             external_url: app.info.external_url.clone(),
-            board: app.alarms.snapshot(),
+            alarms: board.active().map(told).collect(),
+            resolve_timeout: board.resolve_timeout,
             silences: app.alarms.silences(),
             notify: app.notifier.snapshot(),
             filter: filter(parameters)?,
@@ -122,7 +127,7 @@ impl View {
             && passes(&self.filter, &alarm.labels);
         is_wanted.then(|| AlertObject {
             annotations: LabelsObject(&alarm.annotations),
-            ends_at: (self.now + self.board.resolve_timeout).to_rfc3339(),
+            ends_at: (self.now + self.resolve_timeout).to_rfc3339(),
             fingerprint: format!("{:016x}", alarm.fingerprint),
             receivers: receivers.into_iter().map(|name| ReceiverObject { name }).collect(),
             starts_at: alarm.raised_at.to_rfc3339(),
@@ -150,7 +155,7 @@ async fn list(State(app): State<AppState>, parameters: Parameters) -> Result<Res
         }
     }
     let mut found = Vec::new();
-    for alarm in view.board.active() {
+    for alarm in &view.alarms {
         let names = receivers.remove(&alarm.fingerprint).unwrap_or_default();
         if view.receiver.is_none() || names.iter().any(|n| view.takes_receiver(n)) {
             found.extend(view.alert(alarm, names));
@@ -162,7 +167,7 @@ async fn list(State(app): State<AppState>, parameters: Parameters) -> Result<Res
 
 async fn groups(State(app): State<AppState>, parameters: Parameters) -> Result<Response, Refusal> {
     let view = View::new(&app, &parameters)?;
-    let alarms: HashMap<u64, &Alarm> = view.board.active().map(|a| (a.fingerprint, a)).collect();
+    let alarms: HashMap<u64, &Alarm> = view.alarms.iter().map(|a| (a.fingerprint, a)).collect();
     let mut found = Vec::new();
     for group in view.notify.groups.iter().filter(|g| view.takes_receiver(&g.receiver)) {
         let members = group.alarms.iter().filter_map(|fingerprint| alarms.get(fingerprint));
@@ -210,7 +215,7 @@ async fn hear(
     if mistakes.is_empty() { Ok(StatusCode::OK) } else { Err(Refusal::bad(mistakes.join("; "))) }
 }
 
-fn read(posted: PostedAlert, now: Timestamp, timeout: std::time::Duration) -> Result<Alert, String> {
+fn read(posted: PostedAlert, now: Timestamp, timeout: Duration) -> Result<Alert, String> {
     // Programs in Go write a time that is not set as the year 1.
     let time = |text: Option<String>| match text.filter(|t| !t.is_empty() && !t.starts_with("0001-01-01")) {
         Some(text) => Timestamp::parse(&text).map(Some).map_err(|e| e.to_string()),
@@ -264,8 +269,6 @@ fn expression(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

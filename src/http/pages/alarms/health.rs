@@ -193,16 +193,29 @@ fn remedy(actor: &Actor, state: &AppState) -> (String, String) {
     }
     let rules = state.rules.snapshot();
     let is_known = rules.groups.iter().flat_map(|g| &g.rules).any(|r| r.name == name);
+    let is_brief = actor.typical < short && actor.typical > Duration::ZERO && actor.typical <= actor.typical_pause;
+    let comes_again = actor.typical_pause < short && actor.typical_pause > Duration::ZERO;
     if !is_known {
-        return ("Its rule is not here: what sends it must be set otherwise, or silence it.".to_owned(), String::new());
+        let delay = match (is_brief, comes_again) {
+            (true, _) => format!(
+                "on: {} for it in alarms.delays most of it would not come",
+                format_duration(longer(actor.typical))
+            ),
+            (_, true) => format!(
+                "off: {} for it in alarms.delays it would be one alarm instead of several",
+                format_duration(longer(actor.typical_pause))
+            ),
+            _ => "other settings where it is sent from it may come less often".to_owned(),
+        };
+        return (format!("Its rule is not here: with {delay}."), String::new());
     }
-    if actor.typical < short && actor.typical > Duration::ZERO && actor.typical <= actor.typical_pause {
+    if is_brief {
         let hold = format_duration(longer(actor.typical));
         let text =
             format!("It is over after {}, typically: with for: {hold} most of it would not come.", span(actor.typical));
         return (text, format!("&for={hold}"));
     }
-    if actor.typical_pause < short && actor.typical_pause > Duration::ZERO {
+    if comes_again {
         let keep = format_duration(longer(actor.typical_pause));
         let text = format!(
             "It comes again after {}, typically: with keep_firing_for: {keep} it would be one alarm instead of several.",

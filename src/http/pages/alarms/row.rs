@@ -174,7 +174,8 @@ fn state_of(alarm: &Alarm, shelving: Option<&Silence>, state: &AppState, now: Ti
 /// Returns the silence that an alarm is under: the one for it alone, else the one that ends last.
 pub(super) fn silence_of(alarm: &Alarm, state: &AppState, now: Timestamp) -> Option<Silence> {
     let silences = state.alarms.silences();
-    let holding = silences.iter().filter(|s| s.mutes(&alarm.labels, now));
+    let labels = alarm.labels_for_others(&state.settings.borrow().external_labels);
+    let holding = silences.iter().filter(|s| s.mutes(&labels, now));
     holding.max_by_key(|s| (s.is_shelving(&alarm.labels), s.ends_at)).cloned()
 }
 

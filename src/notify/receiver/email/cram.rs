@@ -87,7 +87,7 @@ fn keyed_digest(key: &[u8], text: &[u8]) -> String {
     let digest = md5(key);
     let key = if key.len() > BLOCK_BYTES { &digest[..] } else { key };
     let padded = |with: u8| -> Vec<u8> {
-        let zeros = std::iter::repeat(&0).take(BLOCK_BYTES.saturating_sub(key.len()));
+        let zeros = std::iter::repeat_n(&0, BLOCK_BYTES.saturating_sub(key.len()));
         key.iter().chain(zeros).map(|byte| byte ^ with).collect()
     };
     let inner = md5(&[padded(0x36).as_slice(), text].concat());
