@@ -7,6 +7,7 @@ mod api;
 mod architecture;
 mod backfill;
 mod backup;
+mod blackbox;
 mod browser;
 mod bus;
 mod cli;

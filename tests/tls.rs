@@ -20,6 +20,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
+use crate::pages::client as http;
+
 const SOON: Duration = Duration::from_secs(15);
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -221,7 +223,7 @@ async fn new_files_are_used_without_dropping_a_connection_and_wrong_ones_change_
     secure.wait_for("andon_http_tls_certificate_stale", "", 1.0).await;
     assert_eq!(seen(&secure).await, der("other-server.pem"));
 
-    let request = reqwest::Client::builder().build().unwrap();
+    let request = http();
     let reload = format!("http://{}/-/reload", secure.app.plain_addr().unwrap());
     let mut app = secure.app;
     let asked = tokio::spawn(async move { request.post(reload).send().await.unwrap().text().await.unwrap() });
@@ -257,7 +259,7 @@ async fn who_speaks_plain_http_to_tls_is_told_and_the_plain_port_serves_this_mac
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
     let welcome = socket.next().await.unwrap().unwrap().into_text().unwrap();
     assert!(welcome.contains("\"clientId\":\"old-1\""), "{welcome}");
-    let page = reqwest::get(format!("http://{plain}/devices")).await.unwrap();
+    let page = http().get(format!("http://{plain}/devices")).send().await.unwrap();
     assert_eq!(page.status(), 200);
     secure.app.stop().await;
 }
@@ -394,7 +396,7 @@ async fn the_python_client_shows_a_certificate() {
     secure.pin("press-1", "pinned.pem").await;
     let folder = tempfile::tempdir().unwrap();
     let plain = secure.app.plain_addr().unwrap();
-    let text = reqwest::get(format!("http://{plain}/sdk/andon_device.py")).await.unwrap().text().await.unwrap();
+    let text = http().get(format!("http://{plain}/sdk/andon_device.py")).send().await.unwrap().text().await.unwrap();
     std::fs::write(folder.path().join("andon_device.py"), text).unwrap();
     let mut python = std::process::Command::new("python3");
     python.args(["-c", PYTHON]).arg(folder.path());

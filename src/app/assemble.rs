@@ -160,6 +160,7 @@ pub(super) fn join(
         },
     );
     let (rules, alarms, notifier) = join_alerting(config, storage, &tools, &engine, (alerts, to_alarms), &bus);
+    gateway.follow_alarms(alarms.board());
     if let Some(host) = &config.collect.host {
         keep_wear(storage, &tools, host.sys_root.clone());
     }

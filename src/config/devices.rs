@@ -33,6 +33,7 @@ pub(super) fn gateway(root: &Fields<'_>, folder: &Folder) -> gateway::Config {
         "unauthenticated_per_address_limit",
         "auth_failures_limit",
         "payload_shape",
+        "black_box",
         "default_publish",
         "default_subscribe",
     ];
@@ -55,6 +56,7 @@ pub(super) fn gateway(root: &Fields<'_>, folder: &Folder) -> gateway::Config {
         }
     }
     read.jwt = fields.get("jwt").and_then(|item| json_web_tokens(&item, folder));
+    black_box(&fields, &mut read.black_box);
     read.roles = fields.get("roles").map(|item| roles(&item)).unwrap_or_default();
     read
 }
@@ -90,6 +92,23 @@ fn limits(fields: &Fields<'_>, read: &mut gateway::Config) {
     read.unauthenticated_max = count("unauthenticated_limit", read.unauthenticated_max);
     read.unauthenticated_per_address_max =
         count("unauthenticated_per_address_limit", read.unauthenticated_per_address_max);
+}
+
+/// Reads `gateway.black_box`.
+fn black_box(fields: &Fields<'_>, read: &mut gateway::BlackBoxConfig) {
+    const KEYS: &[&str] = &["size_limit", "device_size_limit", "kept_for", "payload_limit"];
+    let Some(fields) = fields.fields("black_box", KEYS) else { return };
+    let size = |key, (min, max): (u64, u64), words: &str, default: usize| {
+        let read = fields.get(key).and_then(|item| match item.byte_size()? {
+            bytes if (min..=max).contains(&bytes) => usize::try_from(bytes).ok(),
+            _ => item.mistake(format!("must be {words}")),
+        });
+        read.unwrap_or(default)
+    };
+    read.bytes_max = size("size_limit", (0, 1 << 30), "at most 1GB", read.bytes_max);
+    read.device_bytes_max = size("device_size_limit", (4 << 10, 16 << 20), "from 4KB to 16MB", read.device_bytes_max);
+    read.payload_bytes_max = size("payload_limit", (0, 4 << 10), "at most 4KB", read.payload_bytes_max);
+    read.age = fields.positive_duration("kept_for").unwrap_or(read.age);
 }
 
 fn times(fields: &Fields<'_>, read: &mut gateway::Config) {

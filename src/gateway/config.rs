@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Roles, jwt};
+use super::{BlackBoxConfig, Roles, jwt};
 
 /// Settings of the gateway, resolved. A reload is enough; open connections keep the old ones but for roles and rates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub roles: Roles,
     /// What subscribers get as `payload`. Default [`PayloadShape::Plain`].
     pub payload_shape: PayloadShape,
+    /// What is kept of each device's last frames.
+    pub black_box: BlackBoxConfig,
     /// What a device added without own lists may publish on. Patterns with `{device}`.
     pub default_publish: Vec<String>,
     /// What a device added without own lists may subscribe to. Patterns with `{device}`.
@@ -107,6 +109,7 @@ impl Default for Config {
             jwt: None,
             roles: Roles::new(),
             payload_shape: PayloadShape::Plain,
+            black_box: BlackBoxConfig::default(),
             default_publish: DEFAULT_PUBLISH.map(str::to_owned).to_vec(),
             default_subscribe: DEFAULT_SUBSCRIBE.map(str::to_owned).to_vec(),
         }

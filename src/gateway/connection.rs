@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::Shared;
 use super::admission::Place;
+use super::blackbox::{Direction, Recorder};
 use super::devices::{Command, Way};
 use super::end::End;
 use super::identity::{Orders, Shown};
@@ -57,6 +58,8 @@ pub(super) struct Connection<S> {
     /// What they bring; made with the first.
     pub(super) replayed: Option<(mpsc::Sender<Replayed>, mpsc::Receiver<Replayed>)>,
     entry: Option<Entry>,
+    /// Of a device that is let in.
+    pub(super) recorder: Option<Recorder>,
     /// Kept until the registry has one, so that waiting for orders does not end.
     order_sender: watch::Sender<Orders>,
     orders: watch::Receiver<Orders>,
@@ -100,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             replays: Vec::new(),
             replayed: None,
             entry: None,
+            recorder: None,
             order_sender,
             orders,
             end: None,
@@ -175,6 +179,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn on_incoming(&mut self, message: Option<Result<SocketMessage, SocketError>>, now: Now) {
         let effects = match message {
             Some(Ok(SocketMessage::Text(text))) => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.frame(&text, Direction::In, now.wall);
+                }
                 let (kind, effects) = self.session.on_text(&text, now);
                 self.carry_out(effects).await;
                 if let Some(histogram) = kind.and_then(|kind| self.shared.instruments.processing(kind)) {
@@ -200,7 +207,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let mut queue = VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
             match effect {
-                Effect::Send { kind, json } => self.outbox.push(Some(kind), SocketMessage::text(json)),
+                Effect::Send { kind, json } => {
+                    if let Some(recorder) = &self.recorder {
+                        recorder.frame(&json, Direction::Out, self.shared.now().wall);
+                    }
+                    self.outbox.push(Some(kind), SocketMessage::text(json));
+                }
                 Effect::Ping => self.outbox.push(None, SocketMessage::Ping(Bytes::new())),
                 Effect::Close(end) => self.end = Some(end),
                 Effect::Authenticate(claim) => {
@@ -265,6 +277,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             Ok(entry) => {
                 self.place.authenticated();
                 let admitted = (entry.identity.clone(), entry.meter.clone());
+                let recorder = self.shared.black_box.recorder(&entry.identity.device_id);
+                recorder.begin(now.wall);
+                self.recorder = Some(recorder);
                 self.entry = Some(entry);
                 self.session.on_authenticated(Ok(admitted), now)
             }
@@ -295,6 +310,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn leave(&mut self, end: End) {
         let who = self.session.identity().map_or_else(|| "stranger".into(), |identity| identity.device_id.clone());
         debug!(device = %who, address = %self.place.address(), reason = end.reason, "connection ends");
+        if let Some(recorder) = self.recorder.take() {
+            recorder.end(self.shared.now().wall, end.reason);
+        }
         drop(self.subscription.take());
         self.replays.clear();
         match self.entry.take() {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::admission::Porter;
+use super::blackbox::BlackBox;
 use super::enrol::{self, AddedDevice, Edit, NewDevice};
 use super::error::{Error, Result};
 use super::identity::{Admitted, Orders, Shown};
@@ -28,6 +29,8 @@ const TICK: Duration = Duration::from_millis(250);
 const TELLING_SHARE: u32 = 10;
 /// Every so many ticks the traffic of open connections is told too.
 const TICKS_PER_TRAFFIC: u32 = 4;
+/// Every so many ticks the black box is tidied.
+const TICKS_PER_TIDY: u32 = 20;
 /// How long the task waits before it tries again to read the registry.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -90,6 +93,7 @@ pub(super) struct Devices {
     pub(super) tasks: Tasks,
     pub(super) instruments: Arc<Instruments>,
     pub(super) porter: Porter,
+    pub(super) black_box: BlackBox,
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) outlets: Outlets,
     pub(super) registry: Registry,
@@ -126,6 +130,9 @@ impl Devices {
                 }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
+                    if ticks.is_multiple_of(TICKS_PER_TIDY) {
+                        self.tidy();
+                    }
                     let has_traffic = self.registry.connected() > 0 && ticks.is_multiple_of(TICKS_PER_TRAFFIC);
                     if std::mem::take(&mut is_changed) || has_traffic {
                         self.tell();
@@ -321,11 +328,19 @@ impl Devices {
         Ok(token)
     }
 
+    /// Gives memory back that frames took long ago.
+    fn tidy(&self) {
+        let bytes = self.black_box.tidy(self.config.borrow().black_box, self.clock.now());
+        #[expect(clippy::cast_precision_loss, reason = "bytes of memory are below 2^53")]
+        self.instruments.black_box.set(bytes as f64);
+    }
+
     /// Forgets a device that the store no longer has.
     fn forget(&mut self, id: &str) {
         if let Some(ended) = self.registry.remove(id) {
             self.count_end(&ended, "revoked");
         }
+        self.black_box.forget(id);
         self.instruments.rate_limit_rejections.remove(&[id]);
         self.instruments.rate_limit_tokens.remove(&[id]);
     }

@@ -8,7 +8,7 @@ pub enum Error {
     /// The device as described cannot be added.
     #[error("{field}: {reason}")]
     Invalid {
-        /// Which part: `id`, `type`, `token`, `publish`, `subscribe`.
+        /// Which part: `id`, `type`, `token`, `certificate`, `publish`, `subscribe`.
         field: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -22,6 +22,9 @@ pub enum Error {
     /// The registry could not be read or written.
     #[error("cannot change the device registry: {0}")]
     State(#[from] state::Error),
+    /// A frozen copy of frames cannot be written or read.
+    #[error("frozen frames: {0}")]
+    Frozen(String),
     /// The box is stopping.
     #[error("the gateway is stopping")]
     Stopping,

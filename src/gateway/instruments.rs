@@ -45,6 +45,7 @@ pub(super) struct Instruments {
     /// Own: sockets turned away before they could authenticate, by reason.
     pub(super) turned_away: CounterFamily,
     /// Own: registered devices.
+    pub(super) black_box: Gauge,
     pub(super) registered: Gauge,
 }
 
@@ -144,6 +145,7 @@ impl Instruments {
                 "Sockets turned away before they could authenticate, by reason.",
                 &["reason"],
             ),
+            black_box: r.gauge("andon_gateway_black_box_bytes", "Memory that the last frames of devices take."),
             registered: r.gauge("andon_gateway_registered_devices", "Devices in the registry."),
         }
     }

@@ -4,13 +4,15 @@
 //! (`connection.rs`) that steps a pure state machine (`session.rs`) and carries out its effects; one more
 //! task owns the registry of devices and knows who is connected (`devices.rs`). What a device publishes goes
 //! to the collectors first, over a bounded channel, and then to the bus. Device, type and time are set
-//! here; what a device says of them is ignored.
+//! here; what a device says of them is ignored. The last minutes of each device's frames are in `blackbox`.
 //!
 //! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. A device shows a registered token
 //! (`enrol.rs` writes devices down), a JSON web token (`jwt`) or a certificate (`certificate.rs`).
 
 mod admission;
+mod alarmed;
 mod answers;
+mod blackbox;
 mod certificate;
 mod config;
 mod connection;
@@ -48,6 +50,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 pub use admission::TurnedAway;
+pub use blackbox::{BlackBoxConfig, Direction, FrameView, Frozen, FrozenHead, Seen};
 pub use certificate::{ClientCertificate, certificate_mark};
 pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape, SecondSession};
 pub use enrol::{AddedDevice, DEFAULT_OVERLAP, Edit, NewDevice, edit, register};
@@ -58,11 +61,12 @@ pub use snapshot::{ConnectionView, DeviceProfile, DeviceView, Snapshot};
 use crate::bus::Bus;
 use crate::clock::{Clock, Stamp};
 use crate::instrument::Registry as InstrumentRegistry;
-use crate::model::{DeviceMessage, DevicePresence};
+use crate::model::{Alarm, DeviceMessage, DevicePresence};
 use crate::storage::last::LastKnown;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 use admission::{Bounds, Place, Porter};
+use blackbox::BlackBox;
 use connection::Connection;
 use devices::{Command, Devices, Outlets};
 use identity::Shown;
@@ -122,6 +126,8 @@ struct Shared {
     /// What all devices together may send.
     total: Arc<Meter>,
     repeats: Repeats,
+    state: State,
+    black_box: BlackBox,
 }
 
 impl Shared {
@@ -160,8 +166,10 @@ impl Gateway {
         let (commands, receiver) = mpsc::channel(256);
         let instruments = Arc::new(Instruments::new(&deps.registry));
         let porter = Porter::default();
+        let black_box = BlackBox::new(config.borrow().black_box);
         let devices = Devices {
-            state: deps.state,
+            state: deps.state.clone(),
+            black_box: black_box.clone(),
             last: deps.last.clone(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
@@ -186,6 +194,8 @@ impl Gateway {
             porter,
             total,
             repeats: Repeats::default(),
+            state: deps.state,
+            black_box,
         });
         Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
     }
@@ -298,6 +308,48 @@ impl Gateway {
     /// [`Error::Unknown`], [`Error::State`], [`Error::Stopping`].
     pub async fn remove_device(&self, id: &str) -> Result<()> {
         self.edit_device(id, Edit::Remove).await.map(|_| ())
+    }
+
+    /// Freezes what the black box has of a device when an alarm of it (label `device_id` or `device`) is raised on the
+    /// board.
+    pub fn follow_alarms(&self, board: watch::Receiver<Arc<Vec<Alarm>>>) {
+        let following = alarmed::follow(self.shared.clone(), board);
+        self.shared.tasks.spawn("gateway black box", OnPanic::EndTask, following);
+    }
+
+    /// Returns the last frames of a device, the oldest first; empty if there are none.
+    pub async fn frames(&self, device_id: &str) -> Vec<FrameView> {
+        let (black_box, id) = (self.shared.black_box.clone(), device_id.to_owned());
+        self.shared.tasks.pool().run(move || black_box.frames(&id)).await.unwrap_or_default()
+    }
+
+    /// Returns one frozen copy of frames; nothing if it is not there, or not any more.
+    ///
+    /// # Errors
+    /// [`Error::State`], [`Error::Frozen`], [`Error::Stopping`].
+    pub async fn frozen(&self, id: i64) -> Result<Option<Frozen>> {
+        let state = self.shared.state.clone();
+        self.shared.tasks.pool().run(move || blackbox::read(&state, id)).await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Returns the frozen copies of a device, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::State`], [`Error::Stopping`].
+    pub async fn frozen_of_device(&self, device_id: &str) -> Result<Vec<FrozenHead>> {
+        let (state, id) = (self.shared.state.clone(), device_id.to_owned());
+        let read = self.shared.tasks.pool().run(move || state.frozen().of_device(&id)).await;
+        Ok(read.map_err(|_| Error::Stopping)??.into_iter().map(FrozenHead::from).collect())
+    }
+
+    /// Returns the frozen copies of an alarm, named by 16 hexadecimal digits, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::State`], [`Error::Stopping`].
+    pub async fn frozen_of_alarm(&self, alarm: &str) -> Result<Vec<FrozenHead>> {
+        let (state, alarm) = (self.shared.state.clone(), alarm.to_owned());
+        let read = self.shared.tasks.pool().run(move || state.frozen().of_alarm(&alarm)).await;
+        Ok(read.map_err(|_| Error::Stopping)??.into_iter().map(FrozenHead::from).collect())
     }
 
     /// Returns what the pages see, at most a second old.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as SocketMessage;
 
 use super::answers::send;
+use super::blackbox::Direction;
 use super::connection::Connection;
 use super::protocol::{self, ClientFrame, Code, FrameType, Refusal, ServerFrame};
 use super::session::{Effect, Now};
@@ -96,7 +97,11 @@ impl<S> Connection<S> {
             sequence: Some(replayed.sequence),
             ..ServerFrame::new(FrameType::Message, now.wall)
         };
-        self.outbox.push_for(FrameType::Message, SocketMessage::text(frame.to_json()), replayed.through);
+        let json = frame.to_json();
+        if let Some(recorder) = &self.recorder {
+            recorder.frame(&json, Direction::Out, now.wall);
+        }
+        self.outbox.push_for(FrameType::Message, SocketMessage::text(json), replayed.through);
     }
 
     /// Ends the reading of a pattern and forgets the place, if it is one that is read.

@@ -12,6 +12,7 @@ mod assets;
 mod audit;
 mod config;
 mod error;
+mod frames;
 mod guard;
 mod handshake;
 mod instruments;

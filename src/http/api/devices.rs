@@ -299,12 +299,12 @@ fn success(status: StatusCode, data: &impl Serialize) -> Response {
     (status, Json(serde_json::json!({ "status": "success", "data": data }))).into_response()
 }
 
-fn failure(error: &Error) -> Response {
+pub(super) fn failure(error: &Error) -> Response {
     let status = match error {
         Error::Invalid { .. } => StatusCode::BAD_REQUEST,
         Error::Exists(_) => StatusCode::CONFLICT,
         Error::Unknown(_) => StatusCode::NOT_FOUND,
-        Error::State(_) => {
+        Error::State(_) | Error::Frozen(_) => {
             error!(%error, "device registry");
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -13,6 +13,7 @@ mod export;
 mod features;
 mod federate;
 mod format;
+mod frames;
 mod logs;
 mod metadata;
 mod notifications;
@@ -48,6 +49,7 @@ pub(super) fn routes() -> Router<AppState> {
         .merge(backup::routes())
         .merge(clock::routes())
         .merge(devices::routes())
+        .merge(frames::routes())
         .merge(export::routes())
         .merge(features::routes())
         .merge(federate::routes())

@@ -157,7 +157,7 @@ fn refused(state: &AppState, visit: &Visit, error: &Error) -> Response {
         Error::Invalid { .. } => StatusCode::BAD_REQUEST,
         Error::Exists(_) => StatusCode::CONFLICT,
         Error::Unknown(_) => StatusCode::NOT_FOUND,
-        Error::State(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::State(_) | Error::Frozen(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     let frame = Frame::new(state, visit, "/devices", "Devices", 0);

@@ -17,6 +17,7 @@ mod edit;
 mod enrolment;
 mod explore;
 mod forward;
+mod frames;
 mod layout;
 mod lines;
 mod log_lines;
@@ -68,6 +69,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/devices/try", get(trial::trial))
         .merge(enrolment::routes())
         .route("/devices/{id}", get(devices::device))
+        .route("/devices/{id}/frames", get(frames::frames))
         .merge(alarms::routes())
         .merge(notifications::routes())
         .route("/silences", get(silences::silences).post(silences::silence))

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::{Error, Result};
 
 /// All migrations, oldest first; the schema's number is how many are applied. Never changed once released.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/0001_devices.sql"),
     include_str!("../../../migrations/0002_cursors.sql"),
     include_str!("../../../migrations/0003_notifications.sql"),
@@ -18,6 +18,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/0006_silences.sql"),
     include_str!("../../../migrations/0007_device_tokens.sql"),
     include_str!("../../../migrations/0008_device_certificates.sql"),
+    include_str!("../../../migrations/0009_frozen_frames.sql"),
 ];
 
 /// Applies what is missing. `path` is for the error only.

@@ -1,5 +1,5 @@
 //! What people and rooms set, change seldom and must not lose: devices, cursors, the notification log, silences,
-//! the audit log, single facts about the box.
+//! the audit log, frames that alarms had frozen, single facts about the box.
 //!
 //! One SQLite file in WAL mode with `synchronous=FULL`: when a call that writes returns, its change survives
 //! a power cut. One connection behind a lock; calls are synchronous, take well under a millisecond to read
@@ -20,6 +20,7 @@ mod audit;
 mod cursors;
 mod devices;
 mod error;
+mod frozen;
 mod instruments;
 mod meta;
 mod migrate;
@@ -38,6 +39,7 @@ pub use audit::{Audit, AuditEntry, AuditRecord};
 pub use cursors::{Cursor, Cursors};
 pub use devices::{Change, Device, DeviceCertificate, Devices, NewDevice, Token};
 pub use error::{Error, Result};
+pub use frozen::{Frozen, FrozenFrames};
 pub use meta::Meta;
 pub use notifications::{Notification, Notifications};
 pub use open::{Damage, check, verify};
@@ -112,6 +114,12 @@ impl State {
     #[must_use]
     pub fn devices(&self) -> Devices<'_> {
         Devices(self)
+    }
+
+    /// Returns the frames of devices that alarms had frozen.
+    #[must_use]
+    pub fn frozen(&self) -> Frozen<'_> {
+        Frozen(self)
     }
 
     /// Returns the readers' cursors.

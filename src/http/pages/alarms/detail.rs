@@ -72,6 +72,8 @@ struct Detail {
     source: String,
     found: Found,
     log_href: String,
+    /// Frames that were frozen: where they are, how many, of when.
+    frozen: Vec<(String, String, String)>,
     own: Vec<Past>,
     similar: Vec<Past>,
     similar_count: usize,
@@ -100,6 +102,8 @@ pub(super) async fn detail(State(state): State<AppState>, visit: Visit, Path(tex
         ..HistoryQuery::default()
     };
     let Ok(similar) = state.alarms.history(&similar).await else { return failed(frame) };
+    // What cannot be read of the black box does not take the page with it.
+    let frozen = state.gateway.frozen_of_alarm(&format!("{fingerprint:016x}")).await.unwrap_or_default();
     let asked = alarm.clone();
     let Ok(found) = ask(&state, visit.now, move |asker| look(asker, &asked)).await else { return failed(frame) };
     frame.title = alarm.name().to_owned();
@@ -119,6 +123,14 @@ pub(super) async fn detail(State(state): State<AppState>, visit: Visit, Path(tex
             "" => String::new(),
             device => format!("/logs?q={}", encode(&format!("{{device_id=\"{device}\"}}"))),
         },
+        frozen: frozen
+            .iter()
+            .map(|copy| {
+                let href = format!("/devices/{}/frames?frozen={}", encode(&copy.device_id), copy.id);
+                let when = local(copy.raised_at, zone, "%Y-%m-%d %H:%M:%S");
+                (href, format!("{} frames of {}", copy.frames, copy.device_id), format!("raised {when}"))
+            })
+            .collect(),
         own: own.iter().map(|t| Past::of(t, &state, visit.now)).collect(),
         similar_count: similar.len(),
         similar: similar
