@@ -17,6 +17,9 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Most of what a box says when it refuses.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
+/// Most of what is shown of an answer that is not Andon's.
+const TEXT_CHARS_MAX: usize = 120;
+
 /// A question may take as long as the box lets it, and a little.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -89,7 +92,17 @@ fn with(url: &str, parameters: &[(&str, String)]) -> anyhow::Result<String> {
 
 /// Sends a request; `or` says what else may be tried if nobody answers.
 pub(super) async fn send(request: RequestBuilder, url: &str, or: &str) -> anyhow::Result<Response> {
-    request.send().await.with_context(|| format!("no box answers at {url}; is it running? --url names another{or}"))
+    request.send().await.map_err(|error| {
+        let error = anyhow::Error::from(error);
+        let is_unknown = format!("{error:#}").contains("UnknownIssuer");
+        let hint = match is_unknown {
+            true => format!(
+                "the certificate of {url} is of no authority known here; name its file: SSL_CERT_FILE=/etc/andon/tls/ca.pem"
+            ),
+            false => format!("no box answers at {url}; is it running? --url names another{or}"),
+        };
+        error.context(hint)
+    })
 }
 
 /// Reads the beginning of what a box says when it refuses.
@@ -111,8 +124,11 @@ pub(super) async fn json(mut response: Response, url: &str) -> anyhow::Result<Va
             bail!("the answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
         }
     }
-    let answer: Value = serde_json::from_slice(&body)
-        .with_context(|| format!("{url} answered {status}, and not in JSON; is it Andon?"))?;
+    let Ok(answer) = serde_json::from_slice::<Value>(&body) else {
+        let text = String::from_utf8_lossy(&body);
+        let first: String = text.trim().lines().next().unwrap_or_default().chars().take(TEXT_CHARS_MAX).collect();
+        bail!("{url} answered {status}, and not in JSON; is it Andon? It said: {first:?}");
+    };
     match answer["status"].as_str() {
         Some("success") => Ok(answer),
         _ => bail!("{}", answer["error"].as_str().unwrap_or("the box refused without a reason")),
