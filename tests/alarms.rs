@@ -157,6 +157,44 @@ fn alarms_are_acknowledged_together_shelved_and_told_as_csv() {
 }
 
 #[test]
+fn what_an_alarm_carries_is_in_the_history_with_the_alarm_that_carries_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yml");
+    let text = |line_is_down: u8| {
+        format!(
+            "groups: [{{name: g, interval: 200ms, rules: [\
+             {{alert: LineDown, expr: 'vector({line_is_down}) > 0', labels: {{line_id: '7', carries: line_id}}}}, \
+             {{alert: Hot, expr: vector(2), labels: {{line_id: '7', device_id: a}}}}]}}]"
+        )
+    };
+    std::fs::write(&rules, text(1)).unwrap();
+    let settings = format!("host: {{enabled: false}}\nrule_packs: []\nrule_files: [{}]\n", rules.display());
+    let program = Program::start(folder.path(), &settings);
+    let told = |program: &Program| -> Vec<(String, String)> {
+        let value = json(&program.get("/api/v1/alarms/history?match[]=%7Balertname%3D%22Hot%22%7D").unwrap());
+        let transitions = value["data"]["transitions"].as_array().unwrap().iter();
+        let text = |t: &Value, key: &str| t[key].as_str().unwrap().to_owned();
+        transitions.map(|t| (text(t, "event"), text(t, "by"))).collect()
+    };
+    let wait_for = |program: &Program, expected: &[(&str, &str)]| {
+        let expected: Vec<_> = expected.iter().map(|(e, by)| ((*e).to_owned(), (*by).to_owned())).collect();
+        let end = Instant::now() + Duration::from_secs(30);
+        while told(program) != expected {
+            assert!(Instant::now() < end, "{:?}", told(program));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(&program, &[("inhibited", "LineDown"), ("raised", "")]);
+    // A restart is no news.
+    program.kill();
+    let program = Program::start(folder.path(), &settings);
+    std::fs::write(&rules, text(0)).unwrap();
+    assert_eq!(program.request("POST", "/-/reload", "", b"").unwrap().status, 200);
+    wait_for(&program, &[("back", ""), ("inhibited", "LineDown"), ("raised", "")]);
+    program.stop();
+}
+
+#[test]
 fn a_rule_is_tried_on_history_over_the_api() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path(), "host: {enabled: false}\nrule_packs: []\n");
