@@ -347,3 +347,25 @@ async fn each_kind_of_anomaly_is_found_and_raised() {
     assert!(alerts.as_array().unwrap().iter().all(|a| a["labels"]["tenant"] == "acme"), "{alerts}");
     assert!(site.data(ACME, "realtime").await["anomalies_detected"].as_u64() >= Some(5));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_each_tenant_and_its_clients() {
+    let (site, press, _shop) = site().await;
+    press.say("orders.new", 5).await;
+    press.beat("degraded", 5).await;
+    site.wait_for(ACME, "presence", |data| data.to_string().contains("degraded")).await;
+    let page = async |path: &str| {
+        let answer = http().get(format!("http://{}{path}", site.app.local_addr())).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (_, list) = page("/tenants").await;
+    for part in ["href=\"/tenants\"", "href=\"/tenants/acme\"", "href=\"/tenants/globex\"", "initech", "1 not well"] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    let (_, acme) = page("/tenants/acme").await;
+    for part in ["press", "degraded", "5 sent", "orders", "1 of 1 clients online"] {
+        assert!(acme.contains(part), "{part}: {acme}");
+    }
+    assert!(!acme.contains("shop"), "{acme}");
+    assert_eq!(page("/tenants/nobody").await.0, 404);
+}

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon::app::App;
+use andon::clock::Clock;
 use andon::config::{self, Source};
+use andon::device::{self, DeviceClient};
 use andon::gateway::{Edit, NewDevice};
+use andon::task::Tasks;
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -124,6 +127,16 @@ impl Secure {
         let samples = families.into_iter().filter(|f| f.name == name).flat_map(|f| f.samples);
         let mut found = samples.filter(|s| value.is_empty() || s.labels.iter().any(|(_, v)| v == value));
         found.next().map(|sample| sample.value)
+    }
+
+    /// Waits until there is one at least.
+    async fn wait_for_more(&self, name: &str, value: &str) {
+        let wait = async {
+            while self.metric(name, value).is_none_or(|count| count < 1.0) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(SOON, wait).await.is_ok(), "no {name} {value}");
     }
 
     async fn wait_for(&self, name: &str, value: &str, expected: f64) {
@@ -261,6 +274,7 @@ async fn who_speaks_plain_http_to_tls_is_told_and_the_plain_port_serves_this_mac
     assert!(welcome.contains("\"clientId\":\"old-1\""), "{welcome}");
     let page = http().get(format!("http://{plain}/devices")).send().await.unwrap();
     assert_eq!(page.status(), 200);
+    assert!(!page.text().await.unwrap().contains("href=\"/tenants\""), "there are no tenants");
     secure.app.stop().await;
 }
 
@@ -404,5 +418,35 @@ async fn the_python_client_shows_a_certificate() {
     let done = tokio::task::spawn_blocking(move || python.output()).await.unwrap().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "2");
+    secure.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_client_shows_a_certificate() {
+    let secure = Secure::start(&["client_auth_type: RequestClientCert"]).await;
+    secure.add("press-1").await;
+    secure.pin("press-1", "pinned.pem").await;
+    let [ca, pem, key] = ["ca.pem", "pinned.pem", "pinned.key"].map(|name| std::fs::read(file(name)).unwrap());
+    let url = format!("wss://localhost:{}/ws", secure.app.local_addr().port());
+    let config = device::Config {
+        tls: Some(device::Tls::with_certificate(&ca, &pem, &key).unwrap()),
+        backoff_min: Duration::from_millis(20),
+        stats_interval: None,
+        ..device::Config::new(url.clone(), "press-1", "")
+    };
+    let tasks = Tasks::new(1);
+    let client = DeviceClient::start(config.clone(), &tasks, Clock::system());
+    assert!(client.connected(SOON).await);
+    client.publish_kept("lab.a", &json!("x".repeat(300_000))).await.unwrap();
+    client.hang_up(Duration::from_millis(50)).await.unwrap();
+    client.publish_kept("lab.b", &json!(2)).await.unwrap();
+    client.close().await;
+    // It does not believe a box of somebody else's.
+    let stranger = std::fs::read(file("stranger-ca.pem")).unwrap();
+    let wrong = device::Config { tls: Some(device::Tls::new(&stranger).unwrap()), ..config };
+    let client = DeviceClient::start(wrong, &tasks, Clock::system());
+    secure.wait_for_more("andon_http_tls_handshake_failures_total", "protocol").await;
+    assert!(!client.connected(Duration::from_millis(1)).await);
+    client.close().await;
     secure.app.stop().await;
 }

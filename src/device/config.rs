@@ -3,17 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Listener;
+use super::{Listener, Tls};
 
 /// Settings of a client.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the gateway is: `ws://HOST:PORT/ws`.
+    /// Where the gateway is: `ws://HOST:PORT/ws`, or `wss://` in TLS.
     pub url: String,
     /// The id that the device is registered under.
     pub device_id: String,
-    /// Its token.
+    /// Its token; empty where a certificate says who it is.
     pub token: String,
+    /// Whom to believe for `wss://`, and the device's own certificate; nothing: the machine's authorities, and none.
+    pub tls: Option<Tls>,
     /// What it is (`sensor`, `actuator`, ...); the registry's word counts.
     pub device_type: String,
     /// How long connecting and being let in may take.
@@ -46,6 +48,7 @@ impl Config {
             url: url.into(),
             device_id: device_id.into(),
             token: token.into(),
+            tls: None,
             device_type: String::new(),
             connect_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(15),

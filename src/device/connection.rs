@@ -191,7 +191,9 @@ impl Task {
     async fn enter(&self) -> Result<Socket> {
         let config = &self.shared.config;
         let limits = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
-        let connected = tokio_tungstenite::connect_async_with_config(&config.url, Some(limits), true).await;
+        let connector = config.tls.as_ref().map(super::Tls::connector);
+        let connected =
+            tokio_tungstenite::connect_async_tls_with_config(&config.url, Some(limits), true, connector).await;
         let (mut socket, _) = connected.map_err(|error| {
             debug!(url = %config.url, %error, "cannot connect");
             Error::Lost
@@ -200,7 +202,9 @@ impl Task {
             "deviceId": config.device_id, "token": config.token, "deviceType": config.device_type,
         }});
         let mut wire = Wire::default();
-        wire.frames.push_back(SocketMessage::text(auth.to_string()));
+        if !config.token.is_empty() {
+            wire.frames.push_back(SocketMessage::text(auth.to_string()));
+        }
         loop {
             let message = poll_fn(|cx| wire.poll(&mut socket, None, cx)).await;
             let Some(Ok(message)) = message else { return Err(Error::Lost) };

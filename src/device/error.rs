@@ -19,6 +19,9 @@ pub enum Error {
     /// No answer came in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Certificates or a key for TLS cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The connection was lost before the answer came.
     #[error("the connection was lost before the answer came")]
     Lost,

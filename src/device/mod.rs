@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod start;
 mod stats;
+mod tls;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ pub use error::{Error, Result};
 pub use event::{Event, Listener};
 pub use start::Start;
 pub use stats::Stats;
+pub use tls::Tls;
 
 use crate::clock::Clock;
 use crate::task::{OnPanic, Tasks};

@@ -107,6 +107,12 @@ impl Tenants {
         self.config.borrow().tenants.iter().map(|tenant| tenant.id.clone()).collect()
     }
 
+    /// Tells whether the settings name any.
+    #[must_use]
+    pub fn are_any(&self) -> bool {
+        !self.config.borrow().tenants.is_empty()
+    }
+
     /// Returns one tenant as of now; nothing if there is none of this name, or the box is stopping.
     pub async fn view(&self, tenant: &str) -> Option<TenantView> {
         let (answer, answered) = oneshot::channel();

@@ -29,6 +29,8 @@ pub(super) struct Frame {
     pub(super) refresh_s: u32,
     /// Where a script is told that the page is to be fetched again; empty for nowhere.
     pub(super) events: &'static str,
+    /// Whether the settings name tenants.
+    pub(super) has_tenants: bool,
     /// Active alarms by priority, 1 first.
     pub(super) alarms: [usize; 4],
     /// Active alarms that nobody has taken note of.
@@ -65,9 +67,13 @@ pub(super) struct Item {
     pub(super) icon: &'static str,
 }
 
-const MENU: [Item; 10] = [
+/// Only where there are any.
+const TENANTS: &str = "/tenants";
+
+const MENU: [Item; 11] = [
     Item { href: "/", name: "Overview", icon: "home" },
     Item { href: "/devices", name: "Devices", icon: "devices" },
+    Item { href: TENANTS, name: "Tenants", icon: "tenants" },
     Item { href: "/alarms", name: "Alarms", icon: "alarms" },
     Item { href: "/logs", name: "Logs", icon: "logs" },
     Item { href: "/explore", name: "Explore", icon: "explore" },
@@ -115,6 +121,7 @@ impl Frame {
             now_ms: visit.now.as_millis(),
             refresh_s,
             events: "",
+            has_tenants: state.tenants.are_any(),
             alarms,
             unacknowledged,
             notices,
@@ -123,8 +130,9 @@ impl Frame {
     }
 
     /// Returns the menu.
-    pub(super) fn nav(&self) -> &'static [Item] {
-        &MENU
+    pub(super) fn nav(&self) -> impl Iterator<Item = Item> {
+        let has_tenants = self.has_tenants;
+        MENU.into_iter().filter(move |item| has_tenants || item.href != TENANTS)
     }
 
     /// Returns priorities with active alarms, and how many.

@@ -37,6 +37,7 @@ mod rules;
 mod silences;
 mod storage;
 mod targets;
+mod tenants;
 mod trial;
 mod visit;
 mod vitals;
@@ -78,6 +79,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/logs", get(logs::logs))
         .route("/targets", get(targets::targets))
         .route("/targets/relabel", get(relabel::relabel))
+        .route("/tenants", get(tenants::tenants))
+        .route("/tenants/{id}", get(tenants::tenant))
         .route("/rules", get(rules::rules))
         .route("/rules/rule", get(rule::rule))
         .route("/rules/edit", get(edit::edit).post(edit::store))
