@@ -3,9 +3,10 @@
 //! A reader has one durable consumer of JetStream per pattern. The consumer keeps the reader's place: reading goes on
 //! there after a reconnect of the reader, of NATS or of this box, until the place is forgotten or nobody came for a
 //! while. A message is acknowledged to JetStream when the reader says that it is through. What was handed out and is
-//! not through when the reader goes is given back at once, so that it comes first next time and the order is kept.
+//! not through when the reader goes is given back at once. Servers offer that again in an order of their own, and some
+//! of it only when its time is over; so the next reader waits for all of it before it hands out anything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,11 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 const STILL_AT_IT: Duration = Duration::from_secs(2);
 /// How long to wait before a consumer is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long acknowledgements of the reader before may be on their way inside the server.
+const SETTLES_WITHIN: Duration = Duration::from_millis(50);
+/// How often [`STILL_AT_IT`] passes until what comes again is no longer waited for, and until all of it has come.
+const TICKS_HELD: u32 = 4;
+const TICKS_UNORDERED: u32 = 6;
 
 /// Where a reader without a place begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +71,10 @@ pub struct Through {
 }
 
 impl Through {
+    pub(super) fn new(sequence: u64, told: mpsc::Sender<u64>) -> Self {
+        Through { sequence, told }
+    }
+
     /// The reader has the message.
     pub fn done(self) {
         // There is room for all that are underway.
@@ -80,6 +90,15 @@ pub struct Replay {
 }
 
 impl Replay {
+    pub(super) fn new() -> Self {
+        Replay { end: CancellationToken::new(), forget: CancellationToken::new() }
+    }
+
+    /// Returns what ends the reading, and what tells that the place is to be forgotten then.
+    pub(super) fn tokens(&self) -> (CancellationToken, CancellationToken) {
+        (self.end.clone(), self.forget.clone())
+    }
+
     /// Ends the reading and forgets the place.
     pub fn forget(self) {
         self.forget.cancel();
@@ -92,19 +111,13 @@ impl Drop for Replay {
     }
 }
 
-/// Places whose last reader gave back what was not through; of more the next reader waits once.
-const GIVEN_BACK_MAX: usize = 10_000;
-
 /// One at a time reads at a place: the next waits until the one before has given back what is not through.
 #[derive(Debug, Default)]
-pub(super) struct Places {
-    locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    given_back: Mutex<HashMap<String, usize>>,
-}
+pub(super) struct Places(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Places {
-    fn at(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn at(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| lock.strong_count() > 0);
         let known = locks.get(name).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
@@ -112,18 +125,6 @@ impl Places {
             locks.insert(name.to_owned(), Arc::downgrade(&lock));
             lock
         })
-    }
-
-    fn note_given_back(&self, name: &str, messages: usize) {
-        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        if given_back.len() < GIVEN_BACK_MAX {
-            given_back.insert(name.to_owned(), messages);
-        }
-    }
-
-    /// Returns how many messages the last reader of this process gave back; zero if that is not known any more.
-    fn take_given_back(&self, name: &str) -> usize {
-        self.given_back.lock().unwrap_or_else(PoisonError::into_inner).remove(name).unwrap_or(0)
     }
 }
 
@@ -147,6 +148,15 @@ struct Underway {
     open: BTreeMap<u64, String>,
     /// The highest sequence that was handed out.
     handed_out: u64,
+    /// Taken, and to be handed out next.
+    next: VecDeque<Replayed>,
+    /// Taken while others have to come first, in order.
+    held: Option<BTreeMap<u64, Replayed>>,
+    /// While messages come again, in whatever order: those that were taken, of all behind `ordered_until`.
+    unordered: Option<BTreeSet<u64>>,
+    ordered_until: u64,
+    /// How many messages came again.
+    again: usize,
     told: mpsc::Sender<u64>,
     through: mpsc::Receiver<u64>,
 }
@@ -160,8 +170,8 @@ enum Stopped {
 impl Reader {
     /// Returns the handle and the future that reads until it is dropped.
     pub(super) fn start(self) -> (Replay, impl Future<Output = ()> + Send + use<>) {
-        let replay = Replay { end: CancellationToken::new(), forget: CancellationToken::new() };
-        let (end, forget) = (replay.end.clone(), replay.forget.clone());
+        let replay = Replay::new();
+        let (end, forget) = replay.tokens();
         (replay, self.run(end, forget))
     }
 
@@ -170,8 +180,7 @@ impl Reader {
         let _alone = place.lock().await;
         // Full: cannot be, JetStream gives out no more before some are through.
         let (told, through) = mpsc::channel(usize::try_from(2 * UNDERWAY_MAX).unwrap_or(1));
-        let mut underway = Underway { open: BTreeMap::new(), handed_out: 0, told, through };
-        let mut known = self.places.take_given_back(&self.name);
+        let mut underway = Underway::new(told, through);
         loop {
             let client = tokio::select! {
                 client = self.uplink.connected() => client,
@@ -180,10 +189,9 @@ impl Reader {
             let mut context = jetstream::new(client.clone());
             context.set_timeout(Duration::from_secs(5));
             let stopped = tokio::select! {
-                stopped = self.read(&context, &client, &mut underway, known, &end) => stopped,
+                stopped = self.read(&context, &client, &mut underway, &end) => stopped,
                 () = self.into.closed() => Stopped::Ended,
             };
-            known = usize::MAX;
             if matches!(stopped, Stopped::Ended) || end.is_cancelled() {
                 self.give_back(&context, &client, underway, forget.is_cancelled()).await;
                 return;
@@ -206,14 +214,11 @@ impl Reader {
             }
             return;
         }
-        let given_back = underway.open.len();
         for reply in underway.open.into_values() {
             self.uplink.settled(false);
             let _ = client.publish(reply, AckKind::Nak(None).into()).await;
         }
-        if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(2), client.flush()).await {
-            self.places.note_given_back(&self.name, given_back);
-        }
+        let _ = tokio::time::timeout(Duration::from_secs(2), client.flush()).await;
     }
 
     async fn read(
@@ -221,7 +226,6 @@ impl Reader {
         context: &jetstream::Context,
         client: &Client,
         underway: &mut Underway,
-        known: usize,
         end: &CancellationToken,
     ) -> Stopped {
         let consumer = match self.consumer(context).await {
@@ -231,23 +235,22 @@ impl Reader {
                 return Stopped::Lost;
             }
         };
-        // Handed out to somebody who is gone: they come again when their time is over, and before all others.
-        if consumer.cached_info().num_ack_pending > known {
-            tokio::select! {
-                () = tokio::time::sleep(ACKNOWLEDGED_WITHIN) => {}
-                () = end.cancelled() => return Stopped::Ended,
-            }
+        let again = consumer.cached_info().num_ack_pending.saturating_sub(underway.open.len());
+        if again > 0 {
+            underway.expect_again();
         }
         let pull = consumer.stream().max_messages_per_batch(64).expires(Duration::from_secs(30));
         let Ok(mut messages) = pull.heartbeat(Duration::from_secs(5)).messages().await else { return Stopped::Lost };
-        let mut still = tokio::time::interval(STILL_AT_IT);
-        let mut next: Option<Replayed> = None;
+        let (mut still, mut ticks) = (tokio::time::interval(STILL_AT_IT), 0);
         loop {
+            if underway.again >= again {
+                underway.let_go();
+            }
             tokio::select! {
                 biased;
                 () = end.cancelled() => {
                     while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-                        let _ = underway.take(client, message.message).await;
+                        underway.take(client, message.message).await;
                     }
                     return Stopped::Ended;
                 }
@@ -255,13 +258,22 @@ impl Reader {
                     self.uplink.settled(true);
                     underway.acknowledge(client, sequence).await;
                 }
-                _ = still.tick() => underway.tell_still_at_it(client).await,
-                permit = self.into.reserve(), if next.is_some() => match (permit, next.take()) {
+                _ = still.tick() => {
+                    ticks += 1;
+                    underway.tell_still_at_it(client).await;
+                    if ticks > TICKS_HELD {
+                        underway.let_go();
+                    }
+                    if ticks > TICKS_UNORDERED {
+                        underway.unordered = None;
+                    }
+                }
+                permit = self.into.reserve(), if !underway.next.is_empty() => match (permit, underway.next.pop_front()) {
                     (Ok(permit), Some(replayed)) => permit.send(replayed),
                     _ => return Stopped::Ended,
                 },
-                message = messages.next(), if next.is_none() => match message {
-                    Some(Ok(message)) => next = underway.take(client, message.message).await,
+                message = messages.next(), if underway.next.is_empty() => match message {
+                    Some(Ok(message)) => underway.take(client, message.message).await,
                     Some(Err(_)) | None => return Stopped::Lost,
                 },
             }
@@ -291,30 +303,73 @@ impl Reader {
             ..pull::Config::default()
         };
         let stream = context.get_stream_no_info(&*self.stream).await.map_err(|error| error.to_string())?;
+        let consumer = stream.get_or_create_consumer(&self.name, config.clone()).await;
+        let consumer = consumer.map_err(|error| error.to_string())?;
+        if consumer.cached_info().num_ack_pending == 0 {
+            return Ok(consumer);
+        }
+        tokio::time::sleep(SETTLES_WITHIN).await;
         stream.get_or_create_consumer(&self.name, config).await.map_err(|error| error.to_string())
     }
 }
 
 impl Underway {
-    /// Takes a message of the stream; nothing if the reader has or had it already.
-    async fn take(&mut self, client: &Client, message: async_nats::Message) -> Option<Replayed> {
-        let reply = message.reply.clone()?.to_string();
-        let sequence = sequence_of(&reply)?;
-        if sequence <= self.handed_out {
+    fn new(told: mpsc::Sender<u64>, through: mpsc::Receiver<u64>) -> Self {
+        Underway {
+            open: BTreeMap::new(),
+            handed_out: 0,
+            next: VecDeque::new(),
+            held: None,
+            unordered: None,
+            ordered_until: 0,
+            again: 0,
+            told,
+            through,
+        }
+    }
+
+    /// Notes that what was handed out and is not through comes again: nothing goes before it.
+    fn expect_again(&mut self) {
+        if self.unordered.is_none() {
+            (self.unordered, self.ordered_until) = (Some(BTreeSet::new()), self.handed_out);
+        }
+        self.held.get_or_insert_default();
+        self.again = 0;
+    }
+
+    /// Lets go, in order, what was held.
+    fn let_go(&mut self) {
+        self.next.extend(self.held.take().into_iter().flat_map(BTreeMap::into_values));
+    }
+
+    /// Takes a message of the stream, if the reader does not have or had it already.
+    async fn take(&mut self, client: &Client, message: async_nats::Message) {
+        let Some(reply) = message.reply.as_ref().map(ToString::to_string) else { return };
+        let Some((deliveries, sequence)) = place_of(&reply) else { return };
+        let is_known = match &mut self.unordered {
+            Some(taken) => sequence <= self.ordered_until || !taken.insert(sequence),
+            None => sequence <= self.handed_out,
+        };
+        if is_known {
             match self.open.get_mut(&sequence) {
                 Some(open) => *open = reply,
                 None => drop(client.publish(reply, AckKind::Ack.into()).await),
             }
-            return None;
+            return;
         }
+        self.again += usize::from(deliveries > 1);
         let Some(message) = message_of(message) else {
             // Not a subject that this box could hand out.
             let _ = client.publish(reply, AckKind::Term.into()).await;
-            return None;
+            return;
         };
-        self.handed_out = sequence;
+        self.handed_out = self.handed_out.max(sequence);
         self.open.insert(sequence, reply);
-        Some(Replayed { message, sequence, through: Through { sequence, told: self.told.clone() } })
+        let replayed = Replayed { message, sequence, through: Through::new(sequence, self.told.clone()) };
+        match &mut self.held {
+            Some(held) => drop(held.insert(sequence, replayed)),
+            None => self.next.push_back(replayed),
+        }
     }
 
     async fn acknowledge(&mut self, client: &Client, sequence: u64) {
@@ -330,14 +385,14 @@ impl Underway {
     }
 }
 
-/// Reads the stream's sequence out of where a message is acknowledged.
+/// Reads how often a message was sent and its sequence in the stream out of where it is acknowledged.
 ///
 /// Source: NATS, ADR-15: `$JS.ACK.stream.consumer.delivered.sequence...`, or with domain and account before `stream`
 /// and a token behind.
-fn sequence_of(reply: &str) -> Option<u64> {
+fn place_of(reply: &str) -> Option<(u64, u64)> {
     let tokens: Vec<&str> = reply.split('.').collect();
-    let at = if tokens.len() >= 11 { 7 } else { 5 };
-    tokens.get(at)?.parse().ok()
+    let at = if tokens.len() >= 11 { 6 } else { 4 };
+    Some((tokens.get(at)?.parse().ok()?, tokens.get(at + 1)?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -345,9 +400,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sequence_stands_in_where_a_message_is_acknowledged() {
-        assert_eq!(sequence_of("$JS.ACK.EVENTS.device-a.1.17.3.1700000000000000000.0"), Some(17));
-        assert_eq!(sequence_of("$JS.ACK._.hash.EVENTS.device-a.1.17.3.1700000000000000000.0.x"), Some(17));
-        assert_eq!(sequence_of("_INBOX.a"), None);
+    fn deliveries_and_sequence_stand_in_where_a_message_is_acknowledged() {
+        assert_eq!(place_of("$JS.ACK.EVENTS.device-a.1.17.3.1700000000000000000.0"), Some((1, 17)));
+        assert_eq!(place_of("$JS.ACK._.hash.EVENTS.device-a.2.17.3.1700000000000000000.0.x"), Some((2, 17)));
+        assert_eq!(place_of("_INBOX.a"), None);
     }
 }
