@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::storage::disk::{Disk, FaultyDisk, Segments, SegmentsOptions};
-use crate::{alarms, config, gateway, notify, query, storage, wire};
+use crate::{alarms, bus, config, gateway, notify, query, storage, wire};
 
 /// One decoder.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,8 @@ pub const TARGETS: &[Target] = &[
     target("promql_answer", promql_answer, promql_seeds),
     target("logql", logql, logql_seeds),
     target("settings", settings, settings_seeds),
+    target("bus_spool", bus::fuzz_spool, bus::spool_seeds),
+    target("bus_stream", bus::fuzz_stream, bus::stream_seeds),
     target("device_frame", gateway::fuzz, frame_seeds),
     target("device_jwt", gateway::fuzz_jwt, jwt_seeds),
 ];

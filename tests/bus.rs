@@ -16,9 +16,9 @@ use futures_util::StreamExt;
 const SOON: Duration = Duration::from_secs(10);
 
 /// A NATS server of the system on a port of its own; ends with the test.
-struct Server {
-    process: Child,
-    port: u16,
+pub(crate) struct Server {
+    pub(crate) process: Child,
+    pub(crate) port: u16,
 }
 
 impl Server {
@@ -27,11 +27,11 @@ impl Server {
     }
 
     /// Starts one that keeps streams in a folder.
-    fn with_streams(port: u16, folder: &Path) -> Server {
+    pub(crate) fn with_streams(port: u16, folder: &Path) -> Server {
         Server::start_with(port, &["-js", "-sd", folder.to_str().unwrap()])
     }
 
-    fn start_with(port: u16, arguments: &[&str]) -> Server {
+    pub(crate) fn start_with(port: u16, arguments: &[&str]) -> Server {
         let process = Command::new("nats-server")
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
             .args(arguments)
@@ -50,7 +50,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -66,7 +66,7 @@ fn bus_with(port: u16, box_id: &str, streams: Vec<StreamConfig>, disk: Arc<dyn D
     (Bus::start(config, deps), tasks)
 }
 
-async fn connected(bus: &Bus) {
+pub(crate) async fn connected(bus: &Bus) {
     let mut state = bus.state();
     let wait = state.wait_for(|state| state.link == Link::Connected);
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("never connected").unwrap();
@@ -92,11 +92,11 @@ async fn settled(client: &async_nats::Client) {
     tokio::time::timeout(SOON, echo.next()).await.expect("the server does not answer").unwrap();
 }
 
-fn pattern(text: &str) -> SubjectPattern {
+pub(crate) fn pattern(text: &str) -> SubjectPattern {
     text.parse().unwrap()
 }
 
-fn message(subject: &str, body: &str) -> Message {
+pub(crate) fn message(subject: &str, body: &str) -> Message {
     Message::new(subject.parse().unwrap(), body.to_owned())
 }
 

@@ -29,6 +29,7 @@ mod promql;
 mod rules;
 mod sdk;
 mod storage;
+mod streams;
 mod support;
 mod tenants;
 mod tls;

@@ -1,8 +1,8 @@
 //! The bus's own metrics.
 
-use super::SpoolState;
 use super::resilience::Resilience;
-use crate::instrument::{Counter, CounterFamily, Gauge, Registry};
+use super::{SpoolState, StreamState};
+use crate::instrument::{Counter, CounterFamily, Gauge, GaugeFamily, Registry};
 use crate::model::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -100,6 +100,109 @@ impl SpoolInstruments {
         self.bytes.set(state.bytes as f64);
         let age_ms = state.oldest.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()).max(0));
         self.oldest.set(age_ms as f64 / 1000.0);
+    }
+}
+
+/// What streams of this box count, by stream.
+#[derive(Debug, Clone)]
+pub(super) struct StoreFamilies {
+    stored: CounterFamily,
+    repeats: CounterFamily,
+    dropped: CounterFamily,
+    writes: CounterFamily,
+    damages: CounterFamily,
+    forgotten: CounterFamily,
+    messages: GaugeFamily,
+    bytes: GaugeFamily,
+    last: GaugeFamily,
+    subjects: GaugeFamily,
+    places: GaugeFamily,
+    problem: GaugeFamily,
+}
+
+impl StoreFamilies {
+    pub(super) fn new(r: &Registry) -> Self {
+        const BY: &[&str] = &["stream"];
+        let counters = |name: &str, help: &str| r.counters(&format!("andon_bus_stream_{name}_total"), help, BY);
+        let gauges = |name: &str, help: &str| r.gauges(&format!("andon_bus_stream_{name}"), help, BY);
+        StoreFamilies {
+            stored: counters("stored", "Messages that a stream of this box has stored."),
+            repeats: counters("repeats", "Messages that a stream of this box had already."),
+            dropped: r.counters(
+                "andon_bus_stream_dropped_total",
+                "Messages that a stream of this box refused, by reason.",
+                &["stream", "reason"],
+            ),
+            writes: counters("writes", "Times that a stream of this box was written and synced."),
+            damages: counters("damages", "Places of a stream of this box that did not check out."),
+            forgotten: counters("subjects_forgotten", "Subjects whose last message is not known any more: too many."),
+            messages: gauges("messages", "Messages in a stream of this box."),
+            bytes: gauges("bytes", "Bytes of a stream of this box on disk."),
+            last: gauges("last_sequence", "Sequence of the newest message of a stream of this box."),
+            subjects: gauges("subjects", "Subjects whose last message is known."),
+            places: gauges("places", "Readers whose place in a stream of this box is kept."),
+            problem: gauges("problem", "1 while a stream of this box cannot be written, else 0."),
+        }
+    }
+
+    /// Returns what one stream counts.
+    pub(super) fn of(&self, stream: &str) -> StoreInstruments {
+        let by = [stream];
+        StoreInstruments {
+            stored: self.stored.with(&by),
+            repeats: self.repeats.with(&by),
+            dropped: STORE_DROPPED.map(|reason| (reason, self.dropped.with(&[stream, reason]))),
+            writes: self.writes.with(&by),
+            damages: self.damages.with(&by),
+            forgotten: self.forgotten.with(&by),
+            messages: self.messages.with(&by),
+            bytes: self.bytes.with(&by),
+            last: self.last.with(&by),
+            subjects: self.subjects.with(&by),
+            places: self.places.with(&by),
+            problem: self.problem.with(&by),
+        }
+    }
+}
+
+/// Why a stream of this box refuses messages.
+const STORE_DROPPED: [&str; 3] = ["no_room", "too_large", "full"];
+
+/// What one stream of this box counts.
+#[derive(Debug, Clone)]
+pub(super) struct StoreInstruments {
+    pub(super) stored: Counter,
+    pub(super) repeats: Counter,
+    pub(super) writes: Counter,
+    pub(super) damages: Counter,
+    dropped: [(&'static str, Counter); 3],
+    forgotten: Counter,
+    messages: Gauge,
+    bytes: Gauge,
+    last: Gauge,
+    subjects: Gauge,
+    places: Gauge,
+    problem: Gauge,
+}
+
+impl StoreInstruments {
+    pub(super) fn dropped(&self, reason: &str) {
+        self.dropped.iter().filter(|(known, _)| *known == reason).for_each(|(_, counter)| counter.inc());
+    }
+
+    pub(super) fn dropped_count(&self) -> u64 {
+        self.dropped.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    pub(super) fn show(&self, state: &StreamState, forgotten: u64) {
+        self.forgotten.add(forgotten.saturating_sub(self.forgotten.get()));
+        self.messages.set(state.messages as f64);
+        self.bytes.set(state.bytes as f64);
+        self.last.set(state.last as f64);
+        self.subjects.set(state.subjects as f64);
+        self.places.set(state.places as f64);
+        self.problem.set(if state.problem.is_some() { 1.0 } else { 0.0 });
     }
 }
 

@@ -4,7 +4,8 @@
 //! there or not. Where `bus.nats` is configured, everything published here goes there too, and what
 //! others publish on subjects that somebody here listens to comes in. Nobody waits for NATS: a message that
 //! it cannot take stays on this box, and the publisher gets the reason. But what a declared stream covers is kept
-//! (`spool/`) until the stream has it, and who publishes may ask to hear when it is ([`Bus::publish_kept`]).
+//! (`spool/`) until the stream has it, and who publishes may ask to hear when it is ([`Bus::publish_kept`]). Without
+//! NATS the box keeps the streams itself (`store/`).
 //!
 //! A subscriber has one queue with a bound in messages and bytes. If it is full, the newest message is lost
 //! for that subscriber, counted, and told by [`Subscription::overflow`].
@@ -19,6 +20,7 @@ mod replay;
 mod resilience;
 mod router;
 mod spool;
+mod store;
 mod streams;
 mod subject;
 mod uplink;
@@ -35,6 +37,11 @@ pub use message::Message;
 pub use replay::{Replay, Replayed, Start, Through};
 pub use router::Scope;
 pub use spool::{Receipt, SpoolState};
+#[cfg(fuzzing)]
+pub(crate) use spool::{fuzz as fuzz_spool, seeds as spool_seeds};
+pub use store::StreamState;
+#[cfg(fuzzing)]
+pub(crate) use store::{fuzz as fuzz_stream, seeds as stream_seeds};
 pub use streams::StreamConfig;
 pub use subject::{SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX, Subject, SubjectPattern};
 
@@ -43,7 +50,7 @@ use crate::instrument::Registry;
 use crate::model::Timestamp;
 use crate::storage::disk::Disk;
 use crate::task::{OnPanic, Tasks};
-use instruments::{Instruments, SpoolInstruments};
+use instruments::{Instruments, SpoolInstruments, StoreFamilies};
 use probe::Probe;
 use queue::Queue;
 use router::{Arrival, Router};
@@ -88,6 +95,8 @@ struct Shared {
     uplink: Option<Arc<Uplink>>,
     spool: Option<Arc<Spool>>,
     streams: Arc<[StreamConfig]>,
+    /// The streams, where this box keeps them itself.
+    stored: Vec<Arc<store::Stream>>,
     places: Arc<replay::Places>,
     place_kept_for: Duration,
     tasks: Tasks,
@@ -122,6 +131,7 @@ impl Bus {
         let router = Arc::new(Router::default());
         // Not to be guessed, so that nobody on NATS can answer in another's place.
         let inbox_prefix = format!("_INBOX.{:032x}", rand::random::<u128>());
+        let stored = own_streams(&config, &tasks, &registry, &clock, &disk);
         let streams: Arc<[StreamConfig]> = config.streams.into();
         let spool = (config.nats.is_some() && !streams.is_empty()).then(|| {
             let (counters, folder) =
@@ -154,6 +164,7 @@ impl Bus {
             uplink,
             spool,
             streams,
+            stored,
             places: Arc::default(),
             place_kept_for: config.place_kept_for,
             tasks,
@@ -179,8 +190,8 @@ impl Bus {
     /// of this box have it all the same.
     pub async fn publish(&self, message: Message) -> Result<()> {
         self.deliver_here(&message);
-        if let Some((spool, stream)) = self.spool_for(&message.subject).filter(|_| message.reply.is_none()) {
-            return spool.take(&message, stream, None, false).map(|_| ());
+        if let Some(kept) = self.keeper_of(&message.subject).filter(|_| message.reply.is_none()) {
+            return kept.take(&message, None, false).map(|_| ());
         }
         match &self.0.uplink {
             Some(uplink) => uplink.publish(&message).await,
@@ -194,10 +205,10 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`], and [`Error::Full`].
     pub async fn publish_kept(&self, message: Message, id: Option<&str>) -> Result<Option<Receipt>> {
-        match self.spool_for(&message.subject) {
-            Some((spool, stream)) => {
+        match self.keeper_of(&message.subject) {
+            Some(keeper) => {
                 self.deliver_here(&message);
-                spool.take(&message, stream, id, true)
+                keeper.take(&message, id, true)
             }
             None => self.publish(message).await.map(|()| None),
         }
@@ -209,15 +220,15 @@ impl Bus {
     /// # Errors
     /// [`Error::Full`].
     pub fn publish_again(&self, message: &Message, id: &str) -> Result<Option<Receipt>> {
-        match self.spool_for(&message.subject) {
-            Some((spool, stream)) => spool.take(message, stream, Some(id), true),
+        match self.keeper_of(&message.subject) {
+            Some(keeper) => keeper.take(message, Some(id), true),
             None => Ok(None),
         }
     }
 
     /// Reads the declared stream that keeps a pattern for somebody who comes and goes: `reader` and pattern have one
     /// place, at which reading goes on; `start` counts where there is none yet. Messages come `into` a channel, each
-    /// to be said when it is through. Nothing comes while NATS is away.
+    /// to be said when it is through. Nothing comes from a stream of NATS while that is away.
     ///
     /// # Errors
     /// [`Error::NoStream`].
@@ -228,15 +239,23 @@ impl Bus {
         start: Start,
         into: mpsc::Sender<Replayed>,
     ) -> Result<Replay> {
-        let keeps = |stream: &&StreamConfig| stream.subjects.iter().any(|subject| subject.contains(pattern));
-        let stream = self.0.streams.iter().find(keeps);
+        let keeps = |stream: &StreamConfig| stream.subjects.iter().any(|subject| subject.contains(pattern));
+        let name = format!("device-{reader}-{:016x}", xxhash_rust::xxh3::xxh3_64(pattern.as_str().as_bytes()));
+        if let Some(stream) = self.0.stored.iter().find(|stream| keeps(stream.config())) {
+            let (places, pool) = (self.0.places.clone(), self.0.tasks.pool().clone());
+            let (stream, name, pattern) = (stream.clone(), name.into(), pattern.clone());
+            let (replay, reading) = store::Reader { stream, name, pattern, start, into, places, pool }.start();
+            self.0.tasks.spawn("bus replay", OnPanic::EndTask, reading);
+            return Ok(replay);
+        }
+        let stream = self.0.streams.iter().find(|stream| keeps(stream));
         let (Some(stream), Some(uplink)) = (stream, &self.0.uplink) else {
             return Err(Error::NoStream(pattern.to_string()));
         };
         let reader = replay::Reader {
             uplink: uplink.clone(),
             stream: stream.name.clone(),
-            name: format!("device-{reader}-{:016x}", xxhash_rust::xxh3::xxh3_64(pattern.as_str().as_bytes())),
+            name,
             pattern: pattern.clone(),
             start,
             kept_for: self.0.place_kept_for,
@@ -260,8 +279,18 @@ impl Bus {
         self.0.spool.as_ref().map(|spool| spool.state())
     }
 
-    fn spool_for(&self, subject: &Subject) -> Option<(&Arc<Spool>, &Arc<str>)> {
-        Some((self.0.spool.as_ref()?, self.stream_of(subject)?))
+    /// Returns how the streams stand that this box keeps itself; empty where NATS does, or where none are declared.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamState> {
+        self.0.stored.iter().map(|stream| stream.state()).collect()
+    }
+
+    /// Returns who keeps a subject's messages, if somebody does.
+    fn keeper_of(&self, subject: &Subject) -> Option<Keeper<'_>> {
+        if let Some(stream) = self.0.stored.iter().find(|stream| stream.config().covers(subject)) {
+            return Some(Keeper::Stream(stream));
+        }
+        Some(Keeper::Spool(self.0.spool.as_ref()?, self.stream_of(subject)?))
     }
 
     /// Publishes a request and returns the first answer.
@@ -329,6 +358,49 @@ impl Bus {
         self.0.instruments.patterns.set(self.0.router.pattern_count() as f64);
         if let Some(uplink) = &self.0.uplink {
             uplink.pattern_changed(pattern);
+        }
+    }
+}
+
+/// Starts the streams that this box keeps itself: those declared, where there is no NATS.
+fn own_streams(
+    config: &Config,
+    tasks: &Tasks,
+    registry: &Registry,
+    clock: &Clock,
+    disk: &Arc<dyn Disk>,
+) -> Vec<Arc<store::Stream>> {
+    if config.nats.is_some() || config.streams.is_empty() {
+        return Vec::new();
+    }
+    let house = store::House {
+        defaults: config.spool.clone(),
+        place_kept_for: config.place_kept_for,
+        disk: disk.clone(),
+        folder: config.folder.clone(),
+        instruments: StoreFamilies::new(registry),
+        clock: clock.clone(),
+    };
+    let stored: Vec<_> = config.streams.iter().map(|stream| store::Stream::new(stream.clone(), &house)).collect();
+    for stream in &stored {
+        tasks.spawn("bus stream", OnPanic::StopBox, stream.clone().keep(tasks.clone()));
+    }
+    stored
+}
+
+/// Who keeps messages of a subject.
+enum Keeper<'a> {
+    /// A stream of this box.
+    Stream(&'a Arc<store::Stream>),
+    /// The spool, for this stream of NATS.
+    Spool(&'a Arc<Spool>, &'a Arc<str>),
+}
+
+impl Keeper<'_> {
+    fn take(&self, message: &Message, id: Option<&str>, wants: bool) -> Result<Option<Receipt>> {
+        match self {
+            Keeper::Stream(stream) => stream.take(message, id, wants),
+            Keeper::Spool(spool, stream) => spool.take(message, stream, id, wants),
         }
     }
 }

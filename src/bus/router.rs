@@ -62,7 +62,7 @@ struct Inbox {
 
 /// One token of the tree.
 #[derive(Debug, Default)]
-struct Node {
+pub(super) struct Node {
     /// Subscribers whose pattern ends here.
     here: Vec<u64>,
     /// Subscribers whose pattern ends with `>` after this token.
@@ -223,7 +223,8 @@ impl Subscriber {
 }
 
 impl Node {
-    fn insert(&mut self, pattern: &SubjectPattern, id: u64) {
+    /// Adds an id under a pattern.
+    pub(super) fn insert(&mut self, pattern: &SubjectPattern, id: u64) {
         let mut node = self;
         for token in pattern.tokens() {
             if token == ">" {
@@ -236,7 +237,7 @@ impl Node {
     }
 
     /// Removes an id and the nodes that are empty then.
-    fn remove<'a>(&mut self, mut tokens: impl Iterator<Item = &'a str>, id: u64) {
+    pub(super) fn remove<'a>(&mut self, mut tokens: impl Iterator<Item = &'a str>, id: u64) {
         match tokens.next() {
             None => self.here.retain(|i| *i != id),
             Some(">") => self.rest.retain(|i| *i != id),
@@ -252,7 +253,7 @@ impl Node {
     }
 
     /// Collects the ids whose patterns match a subject; an id may come more than once.
-    fn find(&self, subject: &str, ids: &mut Vec<u64>) {
+    pub(super) fn find(&self, subject: &str, ids: &mut Vec<u64>) {
         ids.extend(&self.rest);
         let (token, tail) = match subject.split_once('.') {
             Some((token, tail)) => (token, Some(tail)),

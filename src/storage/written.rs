@@ -31,6 +31,7 @@ fn cause(path: &Path) -> &'static str {
         (files::LOGS, _) => "logs_parts",
         (files::ALARMS, _) => "alarm_journal",
         (files::NOTICES, _) => "outbox",
+        (files::BUS, "streams") => "bus_streams",
         (files::BUS, _) => "bus_spool",
         (files::SNAPSHOTS, _) => "snapshots",
         (files::RESERVE, _) => "reserve",
@@ -62,6 +63,7 @@ mod tests {
         check("alarms/journal/00000001", "alarm_journal");
         check("notify/00000001", "outbox");
         check("bus/spool/00000001", "bus_spool");
+        check("bus/streams/EVENTS/00000001", "bus_streams");
         check("snapshots/20261121T120000Z-01/blocks/00000004.tmp/chunks", "snapshots");
         check("reserve", "reserve");
         check("writable.tmp", "other");

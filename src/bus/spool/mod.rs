@@ -15,6 +15,8 @@
 
 mod files;
 mod format;
+#[cfg(any(fuzzing, test))]
+mod fuzzing;
 mod keeper;
 mod queue;
 #[cfg(test)]
@@ -38,6 +40,8 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::storage::disk::Disk;
 use files::Files;
+#[cfg(any(fuzzing, test))]
+pub(crate) use fuzzing::{fuzz, seeds};
 use queue::Queue;
 pub(super) use sender::Sender;
 
@@ -77,6 +81,10 @@ pub(super) enum Lost {
 pub struct Receipt(oneshot::Receiver<std::result::Result<(), Lost>>);
 
 impl Receipt {
+    pub(super) fn new(receiver: oneshot::Receiver<std::result::Result<(), Lost>>) -> Self {
+        Receipt(receiver)
+    }
+
     /// Waits until the message survives whatever ends this process.
     ///
     /// # Errors

@@ -59,6 +59,23 @@ fn bytes_that_are_no_batch_are_refused() {
 }
 
 #[test]
+fn mangled_seeds_do_no_harm() {
+    for seed in seeds() {
+        fuzz(&seed);
+        for length in 0..seed.len() {
+            fuzz(&seed[..length]);
+        }
+        for at in 0..seed.len() {
+            for bits in [0x01, 0x80, 0xff] {
+                let mut mangled = seed.clone();
+                mangled[at] ^= bits;
+                fuzz(&mangled);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_was_appended_is_read_from_any_number_on() {
     let disk = FaultyDisk::new(1);
     let (files, _) = Files::open(disk.shared(), Path::new("/spool")).unwrap();

@@ -138,10 +138,13 @@ fn bus(asker: &Asker) -> Vital {
     let note = match (state.server, state.error) {
         (Some(server), _) => format!("to {server} since {}", ago(state.since, asker.now)),
         (None, Some(error)) => error,
-        (None, None) if state.link == Link::Embedded => "no NATS server is configured".to_owned(),
+        (None, None) if state.link == Link::Embedded => kept_here(asker),
         (None, None) => String::new(),
     };
     let Some(spool) = asker.state.bus.spool() else {
+        let streams = asker.state.bus.streams();
+        let is_wrong = streams.iter().any(|stream| stream.problem.is_some() || stream.dropped > 0);
+        let class = if is_wrong { "p2" } else { class };
         return Vital {
             name: "Bus",
             text: text.to_owned(),
@@ -157,6 +160,23 @@ fn bus(asker: &Asker) -> Vital {
     let notes: Vec<String> = [dropped, spool.problem, waiting, Some(note)].into_iter().flatten().collect();
     let note = notes.join("; ");
     Vital { name: "Bus", text: text.to_owned(), note, class, href: "/targets".to_owned(), ..Vital::default() }
+}
+
+/// Returns what the streams hold that this box keeps itself, worst news first.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn kept_here(asker: &Asker) -> String {
+    let streams = asker.state.bus.streams();
+    if streams.is_empty() {
+        return "no NATS server is configured".to_owned();
+    }
+    let dropped: u64 = streams.iter().map(|stream| stream.dropped).sum();
+    let dropped = (dropped > 0).then(|| format!("{dropped} messages refused by their stream"));
+    let problem = streams.iter().find_map(|s| s.problem.as_ref().map(|problem| format!("{}: {problem}", s.name)));
+    let messages = Unit::Plain.show(streams.iter().map(|stream| stream.messages).sum::<u64>() as f64);
+    let bytes = Unit::Bytes.show(streams.iter().map(|stream| stream.bytes).sum::<u64>() as f64);
+    let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
+    let kept = format!("{messages} messages in {} ({bytes})", names.join(", "));
+    [problem, dropped, Some(kept)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn forwarding(asker: &Asker) -> Vital {

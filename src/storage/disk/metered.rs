@@ -13,7 +13,7 @@ use super::{Disk, DiskFile, Entry, Result, Space};
 use crate::instrument::{Counter, CounterFamily, Registry};
 
 /// Every cause there is; each stands in the metric from the start, so that a sum over them is complete.
-pub const WRITTEN_CAUSES: [&str; 15] = [
+pub const WRITTEN_CAUSES: [&str; 16] = [
     "metrics_wal",
     "metrics_checkpoint",
     "metrics_blocks",
@@ -25,6 +25,7 @@ pub const WRITTEN_CAUSES: [&str; 15] = [
     "alarm_journal",
     "outbox",
     "bus_spool",
+    "bus_streams",
     "own_log",
     "snapshots",
     "reserve",
