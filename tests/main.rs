@@ -23,6 +23,7 @@ mod kept;
 mod keyboard;
 mod limits;
 mod logs;
+mod nats_security;
 mod notify;
 mod pages;
 mod promql;

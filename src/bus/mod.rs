@@ -16,6 +16,7 @@ mod instruments;
 mod message;
 mod probe;
 mod queue;
+mod refusal;
 mod replay;
 mod resilience;
 mod router;

@@ -9,13 +9,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use futures_util::StreamExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::instruments::Instruments;
+use super::refusal::Refusal;
 use super::router::{Arrival, Router};
 use super::spool::{Sender, Spool};
 use super::{Credentials, Error, Link, Message, NatsConfig, Result, State, StreamConfig, Subject, SubjectPattern};
@@ -152,9 +153,9 @@ impl Uplink {
                     }
                     *self.client.write().unwrap_or_else(PoisonError::into_inner) = None;
                 }
-                Err((reason, error)) => {
-                    resilience.not_connected(is_first, reason);
-                    self.note(Link::Disconnected, None, Some(error));
+                Err(refusal) => {
+                    resilience.not_connected(is_first, refusal.reason);
+                    self.note(Link::Disconnected, None, Some(refusal.text));
                 }
             }
             let chance: f64 = rand::random();
@@ -165,10 +166,10 @@ impl Uplink {
         }
     }
 
-    /// Returns a connection, or why there is none: a word for metrics, and a text.
-    async fn connect(&self) -> std::result::Result<(Client, watch::Receiver<Link>), (&'static str, String)> {
+    /// Returns a connection, or why there is none.
+    async fn connect(&self) -> std::result::Result<(Client, watch::Receiver<Link>), Refusal> {
         let (sender, link) = watch::channel(Link::Connected);
-        let options = self.options().await.map_err(|e| ("settings", e.to_string()))?;
+        let options = self.options().await.map_err(|e| Refusal::of_settings(e.to_string()))?;
         let options = options.no_echo().event_callback(move |event| {
             let link = match event {
                 Event::Connected => Some(Link::Connected),
@@ -190,10 +191,11 @@ impl Uplink {
             async {}
         });
         let connected = options.connect(self.config.servers.as_slice()).await;
-        let client = connected.map_err(|error| (connect_reason(error.kind()), error.to_string()))?;
+        let client = connected.map_err(|error| Refusal::of(&error, &self.config))?;
         // When the connection breaks this client finds nobody, and ends. Mended it would first send what it still
         // holds, which then overtakes what was lost on the way.
-        client.set_server_pool([NOBODY].as_slice()).await.map_err(|error| ("other", error.to_string()))?;
+        let pool = client.set_server_pool([NOBODY].as_slice()).await;
+        pool.map_err(|error| Refusal { reason: "other", text: error.to_string() })?;
         Ok((client, link))
     }
 
@@ -207,7 +209,7 @@ impl Uplink {
             Credentials::NKey(seed) => ConnectOptions::with_nkey(seed.clone()),
             Credentials::File(path) => ConnectOptions::with_credentials_file(path)
                 .await
-                .map_err(|e| Error::Settings(format!("{}: {e}", path.display())))?,
+                .map_err(|e| Error::Settings(format!("bus.nats.credentials_file {}: {e}", path.display())))?,
         };
         let options = match &self.config.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
@@ -439,18 +441,6 @@ impl Drop for Pumps<'_> {
         for pump in self.running.values() {
             pump.abort();
         }
-    }
-}
-
-/// Returns the word for why no connection was made.
-fn connect_reason(kind: ConnectErrorKind) -> &'static str {
-    match kind {
-        ConnectErrorKind::Dns => "dns",
-        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => "not_authorized",
-        ConnectErrorKind::TimedOut => "timeout",
-        ConnectErrorKind::Tls => "tls",
-        ConnectErrorKind::Io => "refused",
-        _ => "other",
     }
 }
 
