@@ -9,6 +9,7 @@ its alarms on to Alertmanagers, one of the settings and one of a file that comes
 happens while one is away and when it is back. Fails if anything is not as it should be.
 """
 import argparse
+import atexit
 import http.client
 import http.server
 import json
@@ -74,6 +75,8 @@ class Program:
         self.folder, self.name, self.command, self.port = folder / name, name, command, free_port()
         self.folder.mkdir()
         self.process = None
+        # Nothing stays behind, however the script ends.
+        atexit.register(self.stop)
 
     def start(self, ready):
         log = open(self.folder / "log", "ab")
