@@ -102,7 +102,8 @@ impl Plant {
             let mut server = Command::new("nats-server");
             server.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
         });
-        let mut settings = "gateway: {total_messages_per_second: 1000000, unauthenticated_per_address_limit: 128}\n\
+        let mut settings = "gateway: {total_messages_per_second: 1000000, unauthenticated_per_address_limit: 128, \
+            connections_limit: 20000, connections_per_address_limit: 20000}\n\
             telemetry: {devices_limit: 100000}\n"
             .to_owned();
         if has_nats {

@@ -22,7 +22,7 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// How long a reader's place in a stream is kept while nobody reads there. Default 3 days.
     pub place_kept_for: Duration,
-    /// Messages that may wait for one subscriber. Default 256, at least 1.
+    /// Messages that may wait for one subscriber. Default 1024, at least 1.
     pub queue_messages_max: usize,
     /// Bytes that may wait for one subscriber. Default 10 MiB; should be above the gateway's message size.
     pub queue_bytes_max: usize,
@@ -39,7 +39,7 @@ impl Config {
             folder: PathBuf::from("bus"),
             spool: SpoolConfig::default(),
             place_kept_for: Duration::from_secs(3 * 24 * 3600),
-            queue_messages_max: 256,
+            queue_messages_max: 1024,
             queue_bytes_max: 10 << 20,
         }
     }

@@ -37,8 +37,11 @@ use crate::task::Phase;
 const READ_BUFFER_BYTES: usize = 2048;
 /// How long a device has to take what is still to be sent, and to hang up.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How much of a device's babble is read away at the end, so that the farewell is not lost to a reset.
-const BABBLE_BYTES_MAX: u64 = 16 << 20;
+/// How much of a device's babble is read away at the end, so that the farewell is not lost to a reset: so many reads of
+/// so many bytes, with a pause after each, so that a flood ends as quietly as it was.
+const BABBLE_READS_MAX: usize = 512;
+const BABBLE_READ_BYTES: usize = 32 << 10;
+const BABBLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// An answer to a device's request, on its way.
 type Answer = Pin<Box<dyn Future<Output = (Subject, Option<String>, bus::Result<Message>)> + Send>>;
@@ -328,10 +331,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
         let _ = tokio::time::timeout(FAREWELL, async {
             let _ = poll_fn(|cx| self.outbox.poll_send(&mut self.socket, cx)).await;
-            // Read away what the device still says, so that closing does not become a reset.
             if is_open {
-                let mut rest = self.socket.get_mut().take(BABBLE_BYTES_MAX);
-                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+                read_away(self.socket.get_mut()).await;
             }
         })
         .await;
@@ -357,6 +358,17 @@ impl<S> Connection<S> {
                 self.shared.instruments.nats_publish_errors.with(&[stream]).inc();
             }
         }
+    }
+}
+
+/// Reads away what a device still says, until it hangs up.
+async fn read_away(mut socket: impl AsyncRead + Unpin) {
+    let mut babble = vec![0; BABBLE_READ_BYTES];
+    for _ in 0..BABBLE_READS_MAX {
+        if matches!(socket.read(&mut babble).await, Ok(0) | Err(_)) {
+            return;
+        }
+        tokio::time::sleep(BABBLE_PAUSE).await;
     }
 }
 

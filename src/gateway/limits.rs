@@ -11,8 +11,9 @@ use super::throttle::{Exceeded, Meter, Throttle};
 
 /// How many seconds' worth of refused frames a device may send before it is cut off.
 const PATIENCE_S: f64 = 10.0;
-/// Frames over the rate that are read to be refused, in rates; at once one second's worth of the rate.
+/// Frames over the rate that are read to be refused, in rates; at once a tenth of a second's worth of the rate.
 const PACE: f64 = 9.0;
+const AT_ONCE_S: f64 = 0.1;
 /// How long a device is not read that sends more.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -63,7 +64,8 @@ impl Limits {
     /// Returns limits for a session at `rate` frames per second.
     pub(super) fn new(own: Arc<Meter>, all: Arc<Meter>, rate: u32, now: Duration) -> Self {
         let rate = f64::from(rate);
-        let (pace, patience) = (Throttle::new(PACE * rate, rate, now), Throttle::new(rate, PATIENCE_S * rate, now));
+        let pace = Throttle::new(PACE * rate, (AT_ONCE_S * rate).max(1.0), now);
+        let patience = Throttle::new(rate, PATIENCE_S * rate, now);
         Limits { own, all, pace, patience, paused_until: None }
     }
 
@@ -141,14 +143,15 @@ mod tests {
         }
         assert!((1000..1200).contains(&refused), "{refused} in {now:?}");
         assert!((150..250).contains(&taken), "{taken} in {now:?}");
-        assert!((Duration::from_millis(900)..Duration::from_millis(1300)).contains(&now), "{now:?}");
+        assert!((Duration::from_millis(1000)..Duration::from_millis(1500)).contains(&now), "{now:?}");
     }
 
     #[test]
     fn a_little_more_than_the_rate_is_refused_without_a_pause() {
         let mut limits = limits(100, 1e9);
-        let refused = (0..150).filter(|_| limits.take(100, Duration::ZERO).is_err()).count();
-        assert_eq!((refused, limits.paused_until()), (50, None));
+        let refused = (0..110).filter(|_| limits.take(100, Duration::ZERO).is_err()).count();
+        assert_eq!((refused, limits.paused_until()), (10, None));
+        assert_eq!((limits.take(100, Duration::ZERO), limits.paused_until()), (Err(Limit::Frames), Some(PAUSE)));
     }
 
     #[test]
