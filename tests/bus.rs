@@ -223,6 +223,40 @@ async fn a_server_may_come_late_and_go_and_come_back() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Returns the names of all metrics of a bus, with NATS and without.
+fn metric_names() -> Vec<String> {
+    let servers = Some(NatsConfig::new(vec!["nats://127.0.0.1:1".to_owned()]));
+    let names = [servers, None].map(|nats| {
+        let (tasks, registry, clock) = (Tasks::new(1), Registry::default(), Clock::system());
+        let deps = bus::Deps { tasks, registry: registry.clone(), clock, disk: FaultyDisk::new(1).shared() };
+        let _bus = Bus::start(Config { nats, streams: events(), ..Config::embedded("box") }, deps);
+        registry.gather().into_iter().map(|family| family.name).collect::<Vec<_>>()
+    });
+    names.concat()
+}
+
+#[tokio::test]
+async fn a_dashboard_asks_for_what_there_is() {
+    let text = include_str!("../packaging/dashboards/nats.json");
+    let board: serde_json::Value = serde_json::from_str(text).unwrap();
+    let names = metric_names();
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let asked: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(asked.len() > 30);
+    for expression in &asked {
+        andon::query::promql::check(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let metrics = words.filter(|word| word.starts_with("router_") || word.starts_with("andon_"));
+        for metric in metrics {
+            assert!(names.iter().any(|name| name == metric.trim_end_matches("_bucket")), "there is no {metric}");
+        }
+    }
+    for name in names.iter().filter(|name| name.starts_with("router_nats_") && !name.contains("exhausted")) {
+        assert!(asked.iter().any(|expression| expression.contains(name.as_str())), "nobody asks for {name}");
+    }
+}
+
 fn events() -> Vec<StreamConfig> {
     vec![StreamConfig::new("EVENTS", vec![pattern("events.>")])]
 }

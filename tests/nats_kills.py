@@ -2,6 +2,7 @@
 """Publishes of devices while nats-server and Andon are killed again and again: what was acknowledged against what is there.
 
     tests/nats_kills.py [--andon target/release/andon] [--kills 20] [--devices 200] [--rate 1000] [--seed 1] [--keep]
+    tests/nats_kills.py --embedded ...          without NATS: the box keeps the stream itself, and only Andon is killed
 
 Starts nats-server with JetStream and Andon with one stream on loopback. Devices publish at the rate with `ack` and a
 `messageId`, send again after each reconnect what was not acknowledged, and go on. Meanwhile nats-server and Andon are
@@ -11,7 +12,9 @@ read by a client of its own. Fails where it is not so:
   2. nothing is there twice under one id, or twice with one device and number: repeats 0;
   3. of each device the numbers rise: out of order 0;
   4. Andon says that nothing waits and nothing was dropped.
-Prints figures. Only Python's standard library; needs nats-server.
+With --embedded the stream is read at the end by a device that replays all of it, and all the time by one that goes on
+at its place after each kill: it too hears everything and in order; what it hears again is counted (the last seconds).
+Prints figures. Only Python's standard library; needs nats-server, but for --embedded.
 """
 import argparse
 import asyncio
@@ -160,6 +163,45 @@ class Device:
             self.errors[frame["payload"]["code"]] += 1
 
 
+class Reader:
+    """A device that reads the stream from its place on, and comes back after each kill."""
+
+    def __init__(self, name, token, port):
+        self.name, self.token, self.port = name, token, port
+        self.heard, self.again, self.backwards, self.last, self.is_over = {}, 0, 0, 0, False
+
+    async def live(self):
+        while not self.is_over:
+            try:
+                ws = await asyncio.wait_for(Socket.connect(self.port), 15)
+                ws.send({"type": 8, "payload": {"deviceId": self.name, "token": self.token}})
+                answer = await asyncio.wait_for(ws.receive(), 15)
+                if not answer["payload"].get("success"):
+                    raise ConnectionError(answer)
+                ws.send({"type": 1, "subject": "factory.kills.>", "replay": "all"})
+                self.last = 0
+                while True:
+                    frame = await ws.receive()
+                    if frame["type"] == 7:
+                        raise SystemExit(f"FAILED: {frame}")
+                    if frame["type"] == 3:
+                        sequence = frame["sequence"]
+                        # Within one connection sequences rise; a new one may begin a little before.
+                        self.backwards += sequence <= self.last
+                        self.last = sequence
+                        self.again += sequence in self.heard
+                        self.heard[sequence] = (frame["deviceId"], frame["payload"]["n"])
+            except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, ConnectionError, EOFError):
+                pass
+            await asyncio.sleep(0.2)
+
+    async def hears(self, count, within=120):
+        end = time.monotonic() + within
+        while len(self.heard) < count and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+
+
 class Nats:
     """As much of a client as reading a stream needs."""
 
@@ -225,6 +267,15 @@ async def up(port, path, within=60):
     raise SystemExit(f"FAILED: port {port} does not answer within {within} s")
 
 
+def add(andon, data, name, *rights):
+    """Registers a device; returns its token."""
+    command = [andon, "device", "add", name, "--data", data, *rights]
+    out = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if out.returncode:
+        raise SystemExit(f"FAILED: {out.stderr}")
+    return re.search(r"[A-Za-z0-9_-]{32,}", out.stdout).group(0)
+
+
 async def produce(devices, rate, over):
     began, made = time.monotonic(), 0
     while not over.is_set():
@@ -244,6 +295,7 @@ async def main():
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--embedded", action="store_true", help="no NATS: the box keeps the stream itself")
     args = parser.parse_args()
     chance = random.Random(args.seed)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="nats_kills."))
@@ -252,28 +304,28 @@ async def main():
 rule_packs: []
 gateway: {{messages_per_second: 100000, connections_per_address_limit: 1000, unauthenticated_per_address_limit: 1000}}
 bus:
-  nats: {{servers: ["nats://127.0.0.1:{nats_port}"]}}
   streams:
     - {{name: KILLS, subjects: ["factory.kills.>"]}}
-""")
+""" + ("" if args.embedded else f"""  nats: {{servers: ["nats://127.0.0.1:{nats_port}"]}}
+"""))
     data = folder / "data"
     data.mkdir()
     tokens = {}
     common = ["--config", folder / "andon.yml", "--data", data]
     for i in range(args.devices):
         name = f"d{i:03}"
-        command = [args.andon, "device", "add", name, "--data", data, "--publish", SUBJECT.format(name)]
-        out = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        if out.returncode:
-            raise SystemExit(f"FAILED: {out.stderr}")
-        tokens[name] = re.search(r"[A-Za-z0-9_-]{32,}", out.stdout).group(0)
+        tokens[name] = add(args.andon, data, name, "--publish", SUBJECT.format(name))
+    readers = [Reader(name, add(args.andon, data, name, "--subscribe", "factory.kills.>"), http_port)
+               for name in ("follower", "auditor") if args.embedded]
     nats = Process(["nats-server", "-a", "127.0.0.1", "-p", nats_port, "-js", "-sd", folder / "js"], folder / "nats.log")
     andon = Process([args.andon, "run", "--listen", f"127.0.0.1:{http_port}", *common], folder / "andon.log")
-    nats.start()
+    if not args.embedded:
+        nats.start()
     andon.start()
     await up(http_port, "/api/v1/status/buildinfo")
     devices = [Device(name, token, http_port) for name, token in tokens.items()]
     lives = [asyncio.create_task(device.live()) for device in devices]
+    lives += [asyncio.create_task(reader.live()) for reader in readers[:1]]
     while not all(device.socket for device in devices):
         await asyncio.sleep(0.1)
     over = asyncio.Event()
@@ -281,12 +333,13 @@ bus:
     await asyncio.sleep(2)
     dropped = written = 0
     away = collections.Counter()
-    for n in range(2 * args.kills):
-        who, name = (nats, "nats-server") if n % 2 == 0 else (andon, "andon")
+    lost_of, cause = ("spool", "bus_spool") if not args.embedded else ("stream", "bus_streams")
+    for n in range(args.kills if args.embedded else 2 * args.kills):
+        who, name = (nats, "nats-server") if n % 2 == 0 and not args.embedded else (andon, "andon")
         if name == "andon":
             now = await asyncio.to_thread(metrics, http_port)
-            dropped += now["andon_bus_spool_dropped_total"]
-            written += now['andon_storage_written_bytes_total{cause="bus_spool"}']
+            dropped += now[f"andon_bus_{lost_of}_dropped_total"]
+            written += now[f'andon_storage_written_bytes_total{{cause="{cause}"}}']
         who.kill()
         pause = chance.uniform(0.05, 2.5)
         away[name] += pause
@@ -303,13 +356,23 @@ bus:
         await asyncio.sleep(0.1)
     while (now := await asyncio.to_thread(metrics, http_port))["andon_bus_spool_messages"] and time.monotonic() < end:
         await asyncio.sleep(0.5)
-    dropped += now["andon_bus_spool_dropped_total"]
-    written += now['andon_storage_written_bytes_total{cause="bus_spool"}']
-    for device, life in zip(devices, lives):
+    if args.embedded:
+        lives.append(asyncio.create_task(readers[1].live()))
+        for reader in readers:
+            await reader.hears(made)
+        now = await asyncio.to_thread(metrics, http_port)
+    dropped += now[f"andon_bus_{lost_of}_dropped_total"]
+    written += now[f'andon_storage_written_bytes_total{{cause="{cause}"}}']
+    for device in devices + readers:
         device.is_over = True
+    for life in lives:
         life.cancel()
-    stored = await asyncio.to_thread(lambda: Nats(nats_port).read_all("KILLS"))
-    nats.note_cpu()
+    if args.embedded:
+        read = sorted(readers[1].heard.items())
+        stored = [(SUBJECT.format(name), f"Nats-Msg-Id: {sequence}\r\n", json.dumps({"n": n})) for sequence, (name, n) in read]
+    else:
+        stored = await asyncio.to_thread(lambda: Nats(nats_port).read_all("KILLS"))
+        nats.note_cpu()
     andon.note_cpu()
 
     seen, ids, backwards, twice = collections.defaultdict(list), collections.Counter(), 0, 0
@@ -326,23 +389,28 @@ bus:
     waiting = sum(len(device.waiting) for device in devices)
     latencies = sorted(latency for device in devices for latency in device.latencies)
     errors = sum((device.errors for device in devices), collections.Counter())
+    of_nats = "" if args.embedded else f"{args.kills} kills of nats-server ({away['nats-server']:.0f} s away) and "
     print(f"{args.devices} devices, {made} publishes in {took:.0f} s ({made / took:.0f} a second); "
-          f"{args.kills} kills of nats-server ({away['nats-server']:.0f} s away) and {args.kills} of Andon ({away['andon']:.0f} s)")
+          f"{of_nats}{args.kills} kills of Andon ({away['andon']:.0f} s away)")
     print(f"frames sent {sum(device.sent for device in devices)}, again {sum(device.again for device in devices)}, errors {dict(errors)}")
     print(f"acknowledged {acked}, never acknowledged {waiting}, in the stream {len(stored)}")
     print(f"lost {lost}, repeats by id {repeats}, by device and number {twice}, out of order {backwards}, dropped {dropped:.0f}, "
           f"still in the spool {now['andon_bus_spool_messages']:.0f}")
     print("ack after " + ", ".join(f"p{p} {latencies[int(len(latencies) * p / 100)] * 1000:.1f} ms" for p in (50, 90, 99)))
-    print(f"spool: {written:.0f} bytes written, {written / max(made, 1):.1f} a publish; "
+    print(f"{lost_of}: {written:.0f} bytes written, {written / max(made, 1):.1f} a publish; "
           f"CPU: Andon {andon.cpu_s:.1f} s, {andon.cpu_s / made * 1e6:.0f} us a publish; nats-server {nats.cpu_s:.1f} s")
+    for reader in readers:
+        print(f"{reader.name}: heard {len(reader.heard)}, again {reader.again}, backwards {reader.backwards}")
     andon.kill()
-    nats.kill()
+    if not args.embedded:
+        nats.kill()
     if args.keep:
         print(f"kept: {folder}")
     else:
         shutil.rmtree(folder)
     bad = {"lost": lost, "repeats": repeats, "twice": twice, "out of order": backwards, "dropped": dropped,
-           "waiting": waiting, "in the spool": now["andon_bus_spool_messages"], "not acked in time": made - acked}
+           "not heard by the follower": sum(len(r.heard) != len(stored) for r in readers),
+           "backwards for a reader": sum(r.backwards for r in readers), "waiting": waiting, "in the spool": now["andon_bus_spool_messages"], "not acked in time": made - acked}
     if any(bad.values()):
         raise SystemExit(f"FAILED: { {k: v for k, v in bad.items() if v} }")
     print("ok")

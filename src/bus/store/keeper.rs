@@ -337,7 +337,7 @@ fn append_places(stream: &Stream, log: &Log, whole_in: u64, next: u64, has_moved
     if !is_whole && !has_moved {
         return Ok(());
     }
-    let record: PlacesRecord = stream.places().to_write(is_whole, next);
+    let record: PlacesRecord = stream.places().changes(is_whole, next);
     let appended = log.append_places(&record);
     if appended.is_err() {
         stream.places().not_written(record, stream.clock.elapsed());

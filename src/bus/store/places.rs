@@ -131,7 +131,7 @@ impl Places {
     }
 
     /// Returns what changed, or all; nothing is changed then.
-    pub(super) fn to_write(&mut self, is_whole: bool, next_sequence: u64) -> PlacesRecord {
+    pub(super) fn changes(&mut self, is_whole: bool, next_sequence: u64) -> PlacesRecord {
         let changed = std::mem::take(&mut self.changed);
         (self.changed_since, self.is_urgent) = (None, false);
         let places = match is_whole {

@@ -13,7 +13,12 @@ fn stored(sequence: u64, subject: &str, body: &str) -> Arc<Stored> {
     let device_id = sequence.is_multiple_of(2).then(|| "press".into());
     let message = Message { device_id, ..Message::new(subject.parse().unwrap(), body.to_owned()) };
     let at = Timestamp::from_millis(1_700_000_000_000 + i64::try_from(sequence).unwrap());
-    Arc::new(Stored { sequence, at, id: (sequence % 3 == 0).then(|| format!("press {sequence}").into()), message })
+    Arc::new(Stored {
+        sequence,
+        at,
+        id: sequence.is_multiple_of(3).then(|| format!("press {sequence}").into()),
+        message,
+    })
 }
 
 fn open(disk: &FaultyDisk, bytes_max: u64) -> (Log, Found) {
