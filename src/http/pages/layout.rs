@@ -1,10 +1,11 @@
 //! What every page shares: the frame around it.
 
-use super::number::local;
+use super::number::{local, span};
 use super::visit::{Theme, Visit};
+use crate::bus::{self, Link};
 use crate::http::AppState;
 use crate::http::assets::{ASSETS, Assets};
-use crate::model::AlarmState;
+use crate::model::{AlarmState, Timestamp};
 
 /// The frame of a page.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub(super) struct Frame {
     pub(super) alarms: [usize; 4],
     /// Active alarms that nobody has taken note of.
     pub(super) unacknowledged: usize,
+    /// Whether NATS is connected, and in words; `None` where none is configured.
+    pub(super) nats: Option<(bool, String)>,
     /// What is not as it should be with the box itself, in plain words.
     pub(super) notices: Vec<Notice>,
     /// Where style and script are.
@@ -124,6 +127,7 @@ impl Frame {
             has_tenants: state.tenants.are_any(),
             alarms,
             unacknowledged,
+            nats: nats(&state.bus.state().borrow(), visit.now),
             notices,
             assets: &ASSETS,
         }
@@ -144,5 +148,33 @@ impl Frame {
     pub(super) fn tally_words(&self) -> String {
         let parts: Vec<String> = self.tally().iter().map(|(p, n)| format!("{n} of priority {p}")).collect();
         if parts.is_empty() { "No alarms".to_owned() } else { format!("Active alarms: {}", parts.join(", ")) }
+    }
+}
+
+/// Says how things stand with NATS, where it is configured.
+fn nats(state: &bus::State, now: Timestamp) -> Option<(bool, String)> {
+    match state.link {
+        Link::Embedded => None,
+        Link::Connected => Some((true, "NATS connected".to_owned())),
+        Link::Connecting => Some((false, "Connecting to NATS".to_owned())),
+        Link::Disconnected | Link::Closed => Some((false, format!("NATS away for {}", span(now.since(state.since))))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_tells_of_nats_only_where_it_is_configured() {
+        let since = Timestamp::from_millis(0);
+        let said = |link| {
+            let state = bus::State { link, since, server: None, error: None };
+            nats(&state, Timestamp::from_millis(90_000))
+        };
+        assert_eq!(said(Link::Embedded), None);
+        assert_eq!(said(Link::Connected), Some((true, "NATS connected".to_owned())));
+        let away = said(Link::Disconnected).unwrap();
+        assert!(!away.0 && away.1.starts_with("NATS away for 90"), "{away:?}");
     }
 }
