@@ -107,7 +107,7 @@ pub(super) fn decode_head(reader: &mut ByteReader<'_>) -> Result<BatchHead, Malf
     for _ in 0..reader.count(4)? {
         let stream = reader.text()?.into();
         let (count, first, last) = (reader.varint()?, reader.varint()?, reader.varint()?);
-        if first > last || count > last - first + 1 {
+        if first > last || count.saturating_sub(1) > last - first {
             return Err(reader.malformed("a span that holds more than its numbers"));
         }
         spans.push(Span { stream, count, first, last });
@@ -128,6 +128,9 @@ pub(super) fn decode_batch(payload: &[u8]) -> Result<Vec<Entry>, Malformed> {
     let mut entries = Vec::new();
     while !reader.is_empty() {
         let number = reader.varint()?;
+        if entries.last().is_some_and(|before: &Entry| before.number >= number) {
+            return Err(reader.malformed("numbers that do not rise"));
+        }
         let span = usize::try_from(reader.varint()?).ok().and_then(|at| head.spans.get(at));
         let stream = span.ok_or_else(|| reader.malformed("a span that is not there"))?.stream.clone();
         let at = Timestamp::from_millis(reader.signed_varint()?);

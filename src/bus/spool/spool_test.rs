@@ -44,6 +44,16 @@ fn a_spool_of_version_1() {
 }
 
 #[test]
+fn a_batch_whose_numbers_do_not_rise_is_refused() {
+    let (_, batch) = encode_batch(&[entry(2, "A", "b"), entry(1, "A", "b")]).unwrap();
+    let refused = decode_batch(&batch).unwrap_err().to_string();
+    assert!(refused.contains("a span that holds more than its numbers"), "{refused}");
+    let (_, batch) = encode_batch(&[entry(2, "A", "b"), entry(1, "B", "b")]).unwrap();
+    let refused = decode_batch(&batch).unwrap_err().to_string();
+    assert!(refused.contains("numbers that do not rise"), "{refused}");
+}
+
+#[test]
 fn bytes_that_are_no_batch_are_refused() {
     let (_, batch) = encode_batch(&[entry(1, "A", "body"), entry(2, "B", "")]).unwrap();
     for length in 0..batch.len() {

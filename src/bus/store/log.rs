@@ -243,7 +243,9 @@ impl Log {
             }
             let messages = format::decode_messages(record.payload).unwrap_or_default();
             let index = self.index();
-            for stored in messages.into_iter().filter(|stored| stored.sequence >= at.next) {
+            // A damaged record may tell sequences again that one before it has.
+            let from = next;
+            for stored in messages.into_iter().filter(|stored| stored.sequence >= from) {
                 if taken.len() >= READ_MAX || bytes >= READ_BYTES_MAX {
                     return;
                 }

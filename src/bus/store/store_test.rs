@@ -102,6 +102,19 @@ fn mangled_seeds_do_no_harm() {
 }
 
 #[test]
+fn what_two_records_tell_is_read_once() {
+    let disk = FaultyDisk::new(1);
+    let (log, _) = open(&disk, 1 << 20);
+    let record = |range: std::ops::Range<u64>| -> Vec<_> { range.map(|n| stored(n, "events.a", "on")).collect() };
+    keep(&log, &record(4..7));
+    log.append(&record(5..8)).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let (log, _) = open(&disk, 1 << 20);
+    assert_eq!(read(&log, ">", 0), [4, 5, 6, 7]);
+}
+
+#[test]
 fn what_was_synced_survives_a_disk_that_fails_and_a_power_cut() {
     for call in 0..40 {
         let disk = FaultyDisk::new(call);
