@@ -52,7 +52,7 @@ fn a_form_acknowledges_and_the_history_is_found_by_label() {
     assert_eq!(program.get("/api/v1/alarms/history?start=nonsense").unwrap().status, 400);
     // Where the links of notices lead.
     let graph = program.get("/graph?g0.expr=up+%3D%3D+0&g0.tab=1").unwrap();
-    assert!(graph.head.to_lowercase().contains("location: /explore?q=up%20%3d%3d%200"), "{}", graph.head);
+    assert!(graph.head.to_lowercase().contains("location: /explore?q=up+%3d%3d+0"), "{}", graph.head);
     program.stop();
 }
 

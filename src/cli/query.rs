@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::ask::{Place, ask};
 use crate::clock::Clock;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, encode_path};
 
 /// Steps of a range query that names no step.
 const STEPS: f64 = 60.0;
@@ -126,11 +126,7 @@ fn catalogue(what: &What) -> (Format, String, Vec<(&'static str, String)>) {
         What::Series { selectors, scope } => ("/api/v1/series".to_owned(), selectors, scope),
         What::Labels { name: None, selectors, scope } => ("/api/v1/labels".to_owned(), selectors, scope),
         What::Labels { name: Some(name), selectors, scope } => {
-            let encode = |b: u8| match b {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' => char::from(b).to_string(),
-                b => format!("%{b:02X}"),
-            };
-            (format!("/api/v1/label/{}/values", name.bytes().map(encode).collect::<String>()), selectors, scope)
+            (format!("/api/v1/label/{}/values", encode_path(name)), selectors, scope)
         }
     };
     let mut parameters: Vec<(&str, String)> = selectors.iter().map(|s| ("match[]", s.clone())).collect();

@@ -9,8 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
 use ring::hmac;
 
-use super::receiver::form_encode;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, encode_query};
 use crate::storage::state::State;
 
 /// The fact that holds the key.
@@ -106,7 +105,7 @@ fn text(claim: &AckClaim) -> String {
     };
     let alarms: Vec<String> = claim.alarms.iter().map(one).collect();
     let seconds = claim.until.as_millis().div_euclid(1000);
-    format!("alarm={}&by={}&until={seconds}", alarms.join(","), form_encode(&claim.receiver))
+    format!("alarm={}&by={}&until={seconds}", alarms.join(","), encode_query(&claim.receiver))
 }
 
 fn claim(link: AckLink<'_>) -> Option<AckClaim> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::message::{Surroundings, escape_html};
+use super::message::Surroundings;
 use super::notice::{Notice, NoticeAlarm};
-use crate::model::{Timestamp, format_duration};
+use crate::model::{Timestamp, escape_html, format_duration};
 
 /// Alarms of each kind that are named; the rest is a number.
 const NAMED_MAX: usize = 25;

@@ -11,7 +11,7 @@ use super::ack::{self, AckClaim, AckKey};
 use super::digest::{self, Digest};
 use super::notice::{Notice, NoticeAlarm};
 use super::receiver::generator_url;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Timestamp, escape_html};
 use crate::template::{Context, Error, Library, Mistake, Template, Value};
 
 /// What Go writes for a time that is not set: the first second of the year 1.
@@ -155,19 +155,6 @@ fn cut(text: String, chars_max: usize) -> String {
         return text;
     }
     text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Writes text so that it is text in HTML.
-pub(super) fn escape_html(text: &str) -> String {
-    let escape = |c: char| match c {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        '\'' => "&#39;".to_owned(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect()
 }
 
 /// Returns `firing` or `resolved`.

@@ -14,7 +14,7 @@ use super::humanize::{
 };
 use super::render::{Context, TEXT_BYTES_MAX};
 use super::value::Value;
-use crate::model::{Timestamp, parse_duration};
+use crate::model::{Timestamp, encode_query, escape_html, parse_duration};
 
 /// Upper bound of a compiled expression of `match` and `reReplaceAll`.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -386,9 +386,9 @@ fn of_text(function: Function, subject: &str) -> Result<Value> {
         F::StripDomain => strip_domain(subject),
         F::Html => escape_html(subject),
         F::Js => escape_js(subject),
-        F::UrlQuery | F::UrlQueryEscape => escape_query(subject),
-        F::GraphLink => format!("/graph?g0.expr={}&g0.tab=0", escape_query(subject)),
-        F::TableLink => format!("/graph?g0.expr={}&g0.tab=1", escape_query(subject)),
+        F::UrlQuery | F::UrlQueryEscape => encode_query(subject),
+        F::GraphLink => format!("/graph?g0.expr={}&g0.tab=0", encode_query(subject)),
+        F::TableLink => format!("/graph?g0.expr={}&g0.tab=1", encode_query(subject)),
         F::ParseDuration => match parse_duration(subject) {
             Ok(duration) => return Ok(Value::Float(duration.as_secs_f64())),
             Err(e) => return fail(e.to_string()),
@@ -455,7 +455,7 @@ fn json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// Reads what [`escape_query`] writes.
+/// Reads what [`encode_query`] writes.
 fn unescape_query(text: &str) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -516,18 +516,6 @@ fn strip_domain(text: &str) -> String {
     format!("{}{port}", host.split('.').next().unwrap_or(host))
 }
 
-fn escape_html(text: &str) -> String {
-    let escape = |c: char| match c {
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '&' => "&amp;".to_owned(),
-        '"' => "&#34;".to_owned(),
-        '\'' => "&#39;".to_owned(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect()
-}
-
 fn escape_js(text: &str) -> String {
     let escape = |c: char| match c {
         '\\' => "\\\\".to_owned(),
@@ -538,16 +526,6 @@ fn escape_js(text: &str) -> String {
         c => c.to_string(),
     };
     text.chars().map(escape).collect()
-}
-
-/// Escapes as Go's `url.QueryEscape`: a blank becomes `+`.
-pub(super) fn escape_query(text: &str) -> String {
-    let escape = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-        b' ' => "+".to_owned(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
 
 /// Returns the path of a URL, without a slash at the end.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::format::{LabelsObject, success};
 use super::parameters::Parameters;
 use crate::http::AppState;
-use crate::model::Alert;
+use crate::model::{Alert, encode_query};
 
 /// Returns the paths of this file.
 pub(super) fn routes() -> Router<AppState> {
@@ -72,11 +72,7 @@ async fn alertmanagers(State(app): State<AppState>) -> Response {
 /// Sends `/graph?g0.expr=up&g0.tab=1` to the page for questions.
 async fn graph(parameters: Parameters) -> Redirect {
     let expression = parameters.get("g0.expr").unwrap_or("");
-    let encode = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-        b => format!("%{b:02X}"),
-    };
-    Redirect::to(&format!("/explore?q={}", expression.bytes().map(encode).collect::<String>()))
+    Redirect::to(&format!("/explore?q={}", encode_query(expression)))
 }
 
 /// Writes a value as upstream does here, and only here: the shortest digits with an exponent, `1e+00`.

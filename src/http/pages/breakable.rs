@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::chart::escape;
+use crate::model::escape_html;
 
 /// A name, written as HTML. What is copied from the page has no breaks in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) struct Breakable(String);
 impl Breakable {
     /// Takes a name.
     pub(super) fn new(name: &str) -> Breakable {
-        let pieces: Vec<String> = name.split_inclusive('_').map(escape).collect();
+        let pieces: Vec<String> = name.split_inclusive('_').map(|piece| escape_html(piece)).collect();
         Breakable(pieces.join("<wbr>"))
     }
 }

@@ -8,6 +8,8 @@ use axum::http::header;
 use axum::http::request::Parts;
 
 use crate::http::AppState;
+pub(super) use crate::model::encode_query as encode;
+
 use crate::model::Timestamp;
 
 /// The parameters of an address, each name once.
@@ -52,19 +54,6 @@ impl Params {
     pub(super) fn without(&self, name: &str) -> String {
         self.with(&[(name, "")])
     }
-}
-
-/// Writes text so that it may stand in an address.
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// Whether a page is light or dark.

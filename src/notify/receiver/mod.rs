@@ -20,7 +20,7 @@ mod webhook;
 
 use std::time::Duration;
 
-use crate::model::HttpClient;
+use crate::model::{HttpClient, encode_query};
 
 use super::message::Message;
 use super::notice::{Notice, NoticeAlarm};
@@ -172,19 +172,9 @@ impl Post {
 pub fn generator_url(external_url: &str, source_url: &str, expression: &str) -> String {
     match (source_url, expression) {
         ("", "") => String::new(),
-        ("", expression) => format!("{external_url}/graph?g0.expr={}&g0.tab=1", form_encode(expression)),
+        ("", expression) => format!("{external_url}/graph?g0.expr={}&g0.tab=1", encode_query(expression)),
         (source_url, _) => source_url.to_owned(),
     }
-}
-
-/// Encodes a query parameter: a blank becomes `+`.
-pub(in crate::notify) fn form_encode(text: &str) -> String {
-    let encode = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-        b' ' => "+".to_owned(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 /// Names a group where a service wants one short word for it: the same for all notices of a group.

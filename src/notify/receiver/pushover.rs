@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Post, form_encode};
-use crate::model::Secret;
+use super::Post;
+use crate::model::{Secret, encode_query};
 use crate::notify::message::Message;
 use crate::template::Template;
 
@@ -79,7 +79,7 @@ impl Pushover {
             fields.push(("monospace", "1".to_owned()));
         }
         let filled = fields.iter().filter(|(_, value)| !value.is_empty());
-        let pairs: Vec<String> = filled.map(|(name, value)| format!("{name}={}", form_encode(value))).collect();
+        let pairs: Vec<String> = filled.map(|(name, value)| format!("{name}={}", encode_query(value))).collect();
         Ok(Post {
             url: self.url.clone(),
             content_type: "application/x-www-form-urlencoded",

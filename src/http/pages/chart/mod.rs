@@ -22,6 +22,8 @@ pub(super) use plot::{Chart, DIRECT_TEXTS_MAX, Limit, Line};
 pub(super) use spark::spark;
 pub(super) use strip::{Cell, Strip};
 
+use crate::model::escape_html as escape;
+
 /// A finished picture: markup in which all text from outside is escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Svg(String);
@@ -33,22 +35,6 @@ impl fmt::Display for Svg {
 }
 
 impl askama::filters::HtmlSafe for Svg {}
-
-/// Writes text so that it is text between tags and in attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
 
 /// Writes a share of the width: `12.3%`.
 fn percent(share: f64) -> String {
