@@ -34,6 +34,7 @@ pub(super) const MARKS: u8 = 2;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Quick, and half as large as packed not at all or better: messages of a second are much alike.
 const PACK_LEVEL: i32 = 1;
+const NONE_FOLLOWS: &str = "a number that none can follow";
 
 /// Messages of one stream in a batch or a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,9 @@ pub(super) fn decode_head(reader: &mut ByteReader<'_>) -> Result<BatchHead, Malf
         if first > last || count.saturating_sub(1) > last - first {
             return Err(reader.malformed("a span that holds more than its numbers"));
         }
+        if last == u64::MAX {
+            return Err(reader.malformed(NONE_FOLLOWS));
+        }
         spans.push(Span { stream, count, first, last });
     }
     Ok(BatchHead { newest, spans })
@@ -132,7 +136,8 @@ pub(super) fn decode_batch(payload: &[u8]) -> Result<Vec<Entry>, Malformed> {
             return Err(reader.malformed("numbers that do not rise"));
         }
         let span = usize::try_from(reader.varint()?).ok().and_then(|at| head.spans.get(at));
-        let stream = span.ok_or_else(|| reader.malformed("a span that is not there"))?.stream.clone();
+        let span = span.filter(|span| (span.first..=span.last).contains(&number));
+        let stream = span.ok_or_else(|| reader.malformed("a message outside of its span"))?.stream.clone();
         let at = Timestamp::from_millis(reader.signed_varint()?);
         let id = reader.text()?.into();
         let subject = reader.text()?.parse().map_err(|_| reader.malformed("no subject"))?;
@@ -162,7 +167,11 @@ pub(super) fn decode_marks(payload: &[u8]) -> Result<Vec<Mark>, Malformed> {
     let mut marks = Vec::new();
     for _ in 0..reader.count(4)? {
         let stream = reader.text()?.into();
-        marks.push(Mark { stream, done: reader.varint()?, sequence: reader.varint()?, sent: reader.varint()? });
+        let mark = Mark { stream, done: reader.varint()?, sequence: reader.varint()?, sent: reader.varint()? };
+        if mark.done.max(mark.sequence).max(mark.sent) == u64::MAX {
+            return Err(reader.malformed(NONE_FOLLOWS));
+        }
+        marks.push(mark);
     }
     reader.end()?;
     Ok(marks)

@@ -54,6 +54,15 @@ fn a_batch_whose_numbers_do_not_rise_is_refused() {
 }
 
 #[test]
+fn a_number_that_none_can_follow_is_refused() {
+    let (_, batch) = encode_batch(&[Arc::new(Entry { number: u64::MAX, ..(*entry(1, "A", "b")).clone() })]).unwrap();
+    let refused = decode_batch(&batch).unwrap_err().to_string();
+    assert!(refused.contains("a number that none can follow"), "{refused}");
+    let mark = Mark { stream: "A".into(), done: 1, sequence: u64::MAX, sent: 1 };
+    assert!(decode_marks(&encode_marks(&[mark])).is_err());
+}
+
+#[test]
 fn bytes_that_are_no_batch_are_refused() {
     let (_, batch) = encode_batch(&[entry(1, "A", "body"), entry(2, "B", "")]).unwrap();
     for length in 0..batch.len() {
