@@ -1,9 +1,12 @@
 //! What devices cost: many of them at the door of the real program, with NATS and without.
 //!
 //!     cargo bench --bench gateway_load -- [--devices 100,1000,5000] [--rate 5000] [--seconds 10] [--bus embedded|nats]
+//!         [--way ws,wss,mtls] [--black-box off|heads|payloads] [--program target/release/andon]
 //!
-//! The program runs as a process of its own in a folder of its own; devices are bare sockets of this one, so that they
-//! cost little. For each number of devices: memory per connection that is idle, messages per second of the program's
+//! Each number of devices is run with each bus and each way; without the options with both buses, without TLS, and with
+//! the black box as it is if nothing is said. The program runs as a process of its own in a folder of its own; devices are bare sockets of this one, so that they
+//! cost little. For each number of devices: CPU to let one in, memory per connection that is idle (what all take by
+//! their number; and what those after the first tenth take, without what the program takes once), messages per second of the program's
 //! CPU, latency from device to NATS and back (with the bus inside: from device to device), and the latency of the others
 //! before and during a reader that never reads and a device that floods. Latencies hold this process's own share and
 //! whatever else runs on the machine; CPU and memory are the program's own. Not a test: it takes minutes.
@@ -19,15 +22,19 @@ mod client;
 #[path = "gateway_load/plant.rs"]
 mod plant;
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Device, Reader};
-use plant::{Latencies, Plant, Usage};
+use plant::{BlackBox, Latencies, Plant, Setup, Usage, Way};
 
 /// Commands that go the other way, per second.
 const COMMANDS_PER_SECOND: u32 = 500;
+/// Before memory is looked at, and over how long what idle connections cost.
+const SETTLING: Duration = Duration::from_secs(5);
 /// What the flood and the deaf reader are about.
 const FLOOD_SUBJECT: &str = "flood.all";
 
@@ -36,6 +43,9 @@ struct Arguments {
     rate: u32,
     seconds: u64,
     buses: Vec<bool>,
+    ways: Vec<Way>,
+    black_box: BlackBox,
+    program: PathBuf,
 }
 
 fn main() {
@@ -47,19 +57,31 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     println!("{}", plant::around());
     println!(
-        "| bus | devices | joined in s | idle: kB each | idle CPU % | messages/s | per CPU second | \
+        "| bus, way, black box | devices | joined in s | CPU ms each | idle: kB each | further | idle CPU % | messages/s | per CPU second | \
          up p50/p99 ms | down p50/p99 ms | others before p50/p99 ms | during | deaf, flood ended as |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|"
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
-    for has_nats in &arguments.buses {
-        for devices in &arguments.devices {
-            runtime.block_on(run(*devices, *has_nats, &arguments));
+    for &has_nats in &arguments.buses {
+        for &way in &arguments.ways {
+            for &devices in &arguments.devices {
+                let (black_box, program) = (arguments.black_box, arguments.program.clone());
+                let setup = Setup { devices, has_nats, way, black_box, program };
+                runtime.block_on(run(&setup, arguments.load()));
+            }
         }
     }
 }
 
 fn arguments() -> Arguments {
-    let mut read = Arguments { devices: vec![100, 1000, 5000], rate: 5000, seconds: 10, buses: vec![false, true] };
+    let mut read = Arguments {
+        devices: vec![100, 1000, 5000],
+        rate: 5000,
+        seconds: 10,
+        buses: vec![false, true],
+        ways: vec![Way::Plain],
+        black_box: BlackBox::Heads,
+        program: env!("CARGO_BIN_EXE_andon").into(),
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
@@ -68,11 +90,61 @@ fn arguments() -> Arguments {
             "--rate" => read.rate = value().parse().unwrap(),
             "--seconds" => read.seconds = value().parse().unwrap(),
             "--bus" => read.buses = vec![value() == "nats"],
+            "--way" => read.ways = value().split(',').map(way).collect(),
+            "--program" => read.program = value().into(),
+            "--black-box" => {
+                read.black_box = match value().as_str() {
+                    "off" => BlackBox::Off,
+                    "heads" => BlackBox::Heads,
+                    "payloads" => BlackBox::Payloads,
+                    other => panic!("{other}: off, heads or payloads"),
+                }
+            }
             "--bench" => {}
             other => panic!("{other}: see the head of benches/gateway_load.rs"),
         }
     }
     read
+}
+
+fn way(name: &str) -> Way {
+    match name {
+        "ws" => Way::Plain,
+        "wss" => Way::Tls,
+        "mtls" => Way::Certificate,
+        other => panic!("{other}: ws, wss or mtls"),
+    }
+}
+
+impl Arguments {
+    fn load(&self) -> Load {
+        Load { rate: self.rate, seconds: self.seconds }
+    }
+}
+
+/// What is sent, and for how long.
+#[derive(Clone, Copy)]
+struct Load {
+    rate: u32,
+    seconds: u64,
+}
+
+impl Setup {
+    /// Returns what a line begins with.
+    fn name(&self) -> String {
+        let bus = if self.has_nats { "NATS" } else { "inside" };
+        let way = match self.way {
+            Way::Plain => "ws",
+            Way::Tls => "wss",
+            Way::Certificate => "wss with certificates",
+        };
+        let black_box = match self.black_box {
+            BlackBox::Off => "none",
+            BlackBox::Heads => "heads",
+            BlackBox::Payloads => "payloads",
+        };
+        format!("{bus}, {way}, {black_box}")
+    }
 }
 
 /// What the devices hear, for whoever measures.
@@ -82,40 +154,47 @@ struct Heard {
     messages: AtomicU64,
 }
 
-async fn run(count: usize, has_nats: bool, arguments: &Arguments) {
-    let plant = Plant::start(count, has_nats).await;
-    let before = plant.usage();
-    let start = Instant::now();
+async fn run(setup: &Setup, wanted: Load) {
+    let (count, has_nats) = (setup.devices, setup.has_nats);
+    let plant = Plant::start(setup).await;
     let heard = Arc::new(Heard::default());
-    let devices = join(&plant, count, &heard).await;
-    let joined = start.elapsed();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = plant.usage();
+    let mut devices = join(&plant, 0..count / 10, &heard).await;
+    tokio::time::sleep(SETTLING).await;
+    let (tenth, start) = (plant.usage(), Instant::now());
+    devices.extend(join(&plant, count / 10..count, &heard).await);
+    let (joined, all) = (start.elapsed(), plant.usage());
+    tokio::time::sleep(SETTLING).await;
     let idle = plant.usage();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(SETTLING).await;
     let idle_later = plant.usage();
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let kb_each = idle.resident_kb.saturating_sub(before.resident_kb) as f64 / count as f64;
+    let kb_each =
+        |since: &Usage, count: usize| idle.resident_kb.saturating_sub(since.resident_kb) as f64 / count as f64;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let cpu_ms_each = 1000.0 * all.cpu_since(&tenth) / (count - count / 10) as f64;
 
     let devices = Arc::new(devices);
     let up = plant.listen(has_nats, "telemetry.>").await;
-    let load = load(&plant, &devices, &heard, &up, arguments, has_nats).await;
+    let load = load(&plant, &devices, &heard, &up, wanted, has_nats).await;
     // The same at a tenth of the rate, before and during: what the others feel.
-    let calm =
-        Arguments { rate: arguments.rate / 10, devices: Vec::new(), buses: Vec::new(), seconds: arguments.seconds };
-    let quiet = self::load(&plant, &devices, &heard, &up, &calm, has_nats).await;
+    let calm = Load { rate: wanted.rate / 10, ..wanted };
+    let quiet = self::load(&plant, &devices, &heard, &up, calm, has_nats).await;
     let stop = Arc::new(AtomicBool::new(false));
     // Never read: the reader is only kept.
     let (deaf, deaf_reader) = plant.join("deaf", Some(4096)).await;
     deaf.send(r#"{"type":1,"subject":"flood.>"}"#.as_bytes()).await;
     let flood = tokio::spawn(flood(plant.clone(), stop.clone()));
-    let disturbed = self::load(&plant, &devices, &heard, &up, &calm, has_nats).await;
+    let disturbed = self::load(&plant, &devices, &heard, &up, calm, has_nats).await;
     stop.store(true, Ordering::Relaxed);
     let floods = flood.await.unwrap();
     println!(
-        "| {} | {count} | {:.1} | {kb_each:.1} | {:.1} | {:.0} | {:.0} | {} | {} | {} | {} | slow_consumer {}, rate_limit {} of {floods} |",
-        if has_nats { "NATS" } else { "inside" },
+        "| {} | {count} | {:.1} | {cpu_ms_each:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {} | {} | {} | {} | slow_consumer {}, rate_limit {} of {floods} |",
+        setup.name(),
         joined.as_secs_f64(),
-        100.0 * idle_later.cpu_since(&idle) / 5.0,
+        kb_each(&before, count),
+        kb_each(&tenth, count - count / 10),
+        100.0 * idle_later.cpu_since(&idle) / SETTLING.as_secs_f64(),
         load.per_second,
         load.per_cpu_second,
         load.up,
@@ -128,12 +207,12 @@ async fn run(count: usize, has_nats: bool, arguments: &Arguments) {
     drop((deaf, deaf_reader));
 }
 
-/// Connects all devices, 64 at a time, each subscribed to its commands.
-async fn join(plant: &Plant, count: usize, heard: &Arc<Heard>) -> Vec<Device> {
-    let mut devices = Vec::with_capacity(count);
-    let mut number = 0;
-    while number < count {
-        let batch: Vec<_> = (number..count.min(number + 64))
+/// Connects devices, 64 at a time, each subscribed to its commands.
+async fn join(plant: &Plant, numbers: Range<usize>, heard: &Arc<Heard>) -> Vec<Device> {
+    let mut devices = Vec::with_capacity(numbers.len());
+    let mut number = numbers.start;
+    while number < numbers.end {
+        let batch: Vec<_> = (number..numbers.end.min(number + 64))
             .map(|number| {
                 let (plant, heard) = (plant.clone(), heard.clone());
                 tokio::spawn(async move {
@@ -177,14 +256,14 @@ async fn load(
     devices: &Arc<Vec<Device>>,
     heard: &Arc<Heard>,
     up: &Arc<Latencies>,
-    arguments: &Arguments,
+    wanted: Load,
     has_nats: bool,
 ) -> Measured {
     up.clear();
     heard.down.clear();
     let (start, before) = (Instant::now(), plant.usage());
-    let sending = tokio::spawn(publish(devices.clone(), arguments.rate, arguments.seconds));
-    let commanding = tokio::spawn(command(plant.clone(), devices.clone(), arguments.seconds, has_nats));
+    let sending = tokio::spawn(publish(devices.clone(), wanted.rate, wanted.seconds));
+    let commanding = tokio::spawn(command(plant.clone(), devices.clone(), wanted.seconds, has_nats));
     let sent = sending.await.unwrap();
     commanding.await.unwrap();
     let (took, after): (Duration, Usage) = (start.elapsed(), plant.usage());

@@ -1,32 +1,51 @@
-//! A device as a bare socket: frames of WebSocket with a mask of zeros, which costs nothing.
+//! A device as a bare socket, in TLS or not: frames of WebSocket with a mask of zeros, which costs nothing.
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpSocket;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// The half that sends.
-pub(crate) struct Device(Mutex<OwnedWriteHalf>);
+pub(crate) struct Device(Mutex<WriteHalf>);
 
 /// The half that hears.
-pub(crate) struct Reader(BufReader<OwnedReadHalf>);
+pub(crate) struct Reader(BufReader<ReadHalf>);
 
 const TEXT: u8 = 0x81;
 
-/// Connects and upgrades; what the system reads ahead may be small.
-pub(crate) async fn connect(address: &str, read_ahead_bytes: Option<u32>) -> (Device, Reader) {
+/// Connects, in TLS if there is a connector, and upgrades; what the system reads ahead may be small.
+pub(crate) async fn connect(
+    address: &str,
+    secure: Option<&TlsConnector>,
+    read_ahead_bytes: Option<u32>,
+) -> (Device, Reader) {
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(bytes) = read_ahead_bytes {
         socket.set_recv_buffer_size(bytes).unwrap();
     }
     let stream = socket.connect(address.parse().unwrap()).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let (read, mut write) = stream.into_split();
+    let (read, mut write): (ReadHalf, WriteHalf) = match secure {
+        None => {
+            let (read, write) = stream.into_split();
+            (Box::new(read), Box::new(write))
+        }
+        Some(secure) => {
+            let name = ServerName::try_from("localhost").unwrap();
+            let (read, write) = tokio::io::split(secure.connect(name, stream).await.unwrap());
+            (Box::new(read), Box::new(write))
+        }
+    };
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     write.write_all(request.as_bytes()).await.unwrap();
+    write.flush().await.unwrap();
     let mut reader = BufReader::with_capacity(512, read);
     let mut line = String::new();
     reader.read_line(&mut line).await.unwrap();
@@ -57,7 +76,8 @@ impl Device {
         }
         frame.extend([0; 4]);
         frame.extend(text);
-        self.0.lock().await.write_all(&frame).await.is_ok()
+        let mut socket = self.0.lock().await;
+        socket.write_all(&frame).await.is_ok() && socket.flush().await.is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program under load and a NATS server beside it, and how they are measured.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -9,12 +10,48 @@ use andon::gateway::{self, NewDevice};
 use andon::instrument::Registry;
 use andon::storage::state::State;
 use futures_util::StreamExt;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::client::{self, Device, Reader};
 
 const TOKEN: &str = "a-token-of-the-bench-";
+
+/// How devices speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In clear text.
+    Plain,
+    /// In TLS.
+    Tls,
+    /// In TLS, with a certificate that an authority of the settings signed. It is no device's, so that one serves for
+    /// all: who they are their tokens say.
+    Certificate,
+}
+
+/// What the black box keeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlackBox {
+    /// Nothing.
+    Off,
+    /// Heads in 8 MiB, as it is if nothing is said.
+    Heads,
+    /// Payloads too, in 64 MiB.
+    Payloads,
+}
+
+/// One line of the table.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) devices: usize,
+    pub(crate) has_nats: bool,
+    pub(crate) way: Way,
+    pub(crate) black_box: BlackBox,
+    pub(crate) program: PathBuf,
+}
 
 /// The program and what belongs to it; ends with the last handle.
 #[derive(Clone)]
@@ -24,7 +61,11 @@ struct Running {
     program: Child,
     nats: Option<Child>,
     client: Option<async_nats::Client>,
+    /// Of devices.
     address: String,
+    /// Of everybody else, without TLS.
+    plain: String,
+    secure: Option<TlsConnector>,
     _folder: tempfile::TempDir,
 }
 
@@ -91,28 +132,22 @@ impl Usage {
 
 impl Plant {
     /// Registers devices in a new folder and starts the program on it.
-    pub(crate) async fn start(devices: usize, has_nats: bool) -> Plant {
+    pub(crate) async fn start(setup: &Setup) -> Plant {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
-        register(&data.join("state.db"), devices);
-        let (nats_port, port) = (free_port(), free_port());
-        let nats = has_nats.then(|| {
+        register(&data.join("state.db"), setup.devices);
+        let nats_port = free_port();
+        let nats = setup.has_nats.then(|| {
             let arguments = ["-a", "127.0.0.1", "-p", &nats_port.to_string()];
             let mut server = Command::new("nats-server");
             server.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
         });
-        let mut settings = "gateway: {total_messages_per_second: 1000000, unauthenticated_per_address_limit: 128, \
-            connections_limit: 20000, connections_per_address_limit: 20000}\n\
-            telemetry: {devices_limit: 100000}\n"
-            .to_owned();
-        if has_nats {
-            settings.push_str(&format!("bus:\n  nats: {{servers: ['nats://127.0.0.1:{nats_port}']}}\n"));
-        }
+        let address = format!("127.0.0.1:{}", free_port());
+        let plain = if setup.way == Way::Plain { address.clone() } else { format!("127.0.0.1:{}", free_port()) };
         let file = folder.path().join("andon.yml");
-        std::fs::write(&file, settings).unwrap();
-        let address = format!("127.0.0.1:{port}");
-        let program = Command::new(env!("CARGO_BIN_EXE_andon"))
+        std::fs::write(&file, setup.settings(nats_port, &plain)).unwrap();
+        let program = Command::new(&setup.program)
             .args(["run", "--listen", &address, "--config"])
             .arg(&file)
             .arg("--data")
@@ -121,12 +156,13 @@ impl Plant {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut running = Running { program, nats, client: None, address, _folder: folder };
-        while get(&running.address, "/-/ready").await.is_none_or(|answer| !answer.starts_with("HTTP/1.1 200")) {
+        let secure = setup.way.connector();
+        let mut running = Running { program, nats, client: None, address, plain, secure, _folder: folder };
+        while get(&running.plain, "/-/ready").await.is_none_or(|answer| !answer.starts_with("HTTP/1.1 200")) {
             assert!(running.program.try_wait().unwrap().is_none(), "the program ended");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        if has_nats {
+        if setup.has_nats {
             running.client = Some(async_nats::connect(format!("127.0.0.1:{nats_port}")).await.unwrap());
         }
         // Upkeep at the start is over, and NATS connected.
@@ -136,7 +172,7 @@ impl Plant {
 
     /// Connects a registered device that is let in.
     pub(crate) async fn join(&self, id: &str, read_ahead_bytes: Option<u32>) -> (Device, Reader) {
-        let (device, mut reader) = client::connect(&self.0.address, read_ahead_bytes).await;
+        let (device, mut reader) = client::connect(&self.0.address, self.0.secure.as_ref(), read_ahead_bytes).await;
         let auth = format!(r#"{{"type":8,"payload":{{"deviceId":"{id}","token":"{TOKEN}{id}"}}}}"#);
         device.send(auth.as_bytes()).await;
         let answer = reader.next().await.unwrap();
@@ -194,12 +230,67 @@ impl Plant {
 
     /// Returns how many connections ended for a reason.
     pub(crate) async fn ended(&self, reason: &str) -> f64 {
-        let answer = get(&self.0.address, "/metrics").await.unwrap_or_default();
+        let answer = get(&self.0.plain, "/metrics").await.unwrap_or_default();
         let reason = format!("reason=\"{reason}\"");
         let family = answer.lines().filter(|line| line.starts_with("gateway_websocket_disconnections_total{"));
         let values = family.filter(|line| line.contains(&reason)).filter_map(|line| line.rsplit(' ').next());
-        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+        values.filter_map(|value| value.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
     }
+}
+
+impl Setup {
+    fn settings(&self, nats_port: u16, plain: &str) -> String {
+        let black_box = match self.black_box {
+            BlackBox::Off => "{size_limit: 0B}",
+            BlackBox::Heads => "{}",
+            BlackBox::Payloads => "{size_limit: 64MB, payload_limit: 4KB}",
+        };
+        let mut text = format!(
+            "gateway: {{total_messages_per_second: 1000000, unauthenticated_per_address_limit: 128, \
+             connections_limit: 20000, connections_per_address_limit: 20000, black_box: {black_box}}}\n\
+             telemetry: {{devices_limit: 100000}}\n"
+        );
+        if self.has_nats {
+            text.push_str(&format!("bus:\n  nats: {{servers: ['nats://127.0.0.1:{nats_port}']}}\n"));
+        }
+        if self.way != Way::Plain {
+            let (pem, key) = (file("server.pem"), file("server.key"));
+            text.push_str(&format!("http:\n  plain_listen: {plain}\n  tls_server_config:\n"));
+            text.push_str(&format!("    cert_file: {}\n    key_file: {}\n", pem.display(), key.display()));
+        }
+        if self.way == Way::Certificate {
+            let ca = file("ca.pem");
+            text.push_str("    client_auth_type: RequireAndVerifyClientCert\n");
+            text.push_str(&format!("    client_ca_file: {}\n", ca.display()));
+        }
+        text
+    }
+}
+
+impl Way {
+    /// Returns what makes the handshakes of devices; nothing without TLS.
+    fn connector(self) -> Option<TlsConnector> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let config = match self {
+            Way::Plain => return None,
+            Way::Tls => builder.with_no_client_auth(),
+            Way::Certificate => {
+                let chain = vec![CertificateDer::from_pem_file(file("gate.pem")).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(file("gate.key")).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        Some(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// Returns a file of the tests' certificates.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
 }
 
 impl Drop for Running {
@@ -211,7 +302,7 @@ impl Drop for Running {
     }
 }
 
-fn register(file: &std::path::Path, devices: usize) {
+fn register(file: &Path, devices: usize) {
     let clock = Clock::system();
     let state = State::open(file, clock.clone(), &Registry::default()).unwrap();
     let texts = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
