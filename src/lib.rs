@@ -15,6 +15,7 @@ pub mod instrument;
 pub mod outbound;
 pub mod task;
 pub mod template;
+pub(crate) mod watched;
 pub mod wire;
 pub mod yaml;
 

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, u32)] = &[
     ("outbound", 1),
     ("yaml", 1),
     ("template", 1),
+    ("watched", 1),
     ("storage::disk", 2),
     ("bus", 3),
     ("device", 2),

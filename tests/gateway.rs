@@ -69,7 +69,7 @@ impl Door {
             while let Ok((stream, peer)) = listener.accept().await {
                 let Ok(admission) = door.admit(peer.ip(), None, None).await else { continue };
                 let upgrade = async move { tokio_tungstenite::accept_async(stream).await.map(|ws| ws.into_inner()) };
-                door.serve(admission, upgrade);
+                door.serve(admission, None, upgrade);
             }
         });
         Door { gateway, bus, tasks, recorded, registry, address }

@@ -21,6 +21,7 @@ mod gateway;
 mod grafana;
 mod kept;
 mod keyboard;
+mod keys;
 mod limits;
 mod logs;
 mod nats_security;

@@ -44,25 +44,35 @@ impl Secure {
     /// Starts one with the certificate of `server.pem` and more lines for `tls_server_config`.
     pub(crate) async fn start(tls: &[&str]) -> Secure {
         let folder = tempfile::tempdir().unwrap();
-        let settings = folder.path().join("andon.yml");
         put_server(folder.path(), "server");
-        let mut lines = vec!["cert_file: box.pem".to_owned(), "key_file: box.key".to_owned()];
         for name in ["ca.pem", "revoked.crl"] {
             std::fs::copy(file(name), folder.path().join(name)).unwrap();
         }
-        lines.extend(tls.iter().map(|line| (*line).to_owned()));
-        let text = format!(
-            "host: {{enabled: false}}\nhttp:\n  plain_listen: 127.0.0.1:0\n  tls_server_config:\n    {}\n",
-            lines.join("\n    ")
-        );
-        std::fs::write(&settings, text).unwrap();
         let source = Source {
-            file: Some(settings),
+            file: Some(write_settings(folder.path(), tls)),
             data: Some(folder.path().join("data")),
             listen: Some("127.0.0.1:0".to_owned()),
         };
         let app = App::start(config::load(&source).unwrap(), source, None).await.unwrap();
         Secure { app, folder }
+    }
+
+    /// Takes other lines for `tls_server_config`, by a reload.
+    async fn reload(&mut self, tls: &[&str]) {
+        write_settings(self.folder.path(), tls);
+        let url = format!("http://{}/-/reload", self.app.plain_addr().unwrap());
+        let asked = tokio::spawn(async move { http().post(url).send().await.unwrap().status() });
+        tokio::select! {
+            _ = self.app.live() => panic!("the box ended"),
+            status = asked => assert_eq!(status.unwrap(), 200),
+        }
+    }
+
+    /// Lets a device in; with a certificate, or a token, or both.
+    async fn let_in(&self, certificate: Option<&str>, token: Option<&str>) -> Socket {
+        let mut socket = self.upgrade(certificate, token).await.unwrap().unwrap();
+        assert_eq!(hear(&mut socket).await.unwrap()["payload"]["success"], true);
+        socket
     }
 
     /// Registers a device; returns its token.
@@ -148,6 +158,30 @@ impl Secure {
         let waited = tokio::time::timeout(SOON, wait).await;
         assert!(waited.is_ok(), "{name} {value} is {:?}", self.metric(name, value));
     }
+}
+
+/// Writes settings with the certificate of the box and these lines for `tls_server_config`.
+fn write_settings(folder: &Path, tls: &[&str]) -> PathBuf {
+    let settings = folder.join("andon.yml");
+    let lines = [&["cert_file: box.pem", "key_file: box.key"], tls].concat();
+    let text = format!(
+        "host: {{enabled: false}}\nhttp:\n  plain_listen: 127.0.0.1:0\n  tls_server_config:\n    {}\n",
+        lines.join("\n    ")
+    );
+    std::fs::write(&settings, text).unwrap();
+    settings
+}
+
+/// Fails unless a session is there and answers.
+async fn goes_on(socket: &mut Socket) {
+    socket.send(Message::text(json!({ "type": 9 }).to_string())).await.unwrap();
+    assert_eq!(hear(socket).await.unwrap()["type"], 10);
+}
+
+/// Fails unless a session ends within a second because of its certificate.
+async fn is_cut_off(socket: &mut Socket) {
+    let end = tokio::time::timeout(Duration::from_secs(1), hear(socket)).await.unwrap().unwrap();
+    assert_eq!((&end["close"], &end["reason"]), (&json!(1008), &json!("Certificate no longer accepted")));
 }
 
 fn put_server(folder: &Path, name: &str) {
@@ -377,6 +411,73 @@ async fn a_certificate_that_is_taken_away_ends_its_session_and_rights_are_those_
     secure.app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_whose_certificate_is_not_accepted_any_more_end_at_once_and_others_go_on() {
+    let rules = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.pem"];
+    let mut secure = Secure::start(&rules).await;
+    secure.add("press-1").await;
+    secure.add("press-2").await;
+    let token = secure.add("old-1").await;
+    let mut revoked = secure.let_in(Some("revoked"), None).await;
+    let mut other = secure.let_in(Some("plain"), None).await;
+    // Who it is its token says, but it came through the handshake with a certificate.
+    let mut with_token = secure.let_in(Some("gate"), Some(&token)).await;
+    let mut page = secure.connect(Some("revoked")).await.unwrap();
+    let mut other_page = secure.connect(Some("plain")).await.unwrap();
+    ask(&mut page, "/-/healthy").await;
+    ask(&mut other_page, "/-/healthy").await;
+    // One that has not said who it is.
+    let mut stranger = secure.upgrade(Some("gate"), None).await.unwrap().unwrap();
+
+    secure.reload(&[&rules[..], &["client_crl_file: revoked.crl"]].concat()).await;
+    is_cut_off(&mut revoked).await;
+    let read = tokio::time::timeout(SOON, page.read(&mut [0])).await.unwrap();
+    assert!(!read.is_ok_and(|bytes| bytes > 0), "a page's connection ends too");
+    goes_on(&mut other).await;
+    goes_on(&mut with_token).await;
+    ask(&mut other_page, "/-/healthy").await;
+    let ends = "gateway_websocket_disconnections_total";
+    secure.wait_for(ends, "certificate", 1.0).await;
+    secure.wait_for("andon_http_tls_connections_cut_off_total", "", 1.0).await;
+
+    secure.reload(&[&rules[..], &["client_allowed_sans: [press-2]"]].concat()).await;
+    is_cut_off(&mut with_token).await;
+    is_cut_off(&mut stranger).await;
+    goes_on(&mut other).await;
+
+    // Another authority, and not a word to Andon.
+    std::fs::copy(file("stranger-ca.pem"), secure.folder.path().join("ca.pem")).unwrap();
+    let end = hear(&mut other).await.unwrap();
+    assert_eq!(end["reason"], "Certificate no longer accepted");
+    assert_eq!(secure.received("plain").await, "no handshake");
+    secure.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_by_name_ends_with_its_authority_and_one_by_fingerprint_or_token_does_not() {
+    let mut secure = Secure::start(&["client_auth_type: RequestClientCert", "client_ca_file: ca.pem"]).await;
+    secure.add("press-1").await;
+    secure.add("press-2").await;
+    secure.pin("press-2", "gate.pem").await;
+    let token = secure.add("old-1").await;
+    let mut named = secure.let_in(Some("press-1"), None).await;
+    let mut pinned = secure.let_in(Some("gate"), None).await;
+    let mut with_token = secure.let_in(Some("stranger"), Some(&token)).await;
+    secure.reload(&["client_auth_type: RequestClientCert"]).await;
+    is_cut_off(&mut named).await;
+    goes_on(&mut pinned).await;
+    goes_on(&mut with_token).await;
+    // Nobody is asked for a certificate any more: a token is all that counts.
+    secure.reload(&[]).await;
+    is_cut_off(&mut pinned).await;
+    goes_on(&mut with_token).await;
+    // Somebody without one would not get through the handshake now.
+    let mut without = secure.let_in(None, Some(&token)).await;
+    secure.reload(&["client_auth_type: RequireAnyClientCert"]).await;
+    is_cut_off(&mut without).await;
+    secure.app.stop().await;
+}
+
 /// What a device's program does, with the client as it is downloaded.
 const PYTHON: &str = r#"
 import ssl, sys, time
@@ -416,6 +517,63 @@ async fn the_python_client_shows_a_certificate() {
     python.args(["-c", PYTHON]).arg(folder.path());
     python.arg(format!("wss://localhost:{}/ws", secure.app.local_addr().port())).arg(file(""));
     let done = tokio::task::spawn_blocking(move || python.output()).await.unwrap().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "2");
+    secure.app.stop().await;
+}
+
+/// The same in Node.
+const JAVASCRIPT: &str = r#"
+import fs from "node:fs";
+import { Device } from "./andon-device.mjs";
+const [url, files] = process.argv.slice(2);
+const file = (name) => fs.readFileSync(`${files}/${name}`);
+const tls = { ca: file("ca.pem"), cert: file("pinned.pem"), key: file("pinned.key") };
+const until = async (condition) => {
+  for (let n = 0; n < 200 && !condition(); n++) await new Promise((go) => setTimeout(go, 50));
+  if (!condition()) throw new Error(String(condition));
+};
+const device = new Device(url, "press-1", "", { tls, backoffMin: 50, statsInterval: null });
+if (!await device.connected(10000)) throw new Error(`not connected: ${device.refused}`);
+const heard = [];
+device.subscribe("lab.>", (message) => heard.push(message.payload));
+const big = "x".repeat(300000);
+if (typeof (await device.publish("lab.a", big, { ack: true })).durable !== "boolean") throw new Error("no ack");
+await until(() => heard.length === 1 && heard[0] === big);
+device.hangUp(100);
+await device.publish("lab.b", 2, { ack: true });
+await until(() => heard.length === 2 && heard[1] === 2);
+// It does not believe a box of somebody else's.
+const errors = [];
+const onEvent = (name, details) => name === "error" && errors.push(details.code);
+const other = new Device(url, "press-1", "", { tls: { ...tls, ca: file("stranger-ca.pem") }, backoffMin: 50, onEvent });
+await until(() => errors.length > 1);
+if (await other.connected()) throw new Error("connected to a stranger");
+await other.close();
+console.log(device.stats().connections);
+await device.close();
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_client_shows_a_certificate_in_node() {
+    let mut node = std::process::Command::new("node");
+    node.args(["--experimental-websocket", "-e", "process.exit(typeof WebSocket === 'function' ? 0 : 1)"]);
+    if !node.output().is_ok_and(|done| done.status.success()) {
+        return;
+    }
+    let secure = Secure::start(&["client_auth_type: RequestClientCert"]).await;
+    secure.add("press-1").await;
+    secure.pin("press-1", "pinned.pem").await;
+    let folder = tempfile::tempdir().unwrap();
+    let plain = secure.app.plain_addr().unwrap();
+    let text = http().get(format!("http://{plain}/sdk/andon-device.js")).send().await.unwrap().text().await.unwrap();
+    std::fs::write(folder.path().join("andon-device.mjs"), text).unwrap();
+    let program = folder.path().join("device.mjs");
+    std::fs::write(&program, JAVASCRIPT).unwrap();
+    let mut node = std::process::Command::new("node");
+    node.args(["--experimental-websocket", "--no-warnings"]).arg(program);
+    node.arg(format!("wss://localhost:{}/ws", secure.app.local_addr().port())).arg(file(""));
+    let done = tokio::task::spawn_blocking(move || node.output()).await.unwrap().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "2");
     secure.app.stop().await;

@@ -123,38 +123,32 @@ fn times(fields: &Fields<'_>, read: &mut gateway::Config) {
     }
 }
 
-/// Reads `gateway.jwt`; key files are read now.
+/// Reads `gateway.jwt`; key files are read now, and by the gateway when they change.
 fn json_web_tokens(item: &Item<'_>, folder: &Folder) -> Option<jwt::Config> {
     const KEYS: &[&str] =
         &["secret", "secret_file", "public_key_files", "jwks_file", "issuer", "audience", "clock_skew"];
     let fields = item.fields(KEYS)?;
-    let mut keys = Vec::new();
-    let secret = folder.secret(&fields, "secret", "secret_file");
-    if let (Some(secret), Some(at)) = (secret, fields.get("secret").or_else(|| fields.get("secret_file"))) {
-        match jwt::Key::from_secret(&secret) {
-            Ok(key) => keys.push(key),
-            Err(why) => return at.mistake(why),
-        }
+    let path = |file: &Item<'_>| file.string().map(|text| folder.path(&text));
+    let mut origins = Vec::new();
+    match (fields.get("secret"), fields.get("secret_file")) {
+        (Some(_), Some(file)) => return file.mistake("secret and secret_file exclude each other"),
+        (Some(inline), None) => origins.push((jwt::Origin::Secret(inline.secret()?), inline)),
+        (None, Some(file)) => origins.push((jwt::Origin::SecretFile(path(&file)?), file)),
+        (None, None) => {}
     }
     for file in fields.items("public_key_files") {
-        let text = folder.read(&file, &folder.path(&file.string()?))?;
-        match jwt::Key::from_pem(&text) {
-            Ok(key) => keys.push(key),
-            Err(why) => return file.mistake(format!("is no public key: {why}")),
-        }
+        origins.push((jwt::Origin::PublicKey(path(&file)?), file));
     }
     if let Some(file) = fields.get("jwks_file") {
-        let text = folder.read(&file, &folder.path(&file.string()?))?;
-        match jwt::Key::from_jwks(&text) {
-            Ok(set) => keys.extend(set),
-            Err(why) => return file.mistake(format!("is no set of keys: {why}")),
-        }
+        origins.push((jwt::Origin::Set(path(&file)?), file));
     }
-    if keys.is_empty() && fields.get("secret").is_none() && fields.get("secret_file").is_none() {
+    if origins.is_empty() {
         return item.mistake("needs a key: secret, secret_file, public_key_files or jwks_file");
     }
+    let read =
+        |(origin, at): (jwt::Origin, Item<'_>)| jwt::Source::read(origin).or_else(|why| at.mistake(why).ok_or(()));
     Some(jwt::Config {
-        keys,
+        sources: origins.into_iter().map(read).collect::<Result<_, ()>>().ok()?,
         issuer: fields.string("issuer"),
         audience: fields.string("audience"),
         clock_skew: fields.duration("clock_skew").unwrap_or(Duration::from_secs(30)),

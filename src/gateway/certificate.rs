@@ -3,6 +3,9 @@
 //! A fingerprint is that of one certificate, whoever signed it. A name counts only in a certificate that an authority
 //! of the settings signed; without an entry it is the device's own id.
 
+use std::pin::Pin;
+
+use futures_util::Stream;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -22,6 +25,19 @@ pub struct ClientCertificate {
     /// Whether an authority of the settings signed it; otherwise whoever made it could put any name into it.
     pub is_verified: bool,
 }
+
+/// What a TLS handshake would come to now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It would fail.
+    Refused,
+    /// It would succeed and show this; nothing: no certificate.
+    Taken(Option<ClientCertificate>),
+}
+
+/// How the handshake of an open connection is judged, each time when the rules for certificates have changed; it has no
+/// end.
+pub type Judgements = Pin<Box<dyn Stream<Item = Judgement> + Send>>;
 
 impl ClientCertificate {
     /// Returns by what it may be known in the registry, the fingerprint first.

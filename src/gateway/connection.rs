@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -21,9 +21,11 @@ use tracing::debug;
 use super::Shared;
 use super::admission::Place;
 use super::blackbox::{Direction, Recorder};
+use super::certificate::{Judgement, Judgements};
 use super::devices::{Command, Way};
 use super::end::End;
-use super::identity::{Orders, Shown};
+use super::identity::Shown;
+use super::orders::{Order, Orders};
 use super::outbox::{self, Outbox};
 use super::receipts::{Asked, Kept, Pending};
 use super::registry::{CONNECTED, Entry};
@@ -63,9 +65,10 @@ pub(super) struct Connection<S> {
     entry: Option<Entry>,
     /// Of a device that is let in.
     pub(super) recorder: Option<Recorder>,
-    /// Kept until the registry has one, so that waiting for orders does not end.
-    order_sender: watch::Sender<Orders>,
-    orders: watch::Receiver<Orders>,
+    /// Of the registry.
+    orders: Arc<Orders>,
+    /// Of its TLS handshake, if it made one.
+    judgements: Option<Judgements>,
     end: Option<End>,
 }
 
@@ -78,12 +81,13 @@ enum Event {
     Kept((Asked, Kept)),
     Replayed(Replayed),
     Time,
-    Orders,
+    Order(Order),
+    Judgement(Judgement),
     End(End),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
-    pub(super) async fn new(socket: S, shared: Arc<Shared>, place: Place) -> Self {
+    pub(super) async fn new(socket: S, shared: Arc<Shared>, place: Place, judgements: Option<Judgements>) -> Self {
         let config = shared.config.borrow().clone();
         let limits = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -92,7 +96,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             .max_frame_size(Some(config.message_bytes_max));
         let traffic = Arc::new(Traffic::default());
         let now = shared.now();
-        let (order_sender, orders) = watch::channel(Orders::default());
         Connection {
             socket: WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await,
             session: Session::new(config, shared.instruments.clone(), traffic.clone(), shared.total.clone(), now),
@@ -107,8 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             replayed: None,
             entry: None,
             recorder: None,
-            order_sender,
-            orders,
+            orders: Arc::default(),
+            judgements,
             end: None,
         }
     }
@@ -136,7 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             let event = tokio::select! {
                 biased;
                 () = intake.cancelled() => Event::End(End::STOPPING),
-                Ok(()) = self.orders.changed() => Event::Orders,
+                order = self.orders.next() => Event::Order(order),
+                Some(judgement) = next_judgement(&mut self.judgements) => Event::Judgement(judgement),
                 () = overflow(self.subscription.as_ref()) => Event::Overflow,
                 () = &mut timer => Event::Time,
                 Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
@@ -159,14 +163,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let effects = match event {
             Event::Time => self.session.on_time(now),
             Event::End(end) => return self.end = Some(end),
-            Event::Orders => {
-                let orders = self.orders.borrow_and_update().clone();
-                match (orders.end, orders.identity) {
-                    (Some(end), _) => return self.end = Some(end),
-                    (None, Some(identity)) => self.session.on_identity(identity, now),
-                    (None, None) => return,
-                }
-            }
+            Event::Order(Order::End(end)) => return self.end = Some(end),
+            Event::Order(Order::Be(identity)) => self.session.on_identity(identity, now),
+            Event::Judgement(judgement) => return self.on_judgement(judgement).await,
             Event::Overflow => return self.end = Some(End::SLOW),
             Event::Bus(Some(message)) => self.session.on_message(&message, now),
             Event::Bus(None) => return self.end = Some(End::STOPPING),
@@ -204,6 +203,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             }
         };
         self.carry_out(effects).await;
+    }
+
+    /// Ends where the handshake would fail now, or its certificate is not this device's any more by which it came in.
+    async fn on_judgement(&mut self, judgement: Judgement) {
+        let is_taken = match (judgement, self.session.identity()) {
+            (Judgement::Refused, _) => false,
+            (Judgement::Taken(certificate), Some(identity)) if identity.is_certified => {
+                let id = identity.device_id.clone();
+                let shown = Shown { claim: None, certificate: certificate.map(Arc::new) };
+                let (answer, whose) = oneshot::channel();
+                let _ = self.shared.commands.send(Command::Check { shown, answer }).await;
+                whose.await.is_ok_and(|whose| whose == Ok(Some(id)))
+            }
+            (Judgement::Taken(_), _) => true,
+        };
+        if !is_taken {
+            self.end = Some(End::CERTIFICATE);
+        }
     }
 
     async fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -270,7 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     async fn authenticate(&mut self, shown: Shown, way: Way) -> Vec<Effect> {
         let start = self.shared.clock.elapsed();
         let (answer, entry) = oneshot::channel();
-        let (address, orders) = (self.place.address(), self.order_sender.clone());
+        let (address, orders) = (self.place.address(), self.orders.clone());
         let command = Command::Connect { shown, way, address, traffic: self.traffic.clone(), orders, answer };
         let _ = self.shared.commands.send(command).await;
         let entry = entry.await.unwrap_or(Err("The gateway is stopping"));
@@ -376,6 +393,13 @@ async fn read_away(mut socket: impl AsyncRead + Unpin) {
 async fn overflow(subscription: Option<&Subscription>) {
     match subscription {
         Some(subscription) => subscription.overflow().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_judgement(judgements: &mut Option<Judgements>) -> Option<Judgement> {
+    match judgements {
+        Some(judgements) => judgements.next().await,
         None => std::future::pending().await,
     }
 }

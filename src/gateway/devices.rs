@@ -9,11 +9,13 @@ use tracing::{error, info, warn};
 
 use super::admission::Porter;
 use super::blackbox::BlackBox;
+use super::end::End;
 use super::enrol::{self, AddedDevice, Edit, NewDevice};
 use super::error::{Error, Result};
-use super::identity::{Admitted, Orders, Shown};
+use super::identity::{Admitted, Shown};
 use super::instruments::Instruments;
 use super::jwt::Moment;
+use super::orders::Orders;
 use super::registry::{Ended, Entry, Open, Registry, Rules, WRONG};
 use super::traffic::Traffic;
 use super::{Config, Snapshot};
@@ -31,6 +33,8 @@ const TELLING_SHARE: u32 = 10;
 const TICKS_PER_TRAFFIC: u32 = 4;
 /// Every so many ticks the black box is tidied.
 const TICKS_PER_TIDY: u32 = 20;
+/// Devices named in one line of the log.
+const LAPSED_NAMED_MAX: usize = 20;
 /// How long the task waits before it tries again to read the registry.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -48,10 +52,10 @@ pub(super) enum Way {
 /// What others ask of the task. 256 may wait; then callers wait.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Is this right? Nothing changes. Answers whether it says who it is.
+    /// Is this right? Nothing changes. Answers whose it is; nothing if it does not say.
     Check {
         shown: Shown,
-        answer: oneshot::Sender<std::result::Result<bool, &'static str>>,
+        answer: oneshot::Sender<std::result::Result<Option<Arc<str>>, &'static str>>,
     },
     /// Let this connection in.
     Connect {
@@ -59,7 +63,7 @@ pub(super) enum Command {
         way: Way,
         address: IpAddr,
         traffic: Arc<Traffic>,
-        orders: watch::Sender<Orders>,
+        orders: Arc<Orders>,
         answer: oneshot::Sender<std::result::Result<Entry, &'static str>>,
     },
     /// A connection that was let in is gone.
@@ -97,6 +101,8 @@ pub(super) struct Devices {
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) outlets: Outlets,
     pub(super) registry: Registry,
+    /// Devices whose sessions ended since the last tick because what they showed is not accepted any more.
+    pub(super) lapsed: Vec<(&'static str, Arc<str>)>,
     /// Before when telling once more would cost too large a share of the time.
     pub(super) quiet_until: Duration,
 }
@@ -130,6 +136,7 @@ impl Devices {
                 }
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
+                    self.tell_lapsed();
                     if ticks.is_multiple_of(TICKS_PER_TIDY) {
                         self.tidy();
                     }
@@ -175,14 +182,21 @@ impl Devices {
         }
     }
 
-    /// Takes new settings: roles are lists of many devices.
+    /// Takes new settings: roles are lists of many devices, and keys may be gone.
     async fn reconfigure(&mut self) {
         let state = self.state.clone();
-        match self.tasks.pool().run(move || state.devices().list()).await {
-            Ok(Ok(devices)) => self.each_with_rules(|registry, rules| registry.reconfigure(devices, rules)),
-            Ok(Err(error)) => error!(%error, "cannot read the device registry: roles stay as they were"),
-            Err(error) => error!(%error, "cannot read the device registry: roles stay as they were"),
-        }
+        let devices = match self.tasks.pool().run(move || state.devices().list()).await {
+            Ok(Ok(devices)) => devices,
+            Ok(Err(error)) => {
+                error!(%error, "cannot read the device registry: roles stay as they were");
+                Vec::new()
+            }
+            Err(error) => {
+                error!(%error, "cannot read the device registry: roles stay as they were");
+                Vec::new()
+            }
+        };
+        self.each_with_rules(|registry, rules| registry.reconfigure(devices, rules));
     }
 
     /// Does what is asked; returns whether the pages should know.
@@ -192,7 +206,7 @@ impl Devices {
             Command::Check { shown, answer } => {
                 let config = self.config.borrow().clone();
                 let checked = self.registry.check(&shown, rules(&config, &self.clock));
-                let _ = answer.send(checked.map(|admitted| admitted.is_some()));
+                let _ = answer.send(checked.map(|admitted| Some(admitted?.identity.device_id.clone())));
                 false
             }
             Command::Connect { shown, way, address, traffic, orders, answer } => {
@@ -252,11 +266,26 @@ impl Devices {
         let now = self.clock.now();
         match self.registry.disconnect(&entry.identity.device_id, entry.number, now) {
             Some(ended) => {
+                if [End::CERTIFICATE.reason, End::KEY.reason].contains(&reason) {
+                    self.lapsed.push((reason, entry.identity.device_id.clone()));
+                }
                 self.last.disconnected(&entry.identity.device_id, now);
                 self.count_end(&ended, reason);
                 true
             }
             None => false,
+        }
+    }
+
+    /// Logs whose certificates or keys are not accepted any more: at once, because one authority may be that of all.
+    fn tell_lapsed(&mut self) {
+        let lapsed = std::mem::take(&mut self.lapsed);
+        for end in [End::CERTIFICATE, End::KEY] {
+            let devices: Vec<&str> =
+                lapsed.iter().filter(|(reason, _)| *reason == end.reason).map(|(_, device)| &**device).collect();
+            if let Some(first) = devices.get(..devices.len().min(LAPSED_NAMED_MAX)).filter(|first| !first.is_empty()) {
+                warn!(count = devices.len(), devices = first.join(", "), reason = end.text, "sessions were ended");
+            }
         }
     }
 

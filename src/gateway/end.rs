@@ -26,6 +26,9 @@ impl End {
     pub(super) const REPLACED: End = End { code: POLICY, text: "Replaced by a newer connection", reason: "replaced" };
     pub(super) const REMOVED: End = End { code: POLICY, text: "Device removed", reason: "revoked" };
     pub(super) const REVOKED: End = End { code: POLICY, text: "Device revoked", reason: "revoked" };
+    pub(super) const CERTIFICATE: End =
+        End { code: POLICY, text: "Certificate no longer accepted", reason: "certificate" };
+    pub(super) const KEY: End = End { code: POLICY, text: "Key of the token no longer accepted", reason: "key" };
     pub(super) const EXPIRED: End = End { code: POLICY, text: "Token expired", reason: "expired" };
     pub(super) const IDLE: End = End { code: GOING_AWAY, text: "Idle", reason: "idle" };
     pub(super) const AUTH_FAILED: End = End { code: POLICY, text: "Authentication failed", reason: "auth_failed" };

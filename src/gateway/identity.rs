@@ -53,12 +53,3 @@ pub(super) struct Admitted {
     pub(super) identity: Arc<Identity>,
     pub(super) proof: Proof,
 }
-
-/// What the registry wants of an open connection; the newest is all that counts, and an end stays one.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Orders {
-    /// To end, and why.
-    pub(super) end: Option<super::end::End>,
-    /// To go on as this.
-    pub(super) identity: Option<Arc<Identity>>,
-}

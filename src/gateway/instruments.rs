@@ -44,9 +44,12 @@ pub(super) struct Instruments {
     pub(super) not_recorded: Counter,
     /// Own: sockets turned away before they could authenticate, by reason.
     pub(super) turned_away: CounterFamily,
-    /// Own: registered devices.
+    /// Own: bytes of the black box.
     pub(super) black_box: Gauge,
+    /// Own: registered devices.
     pub(super) registered: Gauge,
+    /// Own: 1 while a file with keys of JSON web tokens cannot be used and older keys stay; no sample without such files.
+    pub(super) stale_keys: GaugeFamily,
 }
 
 /// Returns bounds that double.
@@ -146,6 +149,11 @@ impl Instruments {
                 &["reason"],
             ),
             black_box: r.gauge("andon_gateway_black_box_bytes", "Memory that the last frames of devices take."),
+            stale_keys: r.gauges(
+                "andon_gateway_jwt_keys_stale",
+                "1 while a file with keys of JSON web tokens cannot be used and the keys it had stay.",
+                &[],
+            ),
             registered: r.gauge("andon_gateway_registered_devices", "Devices in the registry."),
         }
     }

@@ -25,7 +25,9 @@ mod fuzzing;
 mod identity;
 mod instruments;
 pub mod jwt;
+mod keys;
 mod limits;
+mod orders;
 mod outbox;
 mod permissions;
 mod protocol;
@@ -51,7 +53,7 @@ use tracing::debug;
 
 pub use admission::TurnedAway;
 pub use blackbox::{BlackBoxConfig, Direction, FrameView, Frozen, FrozenHead, Seen};
-pub use certificate::{ClientCertificate, certificate_mark};
+pub use certificate::{ClientCertificate, Judgement, Judgements, certificate_mark};
 pub use config::{Config, DEFAULT_PUBLISH, DEFAULT_SUBSCRIBE, PayloadShape, SecondSession};
 pub use enrol::{AddedDevice, DEFAULT_OVERLAP, Edit, NewDevice, edit, register};
 pub use error::{Error, Result};
@@ -178,9 +180,13 @@ impl Gateway {
             config: config.clone(),
             outlets: Outlets { snapshot, presence },
             registry: Registry::default(),
+            lapsed: Vec::new(),
             quiet_until: Duration::ZERO,
         };
         deps.tasks.spawn("gateway devices", OnPanic::StopBox, devices.run(receiver));
+        let new_config = Arc::new(new_config);
+        let keeping = keys::keep(new_config.clone(), instruments.clone(), deps.tasks.clone());
+        deps.tasks.spawn("gateway keys", OnPanic::EndTask, keeping);
         let total = Arc::new(Meter::new(config.borrow().total_rate(), deps.clock.elapsed()));
         let shared = Arc::new(Shared {
             config,
@@ -197,7 +203,7 @@ impl Gateway {
             state: deps.state,
             black_box,
         });
-        Gateway { shared, new_config: Arc::new(new_config), snapshot: seen_snapshot, presence: seen_presence }
+        Gateway { shared, new_config, snapshot: seen_snapshot, presence: seen_presence }
     }
 
     /// Decides whether a socket may come in; waits a little for its turn if its address is crowded or has
@@ -251,7 +257,7 @@ impl Gateway {
         let (answer, checked) = oneshot::channel();
         let _ = shared.commands.send(Command::Check { shown: shown.clone(), answer }).await;
         match checked.await.unwrap_or(Err("the gateway is stopping")) {
-            Ok(says_who) => Ok(Admission { place, shown: says_who.then_some(shown) }),
+            Ok(whose) => Ok(Admission { place, shown: whose.map(|_| shown) }),
             Err(reason) => {
                 place.failed(shared.clock.elapsed());
                 shared.instruments.auth_attempts.with(&["failure"]).inc();
@@ -260,10 +266,12 @@ impl Gateway {
         }
     }
 
-    /// Serves a socket in a task of its own, once the upgrade has happened.
+    /// Serves a socket in a task of its own, once the upgrade has happened; in TLS it ends when its handshake is judged
+    /// to be none any more.
     pub fn serve<S, E>(
         &self,
         admission: Admission,
+        judgements: Option<Judgements>,
         upgrade: impl Future<Output = std::result::Result<S, E>> + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -274,7 +282,9 @@ impl Gateway {
         self.shared.tasks.spawn(name, OnPanic::EndTask, async move {
             match upgrade.await {
                 // Used in place: a future that takes another by value keeps room for it twice.
-                Ok(socket) => Connection::new(socket, shared, admission.place).await.run(admission.shown).await,
+                Ok(socket) => {
+                    Connection::new(socket, shared, admission.place, judgements).await.run(admission.shown).await;
+                }
                 Err(error) => debug!(%error, "a WebSocket upgrade did not happen"),
             }
         });

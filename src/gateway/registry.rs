@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::certificate::ClientCertificate;
 use super::config::SecondSession;
 use super::end::End;
 use super::enrol;
-use super::identity::{Admitted, Identity, Orders, Proof, Shown};
+use super::identity::{Admitted, Identity, Proof, Shown};
 use super::jwt::{self, Claims, Moment, refusals};
+use super::orders::{Order, Orders};
 use super::permissions::{Permissions, Roles, resolve_all};
 use super::protocol::Claim;
 use super::throttle::{Meter, Rate};
@@ -74,7 +73,7 @@ pub(super) struct Open {
     pub(super) address: IpAddr,
     pub(super) traffic: Arc<Traffic>,
     /// Tells the connection what is to change.
-    pub(super) orders: watch::Sender<Orders>,
+    pub(super) orders: Arc<Orders>,
     pub(super) connected_at: Timestamp,
     pub(super) proof: Proof,
     /// What it is counted as, also if the registered type changes meanwhile.
@@ -148,10 +147,7 @@ impl Registry {
                 last_seen: None,
             },
         };
-        let orders = known.orders(rules);
-        if let (Some(orders), Some(open)) = (orders, &known.open) {
-            open.orders.send_replace(orders);
-        }
+        known.tell(rules);
         self.by_id.insert(id, known);
         bad
     }
@@ -185,7 +181,7 @@ impl Registry {
     pub(super) fn remove(&mut self, id: &str) -> Option<Ended> {
         let open = self.forget(id)?.open?;
         self.connected -= 1;
-        open.orders.send_replace(Orders { end: Some(End::REMOVED), identity: None });
+        open.orders.give(Order::End(End::REMOVED));
         Some(open.ended())
     }
 
@@ -194,11 +190,7 @@ impl Registry {
         let rate = rules.config.device_rate();
         for known in self.by_id.values() {
             known.meter.set(rate, rules.elapsed);
-            if let (true, Some(open)) = (known.is_guest, &known.open)
-                && let Some(orders) = known.orders(rules)
-            {
-                open.orders.send_replace(orders);
-            }
+            known.tell(rules);
         }
         devices.into_iter().flat_map(|device| self.insert(device, rules)).collect()
     }
@@ -338,7 +330,7 @@ impl Registry {
         open.traffic.set_number(number);
         let older = known.open.replace(open);
         match &older {
-            Some(older) => _ = older.orders.send_replace(Orders { end: Some(End::REPLACED), identity: None }),
+            Some(older) => older.orders.give(Order::End(End::REPLACED)),
             None => self.connected += 1,
         }
         let replaced = older.map(Open::ended);
@@ -436,22 +428,30 @@ impl Known {
         Arc::new(Identity { expires_at: Some(not_after), is_certified: true, ..(*self.identity).clone() })
     }
 
-    /// Returns what the open connection has to know after a change; nothing if there is none.
-    fn orders(&self, rules: Rules<'_>) -> Option<Orders> {
-        let open = self.open.as_ref()?;
-        let revoked = Orders { end: Some(End::REVOKED), identity: None };
-        if !self.is_enabled {
-            return Some(revoked);
+    /// Tells the open connection, if there is one, what it has to know after a change.
+    fn tell(&self, rules: Rules<'_>) {
+        if let Some(open) = &self.open {
+            open.orders.give(self.order(&open.proof, rules));
         }
-        let identity = match &open.proof {
+    }
+
+    /// Returns what a connection with this proof has to know.
+    fn order(&self, proof: &Proof, rules: Rules<'_>) -> Order {
+        if !self.is_enabled {
+            return Order::End(End::REVOKED);
+        }
+        let identity = match proof {
             Proof::Token(shown) => match self.tokens.iter().find(|(hash, _)| hash == shown) {
                 Some((_, expires_at)) => self.until(*expires_at),
-                None => return Some(revoked),
+                None => return Order::End(End::REVOKED),
             },
             Proof::Certificate { mark: Some(mark), .. } if self.profile.certificates.iter().all(|(m, _)| m != mark) => {
-                return Some(revoked);
+                return Order::End(End::REVOKED);
             }
             Proof::Certificate { not_after, .. } => self.certified(*not_after),
+            Proof::Claims(claims) if !rules.config.jwt.as_ref().is_some_and(|jwt| jwt.has(&claims.key)) => {
+                return Order::End(End::KEY);
+            }
             Proof::Claims(claims) => {
                 let base = (!self.is_guest).then_some(&self.identity.permissions);
                 Arc::new(Identity {
@@ -462,7 +462,7 @@ impl Known {
                 })
             }
         };
-        Some(Orders { end: None, identity: Some(identity) })
+        Order::Be(identity)
     }
 
     fn last_seen(&self) -> Option<Timestamp> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::tls::Tls;
+use super::tls::{Standing, Tls};
 use crate::gateway::ClientCertificate;
 
 /// Handshakes at once. Each holds some 20 KiB and takes a millisecond or two of a small box's CPU.
@@ -33,6 +33,7 @@ const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncont
 pub(super) struct Secured {
     pub(super) stream: TlsStream<TcpStream>,
     pub(super) certificate: Option<ClientCertificate>,
+    pub(super) standing: Standing,
 }
 
 /// Why a handshake failed.
@@ -43,14 +44,19 @@ pub(super) struct Failure {
     pub(super) text: String,
 }
 
-/// Makes the handshake.
-pub(super) async fn secure(stream: TcpStream, tls: &Tls, turns: &Semaphore) -> Result<Secured, Failure> {
+/// Makes the handshake by `tls`, which is the newest that `rules` have seen.
+pub(super) async fn secure(
+    stream: TcpStream,
+    tls: &Tls,
+    rules: watch::Receiver<Option<Tls>>,
+    turns: &Semaphore,
+) -> Result<Secured, Failure> {
     let failure = |reason, text: &str| Failure { reason, text: text.to_owned() };
     let mut is_waiting = true;
     let made = tokio::time::timeout(TIMEOUT, async {
         let _turn = turns.acquire().await;
         is_waiting = false;
-        make(stream, tls).await
+        make(stream, tls, rules).await
     });
     match made.await {
         Ok(made) => made,
@@ -69,7 +75,7 @@ async fn tell(mut stream: TcpStream) {
     let _ = tokio::time::timeout(FAREWELL, told).await;
 }
 
-async fn make(stream: TcpStream, tls: &Tls) -> Result<Secured, Failure> {
+async fn make(stream: TcpStream, tls: &Tls, rules: watch::Receiver<Option<Tls>>) -> Result<Secured, Failure> {
     let failure = |reason, error: std::io::Error| Failure { reason, text: error.to_string() };
     let mut first = [0];
     match stream.peek(&mut first).await {
@@ -90,8 +96,9 @@ async fn make(stream: TcpStream, tls: &Tls) -> Result<Secured, Failure> {
         };
         failure(reason, error)
     })?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| tls.shown(chain));
-    Ok(Secured { stream, certificate })
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let (certificate, standing) = (tls.shown(chain), Standing::new(chain, rules));
+    Ok(Secured { stream, certificate, standing })
 }
 
 #[cfg(test)]
@@ -125,7 +132,8 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         client.write_all(said).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let failure = secure(stream, &tls(), turns).await.unwrap_err().reason;
+        let (tls, (_keeper, rules)) = (tls(), watch::channel(None));
+        let failure = secure(stream, &tls, rules, turns).await.unwrap_err().reason;
         drop(client);
         failure
     }

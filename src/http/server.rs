@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 use super::handshake::{self, Secured};
 use super::instruments::Instruments;
 use super::patient::Patient;
-use super::tls::{self, Keeper, Tls, TlsConfig};
+use super::tls::{self, Keeper, Standing, Tls, TlsConfig};
 use super::{AppState, Config, Error, Result, guard};
 use crate::clock::Clock;
 use crate::gateway::ClientCertificate;
@@ -232,24 +232,33 @@ impl Hall {
     /// Serves a connection that has a place, after the handshake if there has to be one.
     async fn receive(&self, stream: TcpStream, peer: Peer, port: Port, end: CancellationToken) {
         let _ = stream.set_nodelay(true);
+        let mut rules = self.tls.clone();
         let tls = match port {
-            Port::Main => self.tls.borrow().clone(),
+            Port::Main => rules.borrow_and_update().clone(),
             Port::Plain => None,
         };
         let Some(tls) = tls else {
-            let visitor = Visitor { peer, certificate: None, is_narrow: is_narrow(port, peer) };
+            let visitor = Visitor { peer, certificate: None, standing: None, is_narrow: is_narrow(port, peer) };
             return self.serve(stream, visitor, end).await;
         };
         let secured = tokio::select! {
-            secured = handshake::secure(stream, &tls, &self.handshakes) => secured,
+            secured = handshake::secure(stream, &tls, rules, &self.handshakes) => secured,
             () = end.cancelled() => return,
         };
         match secured {
-            Ok(Secured { stream, certificate }) => {
-                let visitor = Visitor { peer, certificate: certificate.map(Arc::new), is_narrow: false };
+            Ok(Secured { stream, certificate, standing }) => {
+                let certificate = certificate.map(Arc::new);
+                let visitor = Visitor { peer, certificate, standing: Some(standing.clone()), is_narrow: false };
                 // Its certificates and keys are not needed any more.
                 drop(tls);
-                self.serve(stream, visitor, end).await;
+                let mut standing = standing;
+                tokio::select! {
+                    () = self.serve(stream, visitor, end) => {}
+                    () = standing.refused() => {
+                        self.instruments.cut_off.inc();
+                        debug!(peer = %peer.0, "the certificate of a connection is not accepted any more");
+                    }
+                }
             }
             Err(failure) => {
                 self.instruments.handshake_failures.with(&[failure.reason]).inc();
@@ -292,6 +301,8 @@ impl Hall {
 struct Visitor {
     peer: Peer,
     certificate: Option<Arc<ClientCertificate>>,
+    /// In TLS.
+    standing: Option<Standing>,
     /// Whether it reaches only what devices need.
     is_narrow: bool,
 }
@@ -309,6 +320,9 @@ async fn answer(door: &Door, mut request: Request<Body>, visitor: Visitor) -> Re
     request.extensions_mut().insert(visitor.peer);
     if let Some(certificate) = visitor.certificate {
         request.extensions_mut().insert(certificate);
+    }
+    if let Some(standing) = visitor.standing {
+        request.extensions_mut().insert(standing);
     }
     match door.router.get() {
         Some(router) => match router.clone().oneshot(request).await {

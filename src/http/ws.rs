@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::AppState;
 use super::server::Peer;
+use super::tls::Standing;
 use crate::gateway::{ClientCertificate, Refused};
 
 /// Seconds after which a socket that was turned away may try again.
@@ -42,8 +43,9 @@ async fn upgrade(State(state): State<AppState>, Extension(peer): Extension<Peer>
             return (StatusCode::TOO_MANY_REQUESTS, later, format!("{reason}\n")).into_response();
         }
     };
+    let judgements = request.extensions_mut().remove::<Standing>().map(Standing::judgements);
     let upgraded = hyper::upgrade::on(&mut request);
-    state.gateway.serve(admission, async move { upgraded.await.map(TokioIo::new) });
+    state.gateway.serve(admission, judgements, async move { upgraded.await.map(TokioIo::new) });
     let headers =
         [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_ACCEPT, key.as_str())];
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()

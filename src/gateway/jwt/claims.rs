@@ -1,10 +1,11 @@
 //! What a token says of its bearer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Moment, refusals};
+use super::{Key, Moment, refusals};
 use crate::model::Timestamp;
 
 /// Latest expiry in seconds: the year 9999.
@@ -23,10 +24,17 @@ pub(in crate::gateway) struct Claims {
     pub(in crate::gateway) subscribe: Option<Vec<String>>,
     /// When it ends, with the skew that clocks may have.
     pub(in crate::gateway) expires_at: Timestamp,
+    /// Which key signed it.
+    pub(in crate::gateway) key: Arc<Key>,
 }
 
 /// Reads the claims of a token whose signature is right.
-pub(super) fn read(payload: &Map<String, Value>, skew: Duration, moment: Moment) -> Result<Claims, &'static str> {
+pub(super) fn read(
+    payload: &Map<String, Value>,
+    key: &Arc<Key>,
+    skew: Duration,
+    moment: Moment,
+) -> Result<Claims, &'static str> {
     let text = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let (device_id, expiry) = (text("sub").ok_or(refusals::CLAIMS)?, seconds(payload.get("exp")));
     let expires_at = expiry.ok_or(refusals::CLAIMS)? + skew;
@@ -47,6 +55,7 @@ pub(super) fn read(payload: &Map<String, Value>, skew: Duration, moment: Moment)
         publish: topics(payload.get("pub"))?,
         subscribe: topics(payload.get("subscribe"))?,
         expires_at,
+        key: key.clone(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Tokens that another implementation signed (Python's `cryptography`), and what may be wrong with one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -7,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{Config, Key, Moment, is_alike};
+use super::{Config, Key, Moment, Origin, Source, is_alike};
 use crate::model::{Secret, Timestamp};
 
 const SECRET: &str = include_str!("../../../tests/jwt/hs256.secret");
@@ -23,8 +24,9 @@ fn secret() -> Key {
 }
 
 fn config(keys: Vec<Key>) -> Config {
+    let keys = keys.into_iter().map(Arc::new).collect();
     Config {
-        keys,
+        sources: vec![Source { origin: Origin::Set("keys.json".into()), keys }],
         issuer: Some("nats-websocket-bridge".to_owned()),
         audience: Some("nats-devices".to_owned()),
         clock_skew: Duration::from_secs(30),
@@ -49,7 +51,7 @@ fn payload() -> Value {
 #[test]
 fn what_others_signed_is_taken_by_set_and_by_file() {
     let (set, moment) = (config(Key::from_jwks(KEYS).unwrap()), at(1.8e9));
-    assert_eq!(set.keys.len(), 3, "keys that cannot be used are left out");
+    assert_eq!(set.keys().count(), 3, "keys that cannot be used are left out");
     for (device, token, pem) in SIGNED {
         let file = config(vec![secret(), Key::from_pem(pem).unwrap()]);
         for config in [&set, &file] {

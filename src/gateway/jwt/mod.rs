@@ -12,7 +12,9 @@ mod der;
 #[cfg(test)]
 mod jwt_test;
 mod key;
+mod source;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 pub use key::Key;
+pub use source::{Origin, Source};
 
 pub(super) use claims::Claims;
 
@@ -31,8 +34,8 @@ pub(super) const CHARS_MAX: usize = 12 << 10;
 /// Whose tokens are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Keys that sign; at least one.
-    pub keys: Vec<Key>,
+    /// Whose keys sign; at least one.
+    pub sources: Vec<Source>,
     /// What `iss` must be; nothing: it is not looked at.
     pub issuer: Option<String>,
     /// What `aud` must be or hold; nothing: it is not looked at.
@@ -81,7 +84,7 @@ impl Config {
             return Err(refusals::FORM);
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| refusals::FORM)?;
-        self.check_signature(&header, signed.as_bytes(), &signature)?;
+        let key = self.check_signature(&header, signed.as_bytes(), &signature)?;
         let payload = object(payload)?;
         if self.issuer.as_deref().is_some_and(|issuer| payload.get("iss").and_then(Value::as_str) != Some(issuer)) {
             return Err(refusals::ISSUER);
@@ -89,23 +92,38 @@ impl Config {
         if self.audience.as_deref().is_some_and(|audience| !names(payload.get("aud"), audience)) {
             return Err(refusals::AUDIENCE);
         }
-        claims::read(&payload, self.clock_skew, moment)
+        claims::read(&payload, key, self.clock_skew, moment)
     }
 
-    fn check_signature(&self, header: &Map<String, Value>, signed: &[u8], bytes: &[u8]) -> Result<(), &'static str> {
+    /// Tells whether a token may be signed with a key.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.keys().any(|known| **known == *key)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.sources.iter().flat_map(|source| &source.keys)
+    }
+
+    /// Returns the key that signed.
+    fn check_signature(
+        &self,
+        header: &Map<String, Value>,
+        signed: &[u8],
+        bytes: &[u8],
+    ) -> Result<&Arc<Key>, &'static str> {
         let algorithm = header.get("alg").and_then(Value::as_str).unwrap_or("");
         let name = header.get("kid").and_then(Value::as_str);
-        let of_algorithm = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+        let of_algorithm = || self.keys().filter(|key| key.algorithm() == algorithm);
         if of_algorithm().next().is_none() {
             return Err(refusals::ALGORITHM);
         }
         // A key without a name may be meant by any.
-        let is_meant = |key: &&Key| key.name().zip(name).is_none_or(|(own, asked)| own == asked);
+        let is_meant = |key: &&Arc<Key>| key.name().zip(name).is_none_or(|(own, asked)| own == asked);
         let mut meant = of_algorithm().filter(is_meant).peekable();
         if meant.peek().is_none() {
             return Err(refusals::KEY);
         }
-        if meant.any(|key| key.verifies(signed, bytes)) { Ok(()) } else { Err(refusals::SIGNATURE) }
+        meant.find(|key| key.verifies(signed, bytes)).ok_or(refusals::SIGNATURE)
     }
 }
 
@@ -128,11 +146,13 @@ fn names(audience: Option<&Value>, wanted: &str) -> bool {
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(text: &str) {
     let moment = Moment { now: Timestamp::from_millis(1_700_000_000_000), is_trusted: true };
-    let keys = Key::from_jwks(text).unwrap_or_default();
-    let config = Config { keys, issuer: None, audience: Some("a".to_owned()), clock_skew: Duration::from_secs(30) };
+    let keys: Vec<_> = Key::from_jwks(text).unwrap_or_default().into_iter().map(Arc::new).collect();
+    let key = keys.first().cloned();
+    let sources = vec![Source { origin: Origin::Set("fuzz".into()), keys }];
+    let config = Config { sources, issuer: None, audience: Some("a".to_owned()), clock_skew: Duration::from_secs(30) };
     let _ = config.check(text, moment);
     let _ = Key::from_pem(text);
-    if let Ok(payload) = serde_json::from_str(text) {
-        let _ = claims::read(&payload, Duration::ZERO, moment);
+    if let (Ok(payload), Some(key)) = (serde_json::from_str(text), key) {
+        let _ = claims::read(&payload, &key, Duration::ZERO, moment);
     }
 }

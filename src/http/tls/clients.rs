@@ -13,6 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::{ClientAuth, unix_time};
 use crate::clock::Clock;
+use crate::gateway::{ClientCertificate, Judgement};
 use crate::wire::Certificate;
 
 /// Checks whether an authority of ours signed a certificate.
@@ -44,15 +45,22 @@ impl Clients {
         Clients { clock: Some(clock), ..self }
     }
 
-    /// Tells whether an authority of ours signed a certificate that was taken.
-    pub(super) fn is_verified(
-        &self,
-        first: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        certificate: &Certificate,
-    ) -> bool {
+    /// Returns what a chain says that a handshake took; nothing if it is empty.
+    pub(super) fn shown(&self, chain: &[CertificateDer<'_>]) -> Option<ClientCertificate> {
+        let (first, rest) = chain.split_first()?;
+        let certificate = Certificate::read(first)?;
         // Where it is demanded, the handshake would have failed.
-        self.auth.verifies() || self.is_signed(first, rest, self.now(certificate)).is_ok()
+        let is_verified = self.auth.verifies() || self.is_signed(first, rest, self.now(&certificate)).is_ok();
+        Some(ClientCertificate { certificate, is_verified })
+    }
+
+    /// Tells what a handshake with this chain would come to now. Cost: a signature for each of its certificates.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> Judgement {
+        let is_taken = match chain.split_first() {
+            Some((first, rest)) => self.verify_client_cert(first, rest, UnixTime::now()).is_ok(),
+            None => !self.client_auth_mandatory(),
+        };
+        if is_taken { Judgement::Taken(self.shown(chain)) } else { Judgement::Refused }
     }
 
     fn is_signed(&self, first: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now_ms: i64) -> Result<(), Error> {

@@ -1,7 +1,6 @@
 //! Keeps certificates up to date: reads the files again when they change, and when the settings are reloaded.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,9 +11,7 @@ use crate::clock::Clock;
 use crate::http::Result;
 use crate::http::instruments::Instruments;
 use crate::task::{Phase, Tasks};
-
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+use crate::watched::{self, Watched};
 
 /// Own certificates that end sooner are worth a word in the log.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
@@ -28,27 +25,22 @@ pub(in crate::http) struct Keeper {
     pub(in crate::http) instruments: Instruments,
 }
 
-/// How a file was when it was looked at; nothing if it is not there.
-type Stamp = Option<(u64, u64, i64, i64)>;
-
 impl Keeper {
     /// Looks after the files until the intake ends.
     pub(in crate::http) async fn run(mut self, tasks: Tasks) {
         let end = tasks.token(Phase::Intake);
         self.tell();
-        let mut read = self.stamps();
-        let mut seen = read.clone();
+        let mut watched = Watched::of(&self.files());
         loop {
-            let is_reload = tokio::select! {
+            let is_due = tokio::select! {
                 () = end.cancelled() => return,
-                Ok(()) = self.settings.changed() => true,
-                () = tokio::time::sleep(LOOK_INTERVAL) => false,
+                Ok(()) = self.settings.changed() => {
+                    watched = Watched::of(&self.files());
+                    true
+                }
+                () = tokio::time::sleep(watched::INTERVAL) => watched.look(&self.files()),
             };
-            let now = self.stamps();
-            // Certificate and key are written one after the other: wait until nothing changes any more.
-            let is_settled = now == std::mem::replace(&mut seen, now.clone());
-            if is_reload || (is_settled && now != read) {
-                read = now;
+            if is_due {
                 self.read_again(&tasks).await;
             }
         }
@@ -92,21 +84,16 @@ impl Keeper {
         }
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
+    fn files(&self) -> Vec<PathBuf> {
         let settings = self.settings.borrow();
         let files = settings.iter().flat_map(|tls| {
             [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref(), tls.client_crl_file.as_ref()]
         });
-        files.flatten().map(|file| stamp(file)).collect()
+        files.flatten().cloned().collect()
     }
 }
 
 /// Reads the files of TLS. Blocks.
 pub(in crate::http) fn load(settings: &TlsConfig, clock: &Clock) -> Result<Tls> {
     Material::read(settings)?.serve(clock)
-}
-
-fn stamp(file: &Path) -> Stamp {
-    let found = std::fs::metadata(file).ok()?;
-    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }

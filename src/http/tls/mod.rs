@@ -1,12 +1,13 @@
 //! TLS at the listener: the box's certificate, what it asks of clients, and both kept up to date.
 //!
 //! [`Material::read`] reads and checks the files that the settings name; [`Tls`] is what handshakes use. `keeper.rs`
-//! reads the files again when they change: connections that are open go on, new ones see the new certificate, and a
-//! file that is wrong changes nothing. `clients.rs` says which certificates of clients are taken. Cryptography is
-//! `ring`'s, as everywhere in this process; nothing is resumed, so that each handshake is checked whole.
+//! reads the files again when they change: new connections see the new certificate, open ones whose client would not
+//! get in any more end (`standing.rs`), the others go on, and a file that is wrong changes nothing. `clients.rs` says
+//! which certificates of clients are taken. Cryptography is `ring`'s, as everywhere in this process; nothing is resumed, so that each handshake is checked whole.
 
 mod clients;
 mod keeper;
+mod standing;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::gateway::ClientCertificate;
 use crate::wire::Certificate;
 
 pub(super) use keeper::{Keeper, load};
+pub(super) use standing::Standing;
 
 /// Largest file with certificates or a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -180,10 +182,7 @@ impl Material {
 impl Tls {
     /// Returns what a client has shown; nothing if it showed no certificate, or none was asked for.
     pub(super) fn shown(&self, chain: &[CertificateDer<'_>]) -> Option<ClientCertificate> {
-        let (first, rest) = chain.split_first()?;
-        let certificate = Certificate::read(first)?;
-        let is_verified = self.clients.as_ref()?.is_verified(first, rest, &certificate);
-        Some(ClientCertificate { certificate, is_verified })
+        self.clients.as_ref()?.shown(chain)
     }
 }
 
