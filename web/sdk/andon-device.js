@@ -59,9 +59,10 @@ const WINDOW_BYTES = 64 << 10;
  * @property {number | null} [statsInterval] How often the own counts are published: 15 000; null for never.
  * @property {(event: string, details: Record<string, any>) => void} [onEvent] Hears of connected, disconnected,
  *   reconnecting, refused, error, published, received, subscribed, unsubscribed, buffered, buffer_overflow, ping, pong.
- * @property {(url: string) => WebSocket} [connect] Makes the WebSocket: `new WebSocket(url)`. Browsers show a certificate of
- *   TLS that they were given; in Node undici's may be handed one: `new undici.WebSocket(url, { dispatcher: new
- *   undici.Agent({ connect: { ca, cert, key } }) })`.
+ * @property {{ ca?: any, cert?: any, key?: any, passphrase?: string, servername?: string }} [tls] In Node, for `wss://`: the
+ *   authorities to believe instead of the machine's, and the device's certificate with its key, as `node:tls` takes them (PEM
+ *   as text or bytes). Browsers show the certificate that they were given.
+ * @property {(url: string) => WebSocket} [connect] Makes the WebSocket: `new WebSocket(url)`, or another implementation's.
  *
  * @typedef {object} Outgoing
  * @property {string} subject
@@ -92,6 +93,20 @@ function isWhole(text, id) {
   } catch {
     return false;
   }
+}
+
+/** Returns what makes WebSockets with settings of TLS in Node. Its WebSocket is that of undici, of which an agent lies where
+ *  all versions of undici look for theirs; ours is one of the same kind.
+ *  @param {object} tls
+ *  @returns {(url: string) => WebSocket} */
+function secured(tls) {
+  const Socket = /** @type {any} */ (globalThis).WebSocket; // puts the agent there
+  const agent = /** @type {any} */ (globalThis)[Symbol.for("undici.globalDispatcher.1")];
+  if (files === null || Socket === undefined || agent?.constructor?.name !== "Agent") {
+    throw new DeviceError("TLS", "only Node's own WebSocket takes `tls`; hand one in that does by `connect`");
+  }
+  const dispatcher = new agent.constructor({ connect: tls });
+  return (url) => new Socket(url, { dispatcher });
 }
 
 /** Publishes in a file: a line `+ID FRAME` for each that waits, `-ID` for each that does no longer. What is written
@@ -194,7 +209,9 @@ export class Device {
       deviceType: "", connectTimeout: 10000, pingInterval: 15000, deadAfter: 45000, backoffMin: 1000, backoffMax: 30000,
       bufferMessages: 1000, bufferBytes: 4 << 20, statsInterval: /** @type {number | null} */ (15000),
       bufferFile: /** @type {string | undefined} */ (undefined),
-      onEvent: () => {}, connect: (/** @type {string} */ address) => new WebSocket(address), ...options,
+      onEvent: () => {},
+      connect: options.tls === undefined ? (/** @type {string} */ address) => new WebSocket(address) : secured(options.tls),
+      ...options,
     };
     /** @type {Outgoing[]} */
     this._buffer = [];
@@ -456,7 +473,10 @@ export class Device {
       clearTimeout(late);
       if (own()) this._lost(`${event.code} ${event.reason}`.trim());
     };
-    socket.onerror = () => {};
+    // Node says a little of what is wrong, browsers nothing.
+    socket.onerror = (/** @type {any} */ event) => {
+      if (own() && event.message) this._tell("error", { code: "SOCKET", message: event.message, subject: "" });
+    };
   }
 
   _begin() {
