@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -27,16 +25,17 @@ use super::end::End;
 use super::identity::Shown;
 use super::orders::{Order, Orders};
 use super::outbox::{self, Outbox};
-use super::receipts::{Asked, Kept, Pending};
+use super::receipts::{Asked, Kept};
 use super::registry::{CONNECTED, Entry};
 use super::session::{Effect, Now, Session};
 use super::traffic::Traffic;
+use super::underway::Underway;
 use crate::bus::{self, Message, Replay, Replayed, Scope, Subject, SubjectPattern, Subscription};
 use crate::model::DeviceMessage;
 use crate::task::Phase;
 
-/// Small, because there may be ten thousand sockets; larger messages grow it while they are read.
-const READ_BUFFER_BYTES: usize = 2048;
+/// Small, because there may be ten thousand sockets; larger messages grow it while they are read, this much at a time.
+const READ_BUFFER_BYTES: usize = 1024;
 /// How long a device has to take what is still to be sent, and to hang up.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How much of a device's babble is read away at the end, so that the farewell is not lost to a reset: so many reads of
@@ -45,8 +44,8 @@ const BABBLE_READS_MAX: usize = 512;
 const BABBLE_READ_BYTES: usize = 32 << 10;
 const BABBLE_PAUSE: Duration = Duration::from_millis(1);
 
-/// An answer to a device's request, on its way.
-type Answer = Pin<Box<dyn Future<Output = (Subject, Option<String>, bus::Result<Message>)> + Send>>;
+/// An answer to a device's request.
+type Answer = (Subject, Option<String>, bus::Result<Message>);
 
 pub(super) struct Connection<S> {
     socket: WebSocketStream<S>,
@@ -56,8 +55,8 @@ pub(super) struct Connection<S> {
     pub(super) traffic: Arc<Traffic>,
     pub(super) outbox: Outbox,
     subscription: Option<Subscription>,
-    requests: FuturesUnordered<Answer>,
-    pub(super) receipts: FuturesUnordered<Pending>,
+    requests: Underway<Answer>,
+    pub(super) receipts: Underway<(Asked, Kept)>,
     /// Streams that are read for the device, by pattern.
     pub(super) replays: Vec<(SubjectPattern, Replay)>,
     /// What they bring; made with the first.
@@ -77,7 +76,7 @@ enum Event {
     Socket(outbox::Event),
     Bus(Option<Message>),
     Overflow,
-    Answer((Subject, Option<String>, bus::Result<Message>)),
+    Answer(Answer),
     Kept((Asked, Kept)),
     Replayed(Replayed),
     Time,
@@ -104,8 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             traffic,
             shared,
             subscription: None,
-            requests: FuturesUnordered::new(),
-            receipts: FuturesUnordered::new(),
+            requests: Underway::default(),
+            receipts: Underway::default(),
             replays: Vec::new(),
             replayed: None,
             entry: None,
@@ -143,8 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Some(judgement) = next_judgement(&mut self.judgements) => Event::Judgement(judgement),
                 () = overflow(self.subscription.as_ref()) => Event::Overflow,
                 () = &mut timer => Event::Time,
-                Some(answer) = self.requests.next(), if !self.requests.is_empty() => Event::Answer(answer),
-                Some(kept) = self.receipts.next(), if !self.receipts.is_empty() => Event::Kept(kept),
+                answer = self.requests.next() => Event::Answer(answer),
+                kept = self.receipts.next() => Event::Kept(kept),
                 event = poll_fn(|cx| self.outbox.poll(&mut self.socket, reads, cx)) => Event::Socket(event),
                 message = next_message(self.subscription.as_ref()), if has_room => Event::Bus(message),
                 Some(replayed) = next_replayed(&mut self.replayed), if has_room => Event::Replayed(replayed),

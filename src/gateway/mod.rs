@@ -41,6 +41,7 @@ mod snapshot;
 mod throttle;
 mod token;
 mod traffic;
+mod underway;
 mod validate;
 
 use std::net::IpAddr;

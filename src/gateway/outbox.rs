@@ -88,6 +88,8 @@ impl Outbox {
                 socket.as_mut().start_send(message)?;
             }
         }
+        // Most devices hear little: room for the next frames is not kept.
+        self.frames = VecDeque::new();
         if self.is_unflushed {
             std::task::ready!(socket.poll_flush(cx))?;
             self.is_unflushed = false;

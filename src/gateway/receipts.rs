@@ -7,7 +7,6 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
-use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,9 +71,6 @@ pub(super) enum Kept {
     /// It was not kept.
     Not(bus::Error),
 }
-
-/// A publish whose outcome is awaited.
-pub(super) type Pending = Pin<Box<dyn Future<Output = (Asked, Kept)> + Send>>;
 
 /// What is known of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
