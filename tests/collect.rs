@@ -317,7 +317,8 @@ async fn own_instruments_are_stored_and_a_reload_ends_what_is_gone() {
     bench.eventually("the process is read", |b| b.one("process_resident_memory_bytes", "andon").is_some()).await;
     let sources = |bench: &Bench| bench.collector.snapshot().sources.iter().map(|s| s.job.clone()).collect::<Vec<_>>();
     assert_eq!(sources(&bench), ["host", "gateway", "andon", "devices"]);
-    assert!(bench.collector.snapshot().sources.iter().all(|source| source.health == Health::Up));
+    let all_up = |bench: &Bench| bench.collector.snapshot().sources.iter().all(|source| source.health == Health::Up);
+    bench.eventually("all are up", all_up).await;
 
     bench.collector.reload(config());
     assert_eq!(sources(&bench), ["gateway", "andon", "devices"]);
