@@ -262,7 +262,7 @@ fn events() -> Vec<StreamConfig> {
 }
 
 /// Reads a whole stream as another client sees it: subject, body, id.
-async fn stored(port: u16, stream: &str) -> Vec<(String, String, String)> {
+pub(crate) async fn stored(port: u16, stream: &str) -> Vec<(String, String, String)> {
     let context = async_nats::jetstream::new(client(port).await);
     let stream = context.get_stream(stream).await.unwrap();
     let state = stream.cached_info().state.clone();
@@ -275,7 +275,7 @@ async fn stored(port: u16, stream: &str) -> Vec<(String, String, String)> {
     all
 }
 
-async fn empty_spool(bus: &Bus) {
+pub(crate) async fn empty_spool(bus: &Bus) {
     let wait = async {
         while bus.spool().unwrap().waiting > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

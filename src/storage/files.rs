@@ -18,8 +18,11 @@ pub(super) const ALARMS: &str = "alarms";
 /// Folder of the outbox; its owner is `notify`.
 pub(super) const NOTICES: &str = "notify";
 
-/// Folder of messages for NATS; its owner is `bus`.
+/// Folder of streams that this box keeps, and of messages for NATS; its owner is `bus`.
 pub(super) const BUS: &str = "bus";
+
+/// In it, messages for NATS.
+pub(super) const SPOOL: &str = "spool";
 
 /// Space kept back.
 pub(super) const RESERVE: &str = "reserve";
@@ -40,7 +43,7 @@ pub(super) const RESTORING: &str = "restore.tmp";
 pub(super) const QUARANTINE: &str = "quarantine";
 
 /// What of a data folder goes into a backup, sorted.
-pub(super) const KEPT: [&str; 6] = [ALARMS, LOGS, NOTICES, STATE, STATE_WAL, METRICS];
+pub(super) const KEPT: [&str; 7] = [ALARMS, BUS, LOGS, NOTICES, STATE, STATE_WAL, METRICS];
 
 /// What SQLite has not folded into the state yet; in the folder of a box that was not stopped in order.
 pub(super) const STATE_WAL: &str = "state.db-wal";

@@ -10,6 +10,8 @@
 //! acknowledged is sent again from the oldest on, and repeats are removed by their ids. It can break only where
 //! JetStream refuses one message and takes the next.
 //!
+//! What comes from a backup may have gone to NATS long ago: each message is looked for in its stream before it is sent.
+//!
 //! Cost: on a healthy way one write and one sync a second, of a fifth of the messages' bytes or so; memory for what is
 //! not acknowledged, up to 8 MiB, and for what is not written, up to 8 MiB. What lies behind is on disk alone.
 
@@ -38,7 +40,7 @@ use super::instruments::SpoolInstruments;
 use super::{Error, Message, Result, SpoolConfig, Subject};
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, RESTORED_MARK};
 use files::Files;
 #[cfg(any(fuzzing, test))]
 pub(crate) use fuzzing::{fuzz, seeds};
@@ -154,7 +156,7 @@ impl Spool {
     ) -> Arc<Spool> {
         let now = clock.elapsed();
         let mut problems = Problems::default();
-        let (files, found) = match Files::open(disk, folder) {
+        let (files, found) = match Files::open(disk.clone(), folder) {
             Ok((files, found)) => (Some(Arc::new(files)), found),
             Err(failed) => {
                 error!(error = %failed, "the spool cannot be opened: only what NATS acknowledges is kept");
@@ -169,6 +171,14 @@ impl Spool {
         let mut queue = Queue::new(found.last + 1);
         if let Some(files) = &files {
             restore(&mut queue, files, found, now);
+            let mark = folder.join(RESTORED_MARK);
+            if disk.exists(&mark) {
+                queue.came_from_backup();
+                let noted = files.append(&[], &queue.marks()).and_then(|()| files.sync());
+                if let Err(failed) = noted.and_then(|()| disk.remove_file(&mark)) {
+                    warn!(error = %failed, "that the spool comes from a backup is noted at the next start");
+                }
+            }
         }
         let id_prefix = format!("{box_id}.{:08x}", rand::random::<u32>());
         Arc::new(Spool {

@@ -67,6 +67,8 @@ struct Lane {
     released: u64,
     retry_at: Duration,
     refusals: u32,
+    /// Nothing of it was acknowledged since it came from a backup: the stream may have gone on since, by another box.
+    is_copy: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,14 @@ impl Queue {
         }
         if pending > 0 {
             self.tail = Some(self.tail.unwrap_or(u64::MAX).min(mark.done + 1));
+        }
+    }
+
+    /// Notes that all of it comes from a backup: whether it was sent since then is not known, so all of it counts as sent.
+    pub(super) fn came_from_backup(&mut self) {
+        let last = self.next_number - 1;
+        for lane in self.lanes.values_mut() {
+            (lane.sent_number, lane.is_copy) = (last, true);
         }
     }
 
@@ -252,6 +262,7 @@ impl Queue {
         let Some(slot) = lane.slot(number).filter(|slot| slot.done.is_none()) else { return Acknowledged::Unknown };
         slot.done = Some(sequence);
         lane.refusals = 0;
+        lane.is_copy &= is_repeat;
         let went_back = !is_repeat && sequence <= lane.heard;
         lane.heard = lane.heard.max(sequence);
         self.lanes_bytes -= lane.settle();
@@ -355,7 +366,7 @@ impl Queue {
 
     /// Returns the streams that something was acknowledged of, with the steps in which it was, oldest first.
     pub(super) fn steps(&self) -> Vec<(Arc<str>, Vec<Step>)> {
-        let some = self.lanes.iter().filter(|(_, lane)| lane.sequence > 0);
+        let some = self.lanes.iter().filter(|(_, lane)| lane.sequence > 0 && !lane.is_copy);
         some.map(|(stream, lane)| {
             let newest = Step { number: lane.done, sequence: lane.sequence, at: Duration::ZERO };
             (stream.clone(), lane.steps.iter().copied().filter(|s| s.sequence > 0).chain([newest]).collect())

@@ -2,7 +2,7 @@
 //!
 //! A backup is one file: a POSIX tar (ustar) archive of plain files, so that any `tar` can look into it.
 //! Version 1. The members are the files of a data folder under their own names (`tsdb/..`, `logs/..`,
-//! `alarms/..`, `notify/..`, `state.db`, of a stopped box also `state.db-wal`) and `settings/..` with the full
+//! `alarms/..`, `notify/..`, `bus/..`, `state.db`, of a stopped box also `state.db-wal`) and `settings/..` with the full
 //! paths of the files of settings and rules. The last member is `manifest.json`, a JSON object:
 //!
 //! | field      | meaning                                                                             |

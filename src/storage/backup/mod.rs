@@ -5,7 +5,8 @@
 //! ([`write_archive`]) while everything goes on. On the folder of a stopped box the archive is written directly.
 //! [`check`] reads an archive from end to end; [`restore()`] checks first, unpacks beside, and swaps in by renames.
 //!
-//! In it: metrics, logs, the alarm journal, the outbox, the state, settings and rules as far as they can be read.
+//! In it: metrics, logs, the alarm journal, the outbox, streams of this box with the places of their readers, messages
+//! that wait for NATS, the state, settings and rules as far as they can be read.
 //! Not in it: last-known values (rebuilt by the next messages), quarantine, the reserve. An archive holds
 //! secrets: whatever the settings hold, and the keys of devices' tokens.
 

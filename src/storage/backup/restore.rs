@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::archive::{Target, check, read};
 use super::{Error, Manifest, Result};
 use crate::model::Timestamp;
-use crate::storage::disk::{self, Disk, READ_ONLY_BELOW_BYTES};
+use crate::storage::disk::{self, Disk, READ_ONLY_BELOW_BYTES, RESTORED_MARK};
 use crate::storage::{files, inspect, state};
 
 /// What may stand in a folder that counts as empty.
@@ -107,6 +107,10 @@ fn unpack(disk: &Arc<dyn Disk>, archive: &Path, target: &Path, fresh: &Path) -> 
         }
         Ok(Target::Some(disk.create(&path)?))
     })?;
+    let spool = fresh.join(files::BUS).join(files::SPOOL);
+    if disk.exists(&spool) {
+        disk.create(&spool.join(RESTORED_MARK))?.sync()?;
+    }
     let mut unreadable = inspect::blocks_unreadable(shared, fresh)?;
     let database = fresh.join(files::STATE);
     if disk.exists(&database)

@@ -38,7 +38,7 @@ impl Snapshot {
         storage.db.snapshot(&folder.join(files::METRICS))?;
         storage.logs.snapshot(&folder.join(files::LOGS))?;
         storage.state.copy_to(&folder.join(files::STATE))?;
-        for name in [files::ALARMS, files::NOTICES] {
+        for name in [files::ALARMS, files::NOTICES, files::BUS] {
             link_folder(disk, &storage.inner.folder.join(name), &folder.join(name))?;
         }
         Ok(snapshot)
@@ -71,8 +71,8 @@ fn remove(disk: &dyn Disk, folder: &Path) -> disk::Result<()> {
     disk.remove_folder(folder).or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })
 }
 
-/// Links a journal's files. Its owner may add and remove segments meanwhile: then it is done again, so that the
-/// copy is a state that the journal had.
+/// Links the files of a journal or of a stream. Its owner may add and remove segments meanwhile: then it is done again,
+/// so that the copy is a state that the log had, and ends where its newest segment does when that is read.
 fn link_folder(disk: &dyn Disk, source: &Path, target: &Path) -> Result<()> {
     if !disk.exists(source) {
         return Ok(());

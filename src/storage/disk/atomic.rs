@@ -7,6 +7,10 @@ use super::{Disk, Result};
 /// Ends the name of a file or folder in the making; what is left of it after a crash may be removed.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 
+/// Name of an empty file that tells the owner of a folder that what lies there comes from a backup: it may be old, and
+/// what it led to may have happened since. The owner removes it when it has taken that into account.
+pub const RESTORED_MARK: &str = "restored";
+
 /// Gives a file new content. After a crash it has the old content or the new, never a mixture.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use atomic::{TEMPORARY_SUFFIX, replace};
+pub use atomic::{RESTORED_MARK, TEMPORARY_SUFFIX, replace};
 pub use checksum::{Checked, crc32c, crc32c_append, crc32c_of};
 pub use coding::{ByteReader, ByteWriter};
 pub(crate) use coding::{low_byte, unzigzag, zigzag};
