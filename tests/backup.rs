@@ -170,7 +170,8 @@ impl OneBox {
             duplicate_window: Duration::from_millis(100),
             ..StreamConfig::new("EVENTS", vec![pattern("events.>")])
         };
-        let config = bus::Config { nats, streams: vec![stream], folder: folder.join("bus"), ..bus::Config::embedded("b") };
+        let config =
+            bus::Config { nats, streams: vec![stream], folder: folder.join("bus"), ..bus::Config::embedded("b") };
         let disk = storage.disk.clone();
         let bus = Bus::start(config, bus::Deps { tasks: tasks.clone(), registry, clock, disk });
         OneBox { storage, bus, tasks }

@@ -40,7 +40,7 @@ pub use router::Scope;
 pub use spool::{Receipt, SpoolState};
 #[cfg(fuzzing)]
 pub(crate) use spool::{fuzz as fuzz_spool, seeds as spool_seeds};
-pub use store::StreamState;
+pub use store::{STORE_LIMITS, StoreLimits, StreamState};
 #[cfg(fuzzing)]
 pub(crate) use store::{fuzz as fuzz_stream, seeds as stream_seeds};
 pub use streams::StreamConfig;

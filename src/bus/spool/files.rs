@@ -165,7 +165,7 @@ impl Files {
                 count += entries.iter().filter(|e| *e.stream == *stream && e.number > number).count() as u64;
             }
         });
-        read.map_or(0, |()| count)
+        read.map_or(0, |_| count)
     }
 
     /// Returns the streams that messages of are there.

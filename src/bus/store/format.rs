@@ -40,7 +40,7 @@ pub(super) const PLACES: u8 = 3;
 /// Upper bound of a block, unpacked.
 const BLOCK_BYTES_MAX: usize = 32 << 20;
 /// A sequence beyond was not written by us.
-const SEQUENCE_MAX: u64 = 1 << 62;
+pub(super) const SEQUENCE_MAX: u64 = 1 << 62;
 /// Blocks below are not worth packing.
 const WORTH_PACKING_BYTES: usize = 128;
 /// Quick, and half as large as packed not at all or better: messages of a second are much alike.
@@ -206,7 +206,7 @@ fn sequence(reader: &mut ByteReader<'_>) -> Result<u64, Malformed> {
     if sequence <= SEQUENCE_MAX { Ok(sequence) } else { Err(reader.malformed("a sequence that is out of range")) }
 }
 
-fn flag(reader: &mut ByteReader<'_>) -> Result<bool, Malformed> {
+pub(super) fn flag(reader: &mut ByteReader<'_>) -> Result<bool, Malformed> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),
@@ -214,7 +214,8 @@ fn flag(reader: &mut ByteReader<'_>) -> Result<bool, Malformed> {
     }
 }
 
-fn block(writer: &mut ByteWriter, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a block: packed, if that makes it smaller.
+pub(super) fn block(writer: &mut ByteWriter, bytes: &[u8]) -> std::io::Result<()> {
     writer.varint(bytes.len() as u64);
     let packed = match bytes.len() {
         0..WORTH_PACKING_BYTES => None,
@@ -225,7 +226,8 @@ fn block(writer: &mut ByteWriter, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn unblock(reader: &mut ByteReader<'_>) -> Result<Vec<u8>, Malformed> {
+/// Reads a block.
+pub(super) fn unblock(reader: &mut ByteReader<'_>) -> Result<Vec<u8>, Malformed> {
     let length = usize::try_from(reader.varint()?).ok().filter(|length| *length <= BLOCK_BYTES_MAX);
     let length = length.ok_or_else(|| reader.malformed("a block over 32 MiB"))?;
     match reader.count(1)? {

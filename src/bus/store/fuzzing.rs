@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Stored;
+use super::contents;
 use super::format::{self, PlacesRecord};
 use super::index::Limits;
 use super::log::{Log, Position, Wanted};
 use super::places::Place;
 use crate::bus::Message;
 use crate::model::Timestamp;
-use crate::storage::disk::{FaultyDisk, Segments, SegmentsOptions};
+use crate::storage::disk::{FaultyDisk, Record, Segments, SegmentsOptions};
 
 /// Decodes a payload, whose first byte is its kind, by itself and in a stream that holds good messages too. What
 /// decodes encodes to what decodes to the same; the stream opens, is read to its end, and takes a message.
@@ -26,6 +27,10 @@ pub(crate) fn fuzz(data: &[u8]) {
         let again = format::encode_places(&record).unwrap_or_else(|e| panic!("bug: {e}"));
         assert_eq!(format::decode_places(&again).ok(), Some(record), "bug: other places");
     }
+    if let Ok((segment, about)) = contents::decode(payload) {
+        let again = contents::encode(&segment, &about).unwrap_or_else(|e| panic!("bug: {e}"));
+        assert_eq!(contents::decode(&again).ok(), Some((segment, about)), "bug: other contents");
+    }
     let disk = FaultyDisk::new(0);
     put(&disk, *kind, payload);
     for per_subject_max in [None, Some(2)] {
@@ -33,18 +38,30 @@ pub(crate) fn fuzz(data: &[u8]) {
         let opened = Log::open(disk.shared(), Path::new("/stream"), limits, 1 << 20);
         let (log, _) = opened.unwrap_or_else(|e| panic!("bug: {e}"));
         read_all(&log);
-        log.ids(600_000);
+        log.ids(600_000, 1000);
         log.sequence_at(Timestamp::from_millis(0));
         let sequence = log.index().last() + 1;
         let added = [Arc::new(stored(sequence, "events.next"))];
-        let taken = log.append(&added).and_then(|()| log.sync());
-        taken.unwrap_or_else(|e| panic!("bug: {e}"));
-        log.added(&added);
+        let taken = log.append(&added).and_then(|appended| log.sync().map(|()| appended));
+        log.added(taken.unwrap_or_else(|e| panic!("bug: {e}")).record, &added);
         assert_eq!(log.index().last(), sequence, "bug: sequences rise");
         if let Some((oldest, ..)) = log.oldest() {
             log.rotate();
             log.remove(oldest, Timestamp::MIN, 1 << 16).unwrap_or_else(|e| panic!("bug: {e}"));
         }
+        read_all(&log);
+        // A start that goes by contents finds what one without them did.
+        log.rotate();
+        log.note_contents(usize::MAX).unwrap_or_else(|e| panic!("bug: {e}"));
+        let bounds = |log: &Log| {
+            let index = log.index();
+            (index.first(), index.last())
+        };
+        let before = bounds(&log);
+        drop(log);
+        let opened = Log::open(disk.shared(), Path::new("/stream"), limits, 1 << 20);
+        let (log, _) = opened.unwrap_or_else(|e| panic!("bug: {e}"));
+        assert_eq!(bounds(&log), before, "bug: contents that tell something else");
         read_all(&log);
     }
 }
@@ -91,7 +108,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let place = Place { through: 7, lasts_until: 0, used: Timestamp::from_millis(1_700_000_000_000) };
     let places = vec![("device-press-1".into(), Some(place)), ("device-lamp-2".into(), None)];
     let record = PlacesRecord { next_sequence: 9, is_whole: true, places };
+    let segment = contents::Segment { number: 3, bytes: 1 << 20, records: 17..40, per_subject: 1 };
+    let mut gathering = contents::Gathering::new(1);
+    for (kind, messages) in [(format::CARRIED, messages.get(..1)), (format::MESSAGES, messages.get(1..))] {
+        let payload = format::encode_messages(messages.unwrap_or_default()).unwrap_or_default();
+        let _ = gathering.take(&Record { segment: 3, sequence: 17, kind, payload: &payload });
+    }
     let payloads = [
+        (0, contents::encode(&segment, &gathering.finish())),
         (format::MESSAGES, format::encode_messages(&messages)),
         (format::CARRIED, format::encode_messages(messages.get(..1).unwrap_or_default())),
         (format::PLACES, format::encode_places(&record)),

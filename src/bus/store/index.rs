@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Stored;
+use super::contents::Contents;
 use crate::bus::router::Node;
 use crate::bus::{Subject, SubjectPattern};
 use crate::model::Timestamp;
@@ -32,6 +33,14 @@ pub(super) struct Span {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) newest: Timestamp,
+}
+
+impl Span {
+    /// Returns the span of both.
+    pub(super) fn and(self, other: Span) -> Span {
+        let (first, last) = (self.first.min(other.first), self.last.max(other.last));
+        Span { first, last, newest: self.newest.max(other.newest) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,19 +92,17 @@ impl Index {
         Index { limits, ..Index::default() }
     }
 
-    /// Takes over messages that were found in a segment at the start, without their bodies.
-    pub(super) fn restore(&mut self, segment: u64, span: Span, subjects: &[(Subject, u64)]) {
-        self.cover(segment, span);
-        subjects.iter().for_each(|(subject, sequence)| self.note(subject, *sequence));
-    }
-
-    /// Takes over messages that were carried into a segment.
-    pub(super) fn restore_carried(&mut self, segment: u64, messages: impl Iterator<Item = (Subject, u64)>) {
-        for (subject, sequence) in messages {
-            self.last = self.last.max(sequence);
-            self.note(&subject, sequence);
-            self.carried.insert(sequence, segment);
+    /// Takes over what was found in a segment at the start.
+    pub(super) fn restore(&mut self, segment: u64, contents: &Contents) {
+        for (sequence, subject) in &contents.carried {
+            self.last = self.last.max(*sequence);
+            self.note(subject, *sequence);
+            self.carried.insert(*sequence, segment);
         }
+        if let Some(span) = contents.span {
+            self.cover(segment, span);
+        }
+        contents.own.iter().for_each(|(sequence, subject)| self.note(subject, *sequence));
     }
 
     /// Ends the taking over; sequences go on at `next` at least.
@@ -136,8 +143,7 @@ impl Index {
     fn cover(&mut self, segment: u64, span: Span) {
         self.last = self.last.max(span.last);
         let known = self.segments.entry(segment).or_insert(span);
-        (known.first, known.last) = (known.first.min(span.first), known.last.max(span.last));
-        known.newest = known.newest.max(span.newest);
+        *known = known.and(span);
     }
 
     fn note(&mut self, subject: &Subject, sequence: u64) {

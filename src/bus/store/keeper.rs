@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::format::PlacesRecord;
 use super::index::{Limits, PER_SUBJECT_MAX};
-use super::log::{Found, Log};
+use super::log::{Appended, Found, Log};
 use super::{BATCH_BYTES, Stored, Stream, Taken};
 use crate::bus::spool::Lost;
 use crate::model::Timestamp;
@@ -31,6 +31,11 @@ const KNOWN_FOR: Duration = Duration::from_secs(600);
 const IDS_MAX: usize = 1 << 17;
 /// Segments that are removed before something else has its turn.
 const REMOVED_MAX: usize = 64;
+/// Segments whose contents are noted before something else has its turn.
+const CONTENTS_NOTED_MAX: usize = 16;
+/// Places go along with messages, before they have waited, as long as they take this part of their bytes.
+const PLACES_SHARE: usize = 32;
+const PLACES_CREDIT_MAX: usize = 64 << 10;
 
 type Waiter = oneshot::Sender<Result<(), Lost>>;
 
@@ -43,6 +48,10 @@ struct Keeper {
     batch: Batch,
     /// The segment that all places stand in.
     whole_places_in: u64,
+    /// Bytes that places may take beside the next messages, before they have waited.
+    places_credit: usize,
+    /// The newest segment when the contents of all before it were noted.
+    noted_before: Option<u64>,
     looked_at: Duration,
 }
 
@@ -53,8 +62,8 @@ struct Batch {
     waiters: Vec<Waiter>,
     bytes: usize,
     taken: u64,
-    /// Whether it stands in the log and only waits for a sync.
-    is_appended: bool,
+    /// Where it stands in the log, if it only waits for a sync.
+    appended: Option<Appended>,
 }
 
 /// The ids that came lately.
@@ -73,7 +82,17 @@ impl Stream {
         let opened = self.open(&pool, &end).await;
         if let Some((log, ids)) = opened {
             let (batch, looked_at) = (Batch::default(), Duration::ZERO);
-            let mut keeper = Keeper { stream: self.clone(), log, pool, ids, batch, whole_places_in: 0, looked_at };
+            let mut keeper = Keeper {
+                stream: self.clone(),
+                log,
+                pool,
+                ids,
+                batch,
+                whole_places_in: 0,
+                places_credit: 0,
+                noted_before: None,
+                looked_at,
+            };
             keeper.run(&end).await;
         }
         let mut queue = self.queue();
@@ -89,20 +108,21 @@ impl Stream {
             per_subject_max: self
                 .config
                 .messages_per_subject_max
-                .and_then(|max| usize::try_from(max).ok())
-                .filter(|max| *max <= PER_SUBJECT_MAX),
+                // The settings refuse more.
+                .map(|max| usize::try_from(max).map_or(PER_SUBJECT_MAX, |max| max.min(PER_SUBJECT_MAX))),
         };
         loop {
             let (disk, folder, bytes_max) = (self.disk.clone(), self.folder.clone(), self.bytes_max());
             let window = KNOWN_FOR.max(self.config.duplicate_window);
             let open = move || -> disk::Result<(Log, Found, Vec<Arc<str>>)> {
                 let (log, found) = Log::open(disk, &folder, limits, bytes_max)?;
-                let ids = log.ids(i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+                let ids = log.ids(i64::try_from(window.as_millis()).unwrap_or(i64::MAX), IDS_MAX);
                 Ok((log, found, ids))
             };
             match pool.run(open).await {
                 Ok(Ok((log, found, known))) => {
                     self.note_problem(None);
+                    debug!(stream = %self.config.name, bytes = found.read_bytes, of = log.bytes(), "a stream was opened");
                     for damage in &found.damages {
                         warn!(stream = %self.config.name, %damage, "a stream of this box is damaged");
                         self.instruments.damages.inc();
@@ -177,32 +197,39 @@ impl Keeper {
         if self.batch.is_empty() {
             self.fill();
         }
-        let (log, messages, is_appended) = (self.log.clone(), self.batch.messages.clone(), self.batch.is_appended);
+        let (log, messages, appended) = (self.log.clone(), self.batch.messages.clone(), self.batch.appended);
         let next_sequence = log.index().last() + 1 + messages.len() as u64;
         let (stream, whole_in) = (self.stream.clone(), self.whole_places_in);
-        let has_places = self.stream.places().is_write_due(places_within, self.now());
+        let has_places = self.has_places(places_within, !messages.is_empty());
         if messages.is_empty() && !has_places {
             return true;
         }
-        let work = move || -> (bool, disk::Result<()>) {
-            if !is_appended && let Err(refused) = log.append(&messages) {
-                return (false, Err(refused));
-            }
-            (true, append_places(&stream, &log, whole_in, next_sequence, has_places).and_then(|()| log.sync()))
+        let work = move || {
+            let (mut appended, mut whole_in) = (appended, whole_in);
+            let mut write = || -> disk::Result<()> {
+                if appended.is_none() && !messages.is_empty() {
+                    appended = Some(log.append(&messages)?);
+                }
+                whole_in = append_places(&stream, &log, whole_in, next_sequence, has_places)?;
+                log.sync()
+            };
+            let written = write();
+            (appended, whole_in, written)
         };
-        let (is_appended, written) = match self.pool.run(work).await {
+        let (appended, whole_in, written) = match self.pool.run(work).await {
             Ok(done) => done,
             Err(panicked) => {
                 self.stream.note_problem(Some(panicked.to_string()));
                 return false;
             }
         };
-        self.batch.is_appended = is_appended;
+        (self.batch.appended, self.whole_places_in) = (appended, whole_in);
         match written {
             Ok(()) => {
-                self.whole_places_in = self.log.newest_segment();
                 self.stream.instruments.writes.inc();
                 self.stream.note_problem(None);
+                let bytes = appended.map_or(0, |appended| appended.bytes);
+                self.places_credit = (self.places_credit + bytes / PLACES_SHARE).min(PLACES_CREDIT_MAX);
                 self.written();
                 true
             }
@@ -211,6 +238,17 @@ impl Keeper {
                 false
             }
         }
+    }
+
+    /// Tells whether places are written now: when they have waited, or beside messages when they are next to nothing.
+    fn has_places(&mut self, within: Duration, with_messages: bool) -> bool {
+        let places = self.stream.places();
+        let bytes = places.changed_bytes();
+        let is_cheap = with_messages && bytes > 0 && bytes <= self.places_credit;
+        if is_cheap {
+            self.places_credit -= bytes;
+        }
+        is_cheap || places.is_write_due(within, self.stream.clock.elapsed())
     }
 
     /// Takes what waits, up to a batch: gives it sequences and passes over what is there already.
@@ -253,7 +291,9 @@ impl Keeper {
                 self.ids.note(id, now);
             }
         }
-        self.log.added(&batch.messages);
+        if let Some(appended) = batch.appended {
+            self.log.added(appended.record, &batch.messages);
+        }
         let mut queue = self.stream.queue();
         queue.bytes = queue.bytes.saturating_sub(batch.bytes);
         queue.messages = queue.messages.saturating_sub(batch.taken);
@@ -279,7 +319,25 @@ impl Keeper {
                 }
             }
         }
+        self.note_contents().await;
+        self.stream.instruments.damages.add(self.log.new_damages());
         self.stream.instruments.show(&self.stream.state(), self.log.index().forgotten());
+    }
+
+    /// Notes what stands in segments that were closed, for the next start.
+    async fn note_contents(&mut self) {
+        let newest = self.log.newest_segment();
+        if self.noted_before == Some(newest) {
+            return;
+        }
+        let log = self.log.clone();
+        match self.pool.run(move || log.note_contents(CONTENTS_NOTED_MAX)).await {
+            Ok(Ok(true)) => self.noted_before = Some(newest),
+            Ok(Ok(false)) => {}
+            // The next start reads those segments.
+            Ok(Err(refused)) => debug!(stream = %self.stream.config.name, %refused, "contents are not noted"),
+            Err(_) => self.noted_before = Some(newest),
+        }
     }
 
     /// Removes the oldest segment if a limit has ended it.
@@ -302,11 +360,12 @@ impl Keeper {
         let next_sequence = log.index().last() + 1;
         let work = move || -> disk::Result<u64> {
             // All places stand in a later segment before this one goes.
-            if whole_in <= number {
-                append_places(&stream, &log, 0, next_sequence, true)?;
-            }
+            let whole_in = match whole_in <= number {
+                true => append_places(&stream, &log, 0, next_sequence, true)?,
+                false => whole_in,
+            };
             log.remove(number, last_since, carried_bytes_max)?;
-            Ok(if whole_in <= number { log.newest_segment() } else { whole_in })
+            Ok(whole_in)
         };
         match self.pool.run(work).await {
             Ok(Ok(whole_in)) => {
@@ -331,18 +390,25 @@ impl Keeper {
     }
 }
 
-/// Appends all places if the newest segment does not hold them, or else those that moved.
-fn append_places(stream: &Stream, log: &Log, whole_in: u64, next: u64, has_moved: bool) -> disk::Result<()> {
-    let is_whole = log.newest_segment() != whole_in;
+/// Appends all places if the newest segment does not hold them, or else those that moved. Returns the segment that holds
+/// all of them then.
+fn append_places(stream: &Stream, log: &Log, whole_in: u64, next: u64, has_moved: bool) -> disk::Result<u64> {
+    let mut is_whole = log.newest_segment() != whole_in;
     if !is_whole && !has_moved {
-        return Ok(());
+        return Ok(whole_in);
     }
-    let record: PlacesRecord = stream.places().changes(is_whole, next);
-    let appended = log.append_places(&record);
-    if appended.is_err() {
-        stream.places().not_written(record, stream.clock.elapsed());
+    loop {
+        let record: PlacesRecord = stream.places().changes(is_whole, next);
+        match log.append_places(&record) {
+            Ok(segment) if is_whole || segment == whole_in => return Ok(segment),
+            // They began a segment, which is to hold all of them.
+            Ok(_) => is_whole = true,
+            Err(refused) => {
+                stream.places().not_written(record, stream.clock.elapsed());
+                return Err(refused);
+            }
+        }
     }
-    appended
 }
 
 impl Batch {

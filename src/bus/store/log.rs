@@ -1,31 +1,63 @@
 //! A stream's messages on disk: appended and synced by its keeper, read by whoever reads, removed from the front.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Stored;
+use super::contents::{self, Contents, Gathering};
 use super::format::{self, PlacesRecord};
 use super::index::{Index, Limits, Span};
 use super::places::Places;
 use crate::bus::SubjectPattern;
 use crate::model::Timestamp;
-use crate::storage::disk::{self, ByteReader, Disk, Segments, SegmentsOptions};
+use crate::storage::disk::{
+    self, ByteReader, Closed, Disk, Malformed, Record, Segments, SegmentsOptions, TEMPORARY_SUFFIX,
+};
 
 /// A segment is closed at this size, or at an eighth of what the stream may take.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+pub(super) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Messages that are read at once.
 const READ_MAX: usize = 64;
 const READ_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Log {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     segments: Segments,
+    /// How many of the newest messages of a subject count.
+    per_subject: usize,
     index: Mutex<Index>,
     /// Size of the messages that were carried on, by the segment in which they stand now.
     carried_bytes: Mutex<BTreeMap<u64, u64>>,
+    /// Segments whose contents are noted beside them, or cannot be.
+    noted: Mutex<BTreeSet<u64>>,
+    /// Segments that a reader found damaged, and whether that is news.
+    damaged: Mutex<BTreeMap<u64, bool>>,
+}
+
+/// A start, half way.
+struct Restoring {
+    index: Index,
+    per_subject: usize,
+    carried_bytes: BTreeMap<u64, u64>,
+    noted: BTreeSet<u64>,
+    /// By segment, from the last on that holds all places.
+    places: BTreeMap<u64, Vec<PlacesRecord>>,
+    /// The segment that is being read.
+    gathering: Option<(u64, Gathering)>,
+}
+
+/// Messages that were appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Appended {
+    /// The sequence of their record.
+    pub(super) record: u64,
+    /// What they take on disk.
+    pub(super) bytes: usize,
 }
 
 /// What was found at the start.
@@ -34,6 +66,8 @@ pub(super) struct Found {
     pub(super) places: Places,
     /// Places that did not check out.
     pub(super) damages: Vec<String>,
+    /// Bytes of segments that were read, because what stands in them was not noted.
+    pub(super) read_bytes: u64,
 }
 
 /// Where a reader stands.
@@ -54,7 +88,8 @@ pub(super) struct Wanted {
 }
 
 impl Log {
-    /// Opens a stream. Reads all segments, unpacks subjects only.
+    /// Opens a stream. Of closed segments only the contents are read that are noted beside them; the newest is read, and
+    /// others whose contents are missing.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
@@ -63,41 +98,36 @@ impl Log {
     ) -> disk::Result<(Log, Found)> {
         let segment_bytes_max = (bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let options = SegmentsOptions { segment_bytes_max, is_synced: true, has_parity: false };
-        let (mut index, mut found) = (Index::new(limits), Found::default());
-        let (mut next, mut carried_bytes) = (1, BTreeMap::new());
-        let (segments, read) = Segments::open(disk, folder, options, &mut |record| {
-            match record.kind {
-                format::MESSAGES => {
-                    let head = format::decode_head(&mut ByteReader::new(record.payload))?;
-                    let span = Span { first: head.first, last: head.last, newest: head.newest };
-                    if limits.per_subject_max.is_some_and(|max| max > 1) {
-                        let messages = format::decode_messages(record.payload)?;
-                        let all: Vec<_> = messages.into_iter().map(|m| (m.message.subject, m.sequence)).collect();
-                        index.restore(record.segment, span, &all);
-                    } else {
-                        index.restore(record.segment, span, &head.subjects);
-                    }
-                }
-                format::CARRIED => {
-                    let messages = format::decode_messages(record.payload)?;
-                    let bytes: u64 = messages.iter().map(|stored| stored.size_bytes() as u64).sum();
-                    *carried_bytes.entry(record.segment).or_default() += bytes;
-                    let messages = messages.into_iter().map(|m| (m.message.subject, m.sequence));
-                    index.restore_carried(record.segment, messages);
-                }
-                format::PLACES => {
-                    let record = format::decode_places(record.payload)?;
-                    next = record.next_sequence.max(next);
-                    found.places.restore(record);
-                }
-                _ => {}
-            }
-            Ok(())
-        })?;
+        let per_subject = limits.per_subject_max.unwrap_or(1);
+        let restoring = RefCell::new(Restoring::new(limits));
+        let mut noted = |number, bytes| {
+            let (contents, records) = contents::read(&*disk, folder, (number, bytes), per_subject)?;
+            restoring.borrow_mut().noted(number, &contents);
+            Some(records)
+        };
+        let mut visit = |record: Record<'_>| restoring.borrow_mut().take(&record);
+        let (segments, read) = Segments::open_noted(disk.clone(), folder, options, &mut noted, &mut visit)?;
+        tidy(&*disk, folder, &segments);
+        let Restoring { mut index, carried_bytes, noted, places, .. } = restoring.into_inner().finished();
+        let damages = read.damages.iter().map(ToString::to_string).collect();
+        let mut found = Found { damages, read_bytes: read.bytes, ..Found::default() };
+        let mut next = 1;
+        for record in newest_places(&segments, places) {
+            next = record.next_sequence.max(next);
+            found.places.restore(record);
+        }
         index.restored(next);
-        found.damages = read.damages.iter().map(ToString::to_string).collect();
-        let carried_bytes = Mutex::new(carried_bytes);
-        Ok((Log { folder: folder.to_owned(), segments, index: Mutex::new(index), carried_bytes }, found))
+        let log = Log {
+            disk,
+            folder: folder.to_owned(),
+            segments,
+            per_subject,
+            index: Mutex::new(index),
+            carried_bytes: Mutex::new(carried_bytes),
+            noted: Mutex::new(noted),
+            damaged: Mutex::default(),
+        };
+        Ok((log, found))
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
@@ -113,23 +143,24 @@ impl Log {
         self.segments.numbers().map_or(0, |(_, newest)| newest)
     }
 
-    /// Appends messages; [`Log::sync`] makes them last. After an error nothing of them is kept.
-    pub(super) fn append(&self, messages: &[Arc<Stored>]) -> disk::Result<()> {
+    /// Appends messages, some; [`Log::sync`] makes them last. After an error nothing of them is kept.
+    pub(super) fn append(&self, messages: &[Arc<Stored>]) -> disk::Result<Appended> {
         self.append_messages(format::MESSAGES, messages)
     }
 
-    fn append_messages(&self, kind: u8, messages: &[Arc<Stored>]) -> disk::Result<()> {
-        if messages.is_empty() {
-            return Ok(());
-        }
+    fn append_messages(&self, kind: u8, messages: &[Arc<Stored>]) -> disk::Result<Appended> {
         let packed = format::encode_messages(messages).map_err(disk::Error::io("pack messages for", &self.folder))?;
-        self.segments.append(kind, &packed).map(drop)
+        Ok(Appended { record: self.segments.append(kind, &packed)?, bytes: packed.len() })
     }
 
-    /// Appends places; as [`Log::append`].
-    pub(super) fn append_places(&self, record: &PlacesRecord) -> disk::Result<()> {
+    /// Appends places; as [`Log::append`]. Returns the segment in which they stand.
+    pub(super) fn append_places(&self, record: &PlacesRecord) -> disk::Result<u64> {
         let packed = format::encode_places(record).map_err(disk::Error::io("pack places for", &self.folder))?;
-        self.segments.append(format::PLACES, &packed).map(drop)
+        Ok(self.segment_of(self.segments.append(format::PLACES, &packed)?))
+    }
+
+    fn segment_of(&self, record: u64) -> u64 {
+        self.segments.segment_of(record).unwrap_or_else(|| self.newest_segment())
     }
 
     /// Makes what was appended last. After an error it is in memory and written anew by the next call.
@@ -137,19 +168,20 @@ impl Log {
         self.segments.sync().map(drop)
     }
 
-    /// Notes messages that were appended and synced; readers have them from now on.
-    pub(super) fn added(&self, messages: &[Arc<Stored>]) {
-        // After a failed sync everything unsynced stands in the newest segment, and else nothing stands elsewhere.
-        self.index().add(self.newest_segment(), messages);
+    /// Notes messages that stand in a record that was appended and synced; readers have them from now on.
+    pub(super) fn added(&self, record: u64, messages: &[Arc<Stored>]) {
+        self.index().add(self.segment_of(record), messages);
     }
 
-    /// Returns the newest messages that bear an id, oldest first: those stored less than a time before the last.
-    pub(super) fn ids(&self, within_ms: i64) -> Vec<Arc<str>> {
+    /// Returns the newest messages' ids, oldest first: of those stored less than a time before the last, about as many
+    /// as are wanted, or all.
+    pub(super) fn ids(&self, within_ms: i64, wanted: usize) -> Vec<Arc<str>> {
         let Some(newest) = self.index().newest() else { return Vec::new() };
         let since = Timestamp::from_millis(newest.as_millis().saturating_sub(within_ms));
         let segments = self.index().segments_since(since);
-        let mut ids = Vec::new();
-        for segment in segments {
+        let (mut all, mut count) = (Vec::new(), 0);
+        for segment in segments.into_iter().rev() {
+            let mut ids = Vec::new();
             let _ = self.segments.read(segment, &mut |record| {
                 let is_young = |head: format::Head| head.newest >= since;
                 let head = format::decode_head(&mut ByteReader::new(record.payload));
@@ -158,8 +190,13 @@ impl Log {
                     ids.extend(messages.into_iter().filter(|stored| stored.at >= since).filter_map(|stored| stored.id));
                 }
             });
+            count += ids.len();
+            all.push(ids);
+            if count >= wanted {
+                break;
+            }
         }
-        ids
+        all.into_iter().rev().flatten().collect()
     }
 
     /// Returns the sequence of the first message that was stored at a time or later. Blocking.
@@ -257,10 +294,13 @@ impl Log {
             }
         });
         let is_full = taken.len() >= READ_MAX || bytes >= READ_BYTES_MAX;
+        if read.as_ref().is_ok_and(|damaged| *damaged > 0) {
+            self.note_damage(number);
+        }
         match read {
-            Ok(()) if is_full => (taken, next),
+            Ok(_) if is_full => (taken, next),
             // All of it; or it was removed meanwhile, and what comes behind it is next.
-            Ok(()) => (taken, next.max(span.last + 1)),
+            Ok(_) => (taken, next.max(span.last + 1)),
             Err(_) if self.index().span(number).is_none() => (taken, next),
             Err(failed) => {
                 tracing::warn!(error = %failed, "a part of a stream cannot be read");
@@ -307,6 +347,55 @@ impl Log {
         Some((oldest, self.index().span(oldest), oldest == newest))
     }
 
+    /// Notes the contents of closed segments that have none yet, at most so many. Returns whether that were all.
+    pub(super) fn note_contents(&self, max: usize) -> disk::Result<bool> {
+        let mut room = max;
+        for segment in self.segments.closed().into_iter().filter(|segment| segment.is_sound) {
+            if self.noted().contains(&segment.number) {
+                continue;
+            }
+            if room == 0 {
+                return Ok(false);
+            }
+            room -= 1;
+            let mut gathering = Gathering::new(self.per_subject);
+            let mut is_whole = true;
+            let read = self.segments.read(segment.number, &mut |record| is_whole &= gathering.take(&record).is_ok());
+            // What is damaged is read, and told, at each start; what is gone needs nothing.
+            if is_whole && read.is_ok_and(|damaged| damaged == 0) {
+                let Closed { number, bytes, records, .. } = segment.clone();
+                let about = contents::Segment { number, bytes, records, per_subject: self.per_subject as u64 };
+                let packed = contents::encode(&about, &gathering.finish());
+                let packed = packed.map_err(disk::Error::io("pack the contents of a part of", &self.folder))?;
+                disk::replace(&*self.disk, &contents::path(&self.folder, number), &packed)?;
+            }
+            self.noted().insert(segment.number);
+        }
+        Ok(true)
+    }
+
+    /// Returns how many segments were found damaged by those who read, since this was asked last.
+    pub(super) fn new_damages(&self) -> u64 {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.values_mut().map(std::mem::take).filter(|is_new| *is_new).count() as u64
+    }
+
+    fn note_damage(&self, segment: u64) {
+        // In the newest it may be a record that is just being written.
+        if segment == self.newest_segment() {
+            return;
+        }
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.entry(segment).or_insert_with(|| {
+            tracing::warn!(folder = %self.folder.display(), segment, "a part of a stream does not check out");
+            true
+        });
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Closes the newest segment.
     pub(super) fn rotate(&self) {
         let _ = self.segments.rotate();
@@ -332,15 +421,110 @@ impl Log {
         });
         messages.reverse();
         let sequences: Vec<u64> = messages.iter().map(|stored| stored.sequence).collect();
-        self.append_messages(format::CARRIED, &messages)?;
+        let carried = match messages.is_empty() {
+            true => None,
+            false => Some(self.append_messages(format::CARRIED, &messages)?),
+        };
         self.segments.sync()?;
-        let into = self.newest_segment();
+        let into = carried.map_or(0, |carried| self.segment_of(carried.record));
         if !messages.is_empty() {
             let bytes: u64 = messages.iter().map(|stored| stored.size_bytes() as u64).sum();
             *self.carried_bytes.lock().unwrap_or_else(PoisonError::into_inner).entry(into).or_default() += bytes;
         }
         self.index().remove(segment, &sequences, into);
+        // First, so that none is left without its segment.
+        match self.disk.remove_file(&contents::path(&self.folder, segment)) {
+            Err(failed) if !failed.is_not_found() => return Err(failed),
+            _ => {}
+        }
+        self.noted().remove(&segment);
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         self.segments.remove_before(segment + 1).map(drop)
+    }
+}
+
+impl Restoring {
+    fn new(limits: Limits) -> Self {
+        let (index, per_subject) = (Index::new(limits), limits.per_subject_max.unwrap_or(1));
+        let (carried_bytes, noted, places) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Restoring { index, per_subject, carried_bytes, noted, places, gathering: None }
+    }
+
+    /// Takes a segment whose contents are noted.
+    fn noted(&mut self, number: u64, contents: &Contents) {
+        self.finish_segment();
+        self.noted.insert(number);
+        self.restore(number, contents);
+    }
+
+    /// Takes a record of a segment that is read.
+    fn take(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+        if self.gathering.as_ref().is_none_or(|(number, _)| *number != record.segment) {
+            self.finish_segment();
+            self.gathering = Some((record.segment, Gathering::new(self.per_subject)));
+        }
+        if record.kind == format::PLACES {
+            let places = format::decode_places(record.payload)?;
+            if places.is_whole {
+                self.places.clear();
+            }
+            self.places.entry(record.segment).or_default().push(places);
+        }
+        self.gathering.as_mut().map_or(Ok(()), |(_, gathering)| gathering.take(record))
+    }
+
+    fn finish_segment(&mut self) {
+        if let Some((number, gathering)) = self.gathering.take() {
+            self.restore(number, &gathering.finish());
+        }
+    }
+
+    fn restore(&mut self, number: u64, contents: &Contents) {
+        self.index.restore(number, contents);
+        if contents.carried_bytes > 0 {
+            *self.carried_bytes.entry(number).or_default() += contents.carried_bytes;
+        }
+    }
+
+    fn finished(mut self) -> Self {
+        self.finish_segment();
+        self
+    }
+}
+
+/// Returns the records of places from the last on that holds all of them, oldest first. `read` are those of segments
+/// that were read: in others they are looked for, from the newest back.
+fn newest_places(segments: &Segments, mut read: BTreeMap<u64, Vec<PlacesRecord>>) -> Vec<PlacesRecord> {
+    let mut newest = Vec::new();
+    for segment in segments.closed().iter().rev() {
+        let mut here = read.remove(&segment.number).unwrap_or_default();
+        if here.is_empty() {
+            let _ = segments.read(segment.number, &mut |record| {
+                if record.kind == format::PLACES {
+                    here.extend(format::decode_places(record.payload));
+                }
+            });
+        }
+        let is_whole = here.iter().any(|record| record.is_whole);
+        newest.push(here);
+        if is_whole {
+            break;
+        }
+    }
+    newest.into_iter().rev().flatten().collect()
+}
+
+/// Removes what a crash has left: files in the making, contents whose segment is gone.
+fn tidy(disk: &dyn Disk, folder: &Path, segments: &Segments) {
+    let there: BTreeSet<PathBuf> = segments.closed().iter().map(|s| contents::path(folder, s.number)).collect();
+    for entry in disk.list(folder).unwrap_or_default() {
+        let path = folder.join(&entry.name);
+        let is_left = entry.name.ends_with(contents::SUFFIX) && !there.contains(&path);
+        if (is_left || entry.name.ends_with(TEMPORARY_SUFFIX))
+            && let Err(failed) = disk.remove_file(&path)
+        {
+            tracing::warn!(error = %failed, "what a crash has left of a stream cannot be removed");
+        }
     }
 }
 

@@ -6,12 +6,17 @@
 //!
 //! A stream is bounded by bytes, age and number: its oldest segment goes. The last message of each subject is carried on
 //! then, so that it can be asked for however long its subject is silent, unless the stream's own age or number has ended
-//! it. Readers have a place each, written every few seconds; they read what is on disk, and the newest from memory.
+//! it. Readers have a place each, written within two seconds, and sooner beside messages while that costs next to nothing;
+//! they read what is on disk, and the newest from memory. A start reads what is noted of closed segments (`contents.rs`),
+//! and the newest one.
 //!
 //! Cost: nothing while nothing is published. Memory for what is not written, up to 8 MiB, for the newest messages, 1 MiB,
 //! and some 200 bytes a subject and place, of which there are 10 000 at most. A write holds 20 to 30 bytes a message that is
 //! like its neighbours.
 
+mod contents;
+#[cfg(test)]
+mod contents_test;
 mod format;
 #[cfg(any(fuzzing, test))]
 mod fuzzing;
@@ -51,6 +56,24 @@ const BATCH_BYTES: usize = 256 << 10;
 const MESSAGE_BYTES_MAX: usize = 15 << 20;
 /// What a stream in memory may take if its settings do not say it.
 const MEMORY_BYTES_MAX: u64 = 16 << 20;
+
+/// What a stream of this box cannot do that one of NATS can.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreLimits {
+    /// The most that its limit of messages of one subject may be.
+    pub messages_per_subject_max: u64,
+    /// The largest message.
+    pub message_bytes_max: u64,
+    /// The least that it may take on disk: one segment.
+    pub bytes_min: u64,
+}
+
+/// The limits of this version.
+pub const STORE_LIMITS: StoreLimits = StoreLimits {
+    messages_per_subject_max: index::PER_SUBJECT_MAX as u64,
+    message_bytes_max: MESSAGE_BYTES_MAX as u64,
+    bytes_min: log::SEGMENT_BYTES_MIN,
+};
 
 /// A message in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

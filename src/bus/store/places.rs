@@ -10,6 +10,10 @@ use crate::model::Timestamp;
 /// Places of one stream; of more, the one that was not used for longest is forgotten.
 const PLACES_MAX: usize = 10_000;
 
+/// About what a record of places takes on disk, and each place in it.
+const RECORD_BYTES: usize = 32;
+const PLACE_BYTES: usize = 48;
+
 /// How far a reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -128,6 +132,11 @@ impl Places {
     /// Tells whether changes are to be written now.
     pub(super) fn is_write_due(&self, interval: Duration, now: Duration) -> bool {
         self.is_urgent || self.changed_since.is_some_and(|since| now.saturating_sub(since) >= interval)
+    }
+
+    /// Returns about how many bytes a record of what changed takes; none if nothing did.
+    pub(super) fn changed_bytes(&self) -> usize {
+        if self.changed.is_empty() { 0 } else { RECORD_BYTES + PLACE_BYTES * self.changed.len() }
     }
 
     /// Returns what changed, or all; nothing is changed then.

@@ -9,7 +9,7 @@ use crate::instrument::Registry;
 use crate::storage::disk::{ByteReader, Fault, FaultyDisk};
 use crate::task::{OnPanic, Phase, Tasks};
 
-fn stored(sequence: u64, subject: &str, body: &str) -> Arc<Stored> {
+pub(super) fn stored(sequence: u64, subject: &str, body: &str) -> Arc<Stored> {
     let device_id = sequence.is_multiple_of(2).then(|| "press".into());
     let message = Message { device_id, ..Message::new(subject.parse().unwrap(), body.to_owned()) };
     let at = Timestamp::from_millis(1_700_000_000_000 + i64::try_from(sequence).unwrap());
@@ -21,12 +21,12 @@ fn stored(sequence: u64, subject: &str, body: &str) -> Arc<Stored> {
     })
 }
 
-fn open(disk: &FaultyDisk, bytes_max: u64) -> (Log, Found) {
+pub(super) fn open(disk: &FaultyDisk, bytes_max: u64) -> (Log, Found) {
     Log::open(disk.shared(), Path::new("/stream"), Limits::default(), bytes_max).unwrap()
 }
 
 /// Reads a stream to its end; returns sequences.
-fn read(log: &Log, pattern: &str, lasts_until: u64) -> Vec<u64> {
+pub(super) fn read(log: &Log, pattern: &str, lasts_until: u64) -> Vec<u64> {
     let wanted = Wanted { pattern: pattern.parse().unwrap(), since: Timestamp::MIN };
     let (mut position, mut sequences) = (Position { next: 1, lasts_until }, Vec::new());
     while position.next <= log.index().last() {
@@ -37,14 +37,14 @@ fn read(log: &Log, pattern: &str, lasts_until: u64) -> Vec<u64> {
     sequences
 }
 
-fn keep(log: &Log, messages: &[Arc<Stored>]) {
-    log.append(messages).unwrap();
+pub(super) fn keep(log: &Log, messages: &[Arc<Stored>]) {
+    let appended = log.append(messages).unwrap();
     log.sync().unwrap();
-    log.added(messages);
+    log.added(appended.record, messages);
 }
 
 /// Returns a text that cannot be packed well.
-fn noise(seed: u64, length: usize) -> String {
+pub(super) fn noise(seed: u64, length: usize) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {
         state ^= state << 13;
@@ -120,19 +120,19 @@ fn what_was_synced_survives_a_disk_that_fails_and_a_power_cut() {
         let disk = FaultyDisk::new(call);
         let (log, _) = open(&disk, 1 << 20);
         disk.fail_call(disk.calls() + call, Fault::Eio);
-        let (mut sequence, mut waiting) = (0, Vec::new());
+        let (mut sequence, mut waiting, mut record) = (0, Vec::new(), 0);
         for _ in 1..=20 {
             // As the keeper: what was appended is not appended again.
             if waiting.is_empty() {
                 let next = stored(sequence + 1, "events.a", "x");
                 match log.append(std::slice::from_ref(&next)) {
-                    Ok(()) => waiting.push(next),
+                    Ok(appended) => (record, waiting) = (appended.record, vec![next]),
                     Err(_) => continue,
                 }
             }
             if log.sync().is_ok() {
                 sequence += 1;
-                log.added(&waiting);
+                log.added(record, &waiting);
                 waiting.clear();
                 assert_eq!(read(&log, ">", 0), (1..=sequence).collect::<Vec<_>>(), "call {call}");
             }
@@ -333,4 +333,42 @@ fn bytes_that_are_no_head_are_refused() {
         assert!(decode_messages(&payload[..length]).is_err(), "cut to {length}");
     }
     assert_eq!(decode_head(&mut ByteReader::new(&payload)).unwrap().subjects.len(), 2);
+}
+
+#[tokio::test]
+async fn messages_are_found_when_the_places_beside_them_begin_a_segment() {
+    let bench = Bench::new(StreamConfig { bytes_max: Some(64 << 10), ..events() });
+    let (stream, _tasks) = bench.start().await;
+    for round in 1..=12_u64 {
+        for n in 0..400 {
+            let place = Place { through: 0, lasts_until: 0, used: Timestamp::from_millis(0) };
+            let _ = stream.places().set(&noise(round * 1000 + n, 90).into(), place, Duration::ZERO);
+        }
+        kept(&stream, &round.to_string()).await.unwrap();
+        let log = stream.log.borrow().clone().unwrap();
+        assert!(read(&log, ">", 0).contains(&round), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_goes_along_with_messages_when_it_costs_next_to_nothing() {
+    // The clock stands: no place waits for long.
+    let bench = Bench::new(events());
+    let (stream, tasks) = bench.start().await;
+    let name: Arc<str> = "device-a-1".into();
+    let place = Place { through: 0, lasts_until: 0, used: Timestamp::from_millis(0) };
+    assert!(stream.places().set(&name, place, Duration::ZERO));
+    kept(&stream, "1").await.unwrap();
+    stream.places().advance(&name, 1, Duration::ZERO);
+    kept(&stream, "2").await.unwrap();
+    let through = |bench: &Bench| {
+        let (_, found) =
+            Log::open(bench.disk.shared(), Path::new("/bus/streams/EVENTS"), Limits::default(), 1 << 20).unwrap();
+        found.places.get(&name).unwrap().through
+    };
+    assert_eq!(through(&bench), 0, "a few bytes do not carry it");
+    kept(&stream, &noise(1, 4000)).await.unwrap();
+    kept(&stream, "4").await.unwrap();
+    assert_eq!(through(&bench), 1);
+    drop(tasks);
 }

@@ -59,7 +59,7 @@ pub use os::OsDisk;
 pub(crate) use priority::lowest_priority;
 pub use quarantine::{note, set_aside};
 pub use record::{RECORD_PAYLOAD_BYTES_MAX, Record};
-pub use segments::{Found, Groups, Segments, SegmentsOptions};
+pub use segments::{Closed, Found, Groups, Segments, SegmentsOptions};
 pub use space::{READ_ONLY_BELOW_BYTES, SpaceWatch, WRITABLE_FROM_BYTES};
 pub use untouched::untouched;
 

@@ -27,7 +27,9 @@
 //! A segment of another version is reported and passed over.
 //! Growth: a new version number; from the first release on readers keep the old ones.
 
+use std::cell::LazyCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -82,6 +84,19 @@ pub struct Groups {
     pub covered: u64,
 }
 
+/// A closed segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Its number.
+    pub number: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Sequences of its records.
+    pub records: Range<u64>,
+    /// Whether a sync has covered all of it, or a start has read it, and nothing was wrong then.
+    pub is_sound: bool,
+}
+
 /// A log of records in numbered segments; shared by reference, all calls are safe from several threads.
 #[derive(Debug)]
 pub struct Segments {
@@ -95,8 +110,10 @@ pub struct Segments {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Closed segments, oldest first: number and bytes.
-    closed: VecDeque<(u64, u64)>,
+    /// Closed segments, oldest first.
+    closed: VecDeque<Closed>,
+    /// Numbers of those that wait for a sync to be sound.
+    closing: Vec<u64>,
     open: Option<Open>,
     next_number: u64,
     next_sequence: u64,
@@ -120,6 +137,8 @@ struct State {
 #[derive(Debug)]
 struct Open {
     number: u64,
+    /// Sequence of its first record.
+    first: u64,
     file: Arc<dyn DiskFile>,
     bytes: u64,
     is_unsynced: bool,
@@ -138,6 +157,21 @@ impl Segments {
         options: SegmentsOptions,
         visit: &mut dyn FnMut(Record<'_>) -> std::result::Result<(), Malformed>,
     ) -> Result<(Self, Found)> {
+        Segments::open_noted(disk, folder, options, &mut |_, _| None, visit)
+    }
+
+    /// As [`Segments::open`], but a segment that `noted` knows, by its number and length, is not read: it gives the
+    /// sequences of its records, which were sound. It is asked in the order in which records are visited.
+    ///
+    /// # Errors
+    /// As [`Segments::open`].
+    pub fn open_noted(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: SegmentsOptions,
+        noted: &mut dyn FnMut(u64, u64) -> Option<Range<u64>>,
+        visit: &mut dyn FnMut(Record<'_>) -> std::result::Result<(), Malformed>,
+    ) -> Result<(Self, Found)> {
         disk.create_folder(folder)?;
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         for entry in disk.list(folder)?.iter().filter(|e| !e.is_folder) {
@@ -147,18 +181,29 @@ impl Segments {
         }
         numbers.sort_unstable();
         let mut reader = Reader::new(&*disk, options.is_synced, visit);
-        let firsts: Vec<u64> = numbers.iter().map(|(n, _)| read_first(&*disk, &folder.join(name(*n)))).collect();
+        let read_firsts = || numbers.iter().map(|(n, _)| read_first(&*disk, &folder.join(name(*n)))).collect();
+        // Of use only where a segment is read that is not the newest.
+        let firsts: LazyCell<Vec<u64>, _> = LazyCell::new(read_firsts);
         let mut closed = VecDeque::new();
-        for (i, (number, bytes)) in numbers.iter().enumerate() {
-            let rewritten_from = firsts.iter().skip(i + 1).min().copied();
-            let kept = reader.read_segment(&folder.join(name(*number)), *number, rewritten_from);
-            closed.push_back((*number, kept.unwrap_or(*bytes)));
+        for (i, &(number, bytes)) in numbers.iter().enumerate() {
+            let path = folder.join(name(number));
+            closed.push_back(match noted(number, bytes) {
+                Some(records) => {
+                    reader.pass_over(&path, &records);
+                    Closed { number, bytes, records, is_sound: true }
+                }
+                None => {
+                    let is_newest = i + 1 == numbers.len();
+                    let rewritten_from = if is_newest { None } else { firsts.iter().skip(i + 1).min().copied() };
+                    reader.read_segment(&path, number, bytes, rewritten_from)
+                }
+            });
         }
         let (found, next_sequence) = reader.finish();
         let state = State {
-            next_number: closed.back().map_or(1, |(n, _)| n + 1),
+            next_number: closed.back().map_or(1, |segment| segment.number + 1),
             is_folder_unsynced: !closed.is_empty(),
-            newest_begun: closed.iter().rev().find(|(_, bytes)| *bytes > 0).map_or(0, |(number, _)| *number),
+            newest_begun: closed.iter().rev().find(|segment| segment.bytes > 0).map_or(0, |s| s.number),
             closed,
             next_sequence,
             synced_sequence: next_sequence - 1,
@@ -227,7 +272,7 @@ impl Segments {
             files.push(open.file.clone());
         }
         let with_folder = std::mem::take(&mut state.is_folder_unsynced);
-        let newest = state.newest_begun;
+        let (newest, closed) = (state.newest_begun, state.closed.back().map_or(0, |segment| segment.number));
         drop(state);
         let synced = files.iter().try_for_each(|f| f.sync()).and_then(|()| match with_folder {
             true => self.disk.sync_folder(&self.folder),
@@ -239,10 +284,12 @@ impl Segments {
                 state.unsynced.drain(..covered_bytes);
                 state.synced_sequence = covered;
                 state.newest_synced = newest;
+                state.settle(closed);
                 Ok(covered)
             }
             Err(error) => {
                 state.close();
+                state.closing.clear();
                 state.unsynced_files.clear();
                 state.is_folder_unsynced = true;
                 state.must_rewrite = true;
@@ -294,15 +341,15 @@ impl Segments {
     pub fn remove_before(&self, number: u64) -> Result<usize> {
         let mut removed = 0;
         loop {
-            let oldest = self.lock().closed.front().copied().filter(|(n, _)| *n < number);
-            let Some((oldest, _)) = oldest else { break };
+            let oldest = self.lock().closed.front().map(|segment| segment.number).filter(|n| *n < number);
+            let Some(oldest) = oldest else { break };
             // Without the lock: an append does not wait for it.
             match self.disk.remove_file(&self.folder.join(name(oldest))) {
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}
             }
             let mut state = self.lock();
-            state.closed.retain(|(n, _)| *n != oldest);
+            state.closed.retain(|segment| segment.number != oldest);
             state.is_folder_unsynced = true;
             removed += 1;
         }
@@ -313,7 +360,7 @@ impl Segments {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let state = self.lock();
-        state.closed.iter().map(|(_, bytes)| bytes).sum::<u64>() + state.open.as_ref().map_or(0, |o| o.bytes)
+        state.closed.iter().map(|segment| segment.bytes).sum::<u64>() + state.open.as_ref().map_or(0, |o| o.bytes)
     }
 
     /// Returns where the next record stands: with parity, records of groups below `covered` survive a flipped
@@ -332,17 +379,34 @@ impl Segments {
     #[must_use]
     pub fn numbers(&self) -> Option<(u64, u64)> {
         let state = self.lock();
-        let newest = state.open.as_ref().map(|o| o.number).or(state.closed.back().map(|(n, _)| *n))?;
-        Some((state.closed.front().map_or(newest, |(n, _)| *n), newest))
+        let newest = state.open.as_ref().map(|o| o.number).or(state.closed.back().map(|s| s.number))?;
+        Some((state.closed.front().map_or(newest, |s| s.number), newest))
     }
 
-    /// Hands the good records of one segment to `visit`, oldest first, while others append; changes nothing. What does
-    /// not check out is passed over: [`Segments::open`] reports it. After a failed sync a record may stand in two
+    /// Returns the closed segments, oldest first.
+    #[must_use]
+    pub fn closed(&self) -> Vec<Closed> {
+        self.lock().closed.iter().cloned().collect()
+    }
+
+    /// Returns the segment in which a record stands that was appended since the log was opened; after a failed sync it
+    /// is another one.
+    #[must_use]
+    pub fn segment_of(&self, sequence: u64) -> Option<u64> {
+        let state = self.lock();
+        let open = state.open.as_ref().filter(|open| (open.first..state.next_sequence).contains(&sequence));
+        let closed = || state.closed.iter().rev().find(|segment| segment.records.contains(&sequence));
+        open.map(|open| open.number).or_else(|| closed().map(|segment| segment.number))
+    }
+
+    /// Hands the good records of one segment to `visit`, oldest first, while others append; changes nothing. Returns how
+    /// many stretches were passed over because they do not check out; in the newest segment that may be a record that
+    /// is just being written. After a failed sync a record may stand in two
     /// segments, with the same sequence. Cost: the segment in memory.
     ///
     /// # Errors
     /// When the file cannot be read; it may have been removed meanwhile.
-    pub fn read(&self, number: u64, visit: &mut dyn FnMut(Record<'_>)) -> Result<()> {
+    pub fn read(&self, number: u64, visit: &mut dyn FnMut(Record<'_>)) -> Result<usize> {
         segments_reader::visit(&*self.disk, &self.folder.join(name(number)), number, visit)
     }
 
@@ -393,7 +457,7 @@ impl Segments {
                 state.newest_begun = number;
                 state.groups.current += 1;
                 state.is_folder_unsynced = true;
-                state.open = Some(Open { number, file, bytes: bytes.len() as u64, is_unsynced: true, parity });
+                state.open = Some(Open { number, first, file, bytes: bytes.len() as u64, is_unsynced: true, parity });
                 Ok(())
             }
             Err(error) => {
@@ -469,11 +533,22 @@ impl State {
 
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
-            self.closed.push_back((open.number, open.bytes));
+            let Open { number, first, bytes, .. } = open;
+            self.closing.push(number);
+            let records = first..self.next_sequence.max(first);
+            self.closed.push_back(Closed { number, bytes, records, is_sound: false });
             if open.is_unsynced {
                 self.unsynced_files.push(open.file);
             }
         }
+    }
+
+    /// Notes that all segments that were closed up to this number are on disk for good.
+    fn settle(&mut self, number: u64) {
+        for segment in self.closed.iter_mut().filter(|s| s.number <= number && self.closing.contains(&s.number)) {
+            segment.is_sound = true;
+        }
+        self.closing.retain(|closing| *closing > number);
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::parity::{self, Cover, KIND_PARITY};
 use super::record::{self, Record};
+use super::segments::Closed;
 use super::segments::{HEAD_BYTES, decode_head, name};
 use super::{Corruption, Disk, DiskFile, Found, Malformed, replace};
 
@@ -17,19 +18,26 @@ const SEGMENT_BYTES_READ_MAX: u64 = 256 << 20;
 const PIECE_BYTES: usize = 64 << 10;
 const PAGE_BYTES: usize = 4 << 10;
 
-/// Hands the good records of a segment on, and changes nothing.
-pub(super) fn visit(disk: &dyn Disk, path: &Path, number: u64, visit: &mut dyn FnMut(Record<'_>)) -> super::Result<()> {
+/// Hands the good records of a segment on, and changes nothing. Returns how many stretches do not check out.
+pub(super) fn visit(
+    disk: &dyn Disk,
+    path: &Path,
+    number: u64,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> super::Result<usize> {
     let file = disk.open(path)?;
     let size = file.size()?.min(SEGMENT_BYTES_READ_MAX);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     file.read_at(0, &mut bytes)?;
+    let mut damaged = 0;
     for (_, piece) in pieces(&bytes, number) {
         match piece {
             Piece::Record(record) if record.kind != KIND_PARITY => visit(record),
-            _ => {}
+            Piece::Record(_) | Piece::Head => {}
+            Piece::Damaged => damaged += 1,
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// Reads segments one after the other.
@@ -70,9 +78,27 @@ impl<'a> Reader<'a> {
         (self.found, self.expected.unwrap_or(1).max(1))
     }
 
-    /// Reads one segment; returns how many bytes of it stay, `None` if it could not be read at all. Later
-    /// segments, if there are any, begin with `rewritten_from` at the earliest.
-    pub(super) fn read_segment(&mut self, path: &Path, number: u64, rewritten_from: Option<u64>) -> Option<u64> {
+    /// Passes over a segment whose records were sound and are known.
+    pub(super) fn pass_over(&mut self, path: &Path, records: &Range<u64>) {
+        self.take_spare(records.start);
+        self.expect(path, records.start);
+        self.is_explained = false;
+        self.expected = Some(records.end);
+    }
+
+    /// Reads one segment of a length; returns what of it stays. Later segments, if there are any, begin with
+    /// `rewritten_from` at the earliest.
+    pub(super) fn read_segment(&mut self, path: &Path, number: u64, bytes: u64, rewritten_from: Option<u64>) -> Closed {
+        let damages = self.found.damages.len();
+        let read = self.read_records(path, number, rewritten_from);
+        let (kept, records) = read.unwrap_or((bytes, 0..0));
+        // What a later one repeats is not this one's.
+        let is_sound = self.found.damages.len() == damages && rewritten_from.is_none_or(|from| from >= records.end);
+        Closed { number, bytes: kept, is_sound, records }
+    }
+
+    /// Returns how many bytes stay, and sequences; nothing if it could not be read at all.
+    fn read_records(&mut self, path: &Path, number: u64, rewritten_from: Option<u64>) -> Option<(u64, Range<u64>)> {
         let is_newest = rewritten_from.is_none();
         let rewritten_from = rewritten_from.unwrap_or(u64::MAX);
         let file = match self.disk.open(path) {
@@ -94,10 +120,12 @@ impl<'a> Reader<'a> {
             let _ = self.disk.remove_file(path);
         }
         let mut end = bytes.len();
+        let mut records = 0..0;
         match decode_head(&bytes) {
             Ok(Some(first)) if first < rewritten_from => {
                 self.take_spare(first);
                 self.expect(path, first);
+                records = first..first;
             }
             Ok(None) => {
                 self.damage(path, 0, bytes.len() as u64, "segment of another version");
@@ -113,6 +141,7 @@ impl<'a> Reader<'a> {
                     self.spare.insert(record.sequence, (number, record.kind, record.payload.to_vec()));
                 }
                 Piece::Record(record) => {
+                    records.end = record.sequence + 1;
                     self.take_spare(record.sequence);
                     self.take(path, place.start, record, place.len());
                 }
@@ -142,7 +171,7 @@ impl<'a> Reader<'a> {
         {
             self.damage(path, 0, 0, &e.to_string());
         }
-        Some(end as u64)
+        Some((end as u64, records))
     }
 
     /// Makes good what parity can, also in the file.
