@@ -22,7 +22,7 @@ pub(super) fn bus(root: &Fields<'_>, folder: &Folder, data: &Path, box_name: &st
         }
     }
     config.nats = nats(&fields, folder);
-    config.streams = streams(&fields);
+    config.streams = streams(&fields, config.nats.is_some());
     config.spool = spool(&fields);
     if let Some(kept_for) = fields.positive_duration("replay_place_kept") {
         config.place_kept_for = kept_for;
@@ -56,10 +56,38 @@ fn spool(bus: &Fields<'_>) -> bus::SpoolConfig {
     config
 }
 
-fn streams(bus: &Fields<'_>) -> Vec<bus::StreamConfig> {
+/// What JetStream calls a setting of a stream, and what to write instead; what is not ours to set is set on NATS.
+const OF_JETSTREAM: [(&str, &str); 23] = [
+    ("max_msgs", "write max_messages"),
+    ("max_bytes", "write max_size"),
+    ("max_msg_size", "write max_message_size"),
+    ("max_msgs_per_subject", "write max_messages_per_subject"),
+    ("num_replicas", "write replicas"),
+    ("storage", "leave it out for a stream on disk, or write in_memory: true"),
+    ("discard", "leave it out to drop what is oldest, or write discard_new: true"),
+    ("retention", "streams keep messages by their limits; leave it out"),
+    ("max_consumers", "leave it out: the number of readers is not limited"),
+    ("no_ack", "leave it out: what is published to a stream is acknowledged"),
+    ("discard_new_per_subject", "leave it out: a stream refuses what is new only when it is full as a whole"),
+    ("allow_direct", "leave it out: it is always so"),
+    ("mirror", SET_ON_NATS),
+    ("sources", SET_ON_NATS),
+    ("mirror_direct", SET_ON_NATS),
+    ("placement", SET_ON_NATS),
+    ("republish", SET_ON_NATS),
+    ("compression", SET_ON_NATS),
+    ("subject_transform", SET_ON_NATS),
+    ("allow_rollup_hdrs", SET_ON_NATS),
+    ("first_seq", SET_ON_NATS),
+    ("sealed", SET_ON_NATS),
+    ("metadata", SET_ON_NATS),
+];
+const SET_ON_NATS: &str = "set it on NATS: what the settings do not speak of stays there as it is";
+
+fn streams(bus: &Fields<'_>, with_nats: bool) -> Vec<bus::StreamConfig> {
     let mut streams: Vec<bus::StreamConfig> = Vec::new();
     for item in bus.items("streams") {
-        let Some(stream) = stream(&item) else { continue };
+        let Some(stream) = stream(&item, with_nats) else { continue };
         if streams.iter().any(|other| other.name == stream.name) {
             let _: Option<()> = item.mistake("a stream of this name stands above");
         }
@@ -68,7 +96,7 @@ fn streams(bus: &Fields<'_>) -> Vec<bus::StreamConfig> {
     streams
 }
 
-fn stream(item: &Item<'_>) -> Option<bus::StreamConfig> {
+fn stream(item: &Item<'_>, with_nats: bool) -> Option<bus::StreamConfig> {
     const KEYS: &[&str] = &[
         "name",
         "subjects",
@@ -84,7 +112,7 @@ fn stream(item: &Item<'_>) -> Option<bus::StreamConfig> {
         "deny_delete",
         "deny_purge",
     ];
-    let fields = item.fields(KEYS)?;
+    let fields = item.fields_named_elsewhere(KEYS, &OF_JETSTREAM)?;
     let name = fields.required_string("name")?;
     if name.is_empty() || name.len() > 255 || name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
         return fields.item().mistake("a stream's name has no dots, spaces, slashes or wildcards");
@@ -122,7 +150,51 @@ fn stream(item: &Item<'_>) -> Option<bus::StreamConfig> {
     stream.refuses_new = flag("discard_new");
     stream.deny_delete = flag("deny_delete");
     stream.deny_purge = flag("deny_purge");
+    if !with_nats {
+        refuse_what_needs_nats(&fields, &stream);
+    }
     Some(stream)
+}
+
+/// Refuses what a stream of NATS can do and one that this box keeps cannot.
+fn refuse_what_needs_nats(fields: &Fields<'_>, stream: &bus::StreamConfig) {
+    let refuse = |key: &str, is_beyond: bool, what: String, remedy: &str| {
+        if is_beyond && let Some(item) = fields.get(key) {
+            let _: Option<()> = item.mistake_with(what, format!("{remedy}, or name servers under bus.nats"));
+        }
+    };
+    let limits = bus::STORE_LIMITS;
+    let per_subject = stream.messages_per_subject_max;
+    refuse(
+        "max_messages_per_subject",
+        per_subject.is_some_and(|max| max > limits.messages_per_subject_max),
+        format!("a stream that this box keeps counts up to {} messages of a subject", limits.messages_per_subject_max),
+        "write less, or leave it out and bound the stream by max_messages, max_age or max_size",
+    );
+    refuse(
+        "max_messages",
+        per_subject.is_some() && stream.messages_max.is_some(),
+        "a stream that this box keeps cannot count messages beside messages of each subject".to_owned(),
+        "leave out one of max_messages and max_messages_per_subject",
+    );
+    refuse(
+        "max_message_size",
+        stream.message_bytes_max.is_some_and(|max| u64::from(max) > limits.message_bytes_max),
+        format!("a stream that this box keeps takes messages of up to {} MB", limits.message_bytes_max >> 20),
+        "write less",
+    );
+    refuse(
+        "max_size",
+        stream.bytes_max.is_some_and(|max| max < limits.bytes_min),
+        format!("a stream that this box keeps has at least {} KB", limits.bytes_min >> 10),
+        "write more",
+    );
+    refuse(
+        "replicas",
+        stream.replicas > 1,
+        "a stream that this box keeps is on this box alone".to_owned(),
+        "leave it out",
+    );
 }
 
 fn nats(bus: &Fields<'_>, folder: &Folder) -> Option<bus::NatsConfig> {

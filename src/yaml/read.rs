@@ -222,6 +222,15 @@ impl<'a> Item<'a> {
     /// place where nothing stands is a map without keys.
     #[must_use]
     pub fn fields(&self, known: &'static [&'static str]) -> Option<Fields<'a>> {
+        self.fields_named_elsewhere(known, &[])
+    }
+
+    /// As [`Item::fields`], for a map whose keys have other names elsewhere: each with what is to be done about it.
+    pub fn fields_named_elsewhere(
+        &self,
+        known: &'static [&'static str],
+        elsewhere: &[(&str, &str)],
+    ) -> Option<Fields<'a>> {
         let fields = Fields { item: self.clone(), known };
         let entries = match &self.node.kind {
             Kind::Null => return Some(fields),
@@ -234,7 +243,10 @@ impl<'a> Item<'a> {
                 column: entry.column,
                 key_path: self.below(&entry.key, &entry.value).path,
                 message: "unknown key".to_owned(),
-                suggestion: closest(&entry.key, known).map(|key| format!("did you mean {key:?}?")),
+                suggestion: match elsewhere.iter().find(|(name, _)| *name == entry.key) {
+                    Some((_, remedy)) => Some((*remedy).to_owned()),
+                    None => closest(&entry.key, known).map(|key| format!("did you mean {key:?}?")),
+                },
             });
         }
         Some(fields)
