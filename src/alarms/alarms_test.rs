@@ -348,6 +348,67 @@ async fn what_bounces_is_one_alarm_that_begins_and_ends_late() {
 }
 
 #[tokio::test]
+async fn a_wait_goes_on_over_a_restart() {
+    let mut room = Room::in_memory();
+    let pass = |room: &Room, seconds: u64| room.clock.advance(Duration::from_secs(seconds));
+    // Due at 20, ten seconds after it began.
+    pass(&room, 10);
+    room.tell(firing("Bouncing", 10)).await;
+    pass(&room, 4);
+    room = room.restart().await;
+    // Its rule has forgotten that it fired, and waits for its samples.
+    room.tell(Alert { state: AlertState::Pending, fired_at: None, ..firing("Bouncing", 10) }).await;
+    pass(&room, 2);
+    room.tell(firing("Bouncing", 16)).await;
+    assert_eq!(room.events().await, []);
+    pass(&room, 4);
+    room.tell(firing("Bouncing", 16)).await;
+    assert_eq!(room.events().await, [(Event::Raised, 20)]);
+    assert_eq!(room.alarms.snapshot().caused().count(), 1);
+
+    // Gone at 30: over at 90. Whoever asks for alarms whose cause is there is not told of it.
+    pass(&room, 10);
+    room.tell(resolved("Bouncing", 16, 30)).await;
+    pass(&room, 40);
+    room = room.restart().await;
+    let snapshot = room.alarms.snapshot();
+    assert_eq!((snapshot.active().count(), snapshot.caused().count()), (1, 0));
+    pass(&room, 19);
+    room.tell(firing("Hot", 89)).await;
+    assert_eq!(room.events().await.len(), 2, "nobody speaks of it, and it is not time yet");
+    pass(&room, 1);
+    room.tell(firing("Hot", 89)).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while room.events().await.len() < 3 && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(room.events().await[0], (Event::Cleared, 90));
+}
+
+#[tokio::test]
+async fn what_did_not_last_waits_no_more_after_a_restart() {
+    let room = Room::in_memory();
+    let pass = |room: &Room, seconds: u64| room.clock.advance(Duration::from_secs(seconds));
+    room.tell(firing("Bouncing", 0)).await;
+    pass(&room, 5);
+    room.tell(resolved("Bouncing", 0, 5)).await;
+    let room = room.restart().await;
+    room.tell(firing("Bouncing", 5)).await;
+    pass(&room, 9);
+    room.tell(firing("Bouncing", 5)).await;
+    assert_eq!(room.events().await, []);
+    // Nobody knows what was while the box was off for longer.
+    let room = room.restart().await;
+    pass(&room, 400);
+    let room = room.restart().await;
+    room.tell(firing("Bouncing", 414)).await;
+    assert_eq!(room.events().await, []);
+    pass(&room, 10);
+    room.tell(firing("Bouncing", 414)).await;
+    assert_eq!(room.events().await, [(Event::Raised, 424)]);
+}
+
+#[tokio::test]
 async fn what_another_alarm_mutes_is_in_the_history() {
     let room = Room::in_memory();
     room.tell(firing("LineDown", 0)).await;

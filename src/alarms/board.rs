@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use super::config::Config;
-use super::delays::{Counts, Delays};
+use super::delays::{Counts, Delays, Moment, Turn, Wait};
 use super::figures::{Flood, floods};
 use super::history::History;
 use super::instruments::Instruments;
@@ -73,6 +73,8 @@ pub(super) struct Board {
     journal_error: Option<String>,
     /// Transitions that are not in the journal yet.
     waiting: Vec<Transition>,
+    /// Begins and ends that wait, for the journal's next turn; if that fails a restart begins these waits anew.
+    waits: Vec<Wait>,
 }
 
 impl Board {
@@ -105,6 +107,7 @@ impl Board {
             journal: None,
             journal_error: None,
             waiting: Vec::new(),
+            waits: Vec::new(),
         };
         match replayed {
             Ok(replayed) => {
@@ -113,7 +116,17 @@ impl Board {
                     warn!(records = replayed.unknown, "the alarm journal has records of another version; passed over");
                 }
                 board.history.push(&Vec::from(replayed.history));
-                board.alarms = replayed.alarms.into_iter().map(|(f, alarm)| (f, Entry { alarm, deadline })).collect();
+                let restored = replayed.alarms.into_iter();
+                board.alarms = restored.map(|(f, alarm)| (f, Entry { alarm, deadline })).collect();
+                let active = |fingerprint| board.alarms.get(&fingerprint).map(|e| &e.alarm);
+                let active = |fingerprint| active(fingerprint).filter(|a| a.state == AlarmState::Active);
+                let moment = Moment { now: board.clock.now(), elapsed: board.clock.elapsed() };
+                board.delays = Delays::restored(&replayed.waits, active, &board.config.delays, moment);
+                for (fingerprint, due) in board.delays.ending() {
+                    if let Some(entry) = board.alarms.get_mut(&fingerprint) {
+                        entry.deadline = entry.deadline.max(due + SWEEP_INTERVAL);
+                    }
+                }
                 board.withheld = replayed.withheld;
                 board.journal = board.history.journal();
             }
@@ -172,29 +185,29 @@ impl Board {
 
     /// Takes a batch of alerts.
     pub(super) async fn take(&mut self, alerts: &[Alert]) {
-        let now = self.clock.now();
-        let elapsed = self.clock.elapsed();
+        let moment = Moment { now: self.clock.now(), elapsed: self.clock.elapsed() };
+        let now = moment.now;
         let mut transitions = Vec::new();
         let mut refreshed = false;
         for alert in alerts {
             let fingerprint = alert.labels.stable_hash();
-            let deadline = elapsed + alert.expires_at.since(alert.evaluated_at);
+            let deadline = moment.elapsed + alert.expires_at.since(alert.evaluated_at);
             let entry = self.alarms.get_mut(&fingerprint);
             match hear(entry.as_ref().map(|e| &e.alarm), alert, now) {
                 Heard::Nothing => {
-                    self.delays.forget(fingerprint);
+                    self.delays.forget(fingerprint, alert.state, now);
                     if let Some(entry) = entry {
                         entry.deadline = deadline;
                     }
                 }
                 Heard::Refreshed(alarm) => {
-                    self.delays.forget(fingerprint);
+                    self.delays.forget(fingerprint, alert.state, now);
                     refreshed = true;
                     self.alarms.insert(fingerprint, Entry { alarm, deadline });
                 }
                 Heard::Changed(event, mut alarm) => {
-                    let is_begin = event == Event::Raised;
-                    match self.delays.wait(&self.config.delays, is_begin, alert, (elapsed, deadline)) {
+                    let turn = if event == Event::Raised { Turn::Begin } else { Turn::End };
+                    match self.delays.wait(&self.config.delays, turn, alert, moment, deadline) {
                         Counts::AtOnce => {}
                         Counts::Now => at_now(&mut alarm, now),
                         Counts::NotBefore(due) => {
@@ -214,10 +227,12 @@ impl Board {
                 }
             }
         }
+        self.waits.extend(self.delays.take_untold());
         if !transitions.is_empty() {
             transitions.extend(self.withheld_now(now));
             self.record(transitions).await;
-        } else if refreshed {
+        } else if refreshed || !self.waits.is_empty() {
+            self.write_waiting().await;
             self.publish();
         }
     }
@@ -328,16 +343,17 @@ impl Board {
     }
 
     async fn write_waiting(&mut self) {
+        let waits = std::mem::take(&mut self.waits);
         let Some(journal) = self.journal.clone() else {
             self.waiting.clear();
             return;
         };
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && waits.is_empty() {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
         let work = move || {
-            let result = journal.lock().unwrap_or_else(PoisonError::into_inner).write(&waiting);
+            let result = journal.lock().unwrap_or_else(PoisonError::into_inner).write(&waits, &waiting);
             (result.map_err(|e| e.to_string()), waiting)
         };
         match self.pool.run(work).await {
@@ -394,6 +410,7 @@ impl Board {
             at: now,
             journal_error: self.journal_error.clone(),
             resolve_timeout: self.config.resolve_timeout,
+            ending: self.delays.ending().map(|(fingerprint, _)| fingerprint).collect(),
         }));
         self.boards.send_replace(Arc::new(recent));
     }

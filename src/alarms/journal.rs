@@ -16,6 +16,9 @@
 //! | 26   | back (no longer shelved, silenced or muted) |
 //! | 27   | silenced     |
 //! | 28   | inhibited (muted by another alarm) |
+//! | 29   | a begin or an end that waits (`delays.rs`): time, fingerprint (8), 0 begin, 1 end or 2 neither any more (1), when it is due (time or none) |
+//!
+//! All but the last are:
 //!
 //! | field          | bytes  | meaning                                               |
 //! |----------------|--------|-------------------------------------------------------|
@@ -46,12 +49,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::delays::{Turn, Wait};
 use super::snapshot::{Event, HistoryQuery, Transition};
 use super::withheld::Withheld;
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
 use crate::storage::disk::{ByteReader, ByteWriter, Disk, Malformed, Record, Segments, SegmentsOptions};
 
 const STANDING: u8 = 24;
+pub(super) const WAIT: u8 = 29;
 
 /// A segment is closed at this size: small, so that old ones can go one by one.
 const SEGMENT_BYTES_MAX: u64 = 1 << 20;
@@ -80,6 +85,8 @@ pub(super) struct Replayed {
     pub(super) alarms: BTreeMap<u64, Alarm>,
     /// Alarms that nobody was told of last.
     pub(super) withheld: Withheld,
+    /// Begins and ends that waited last, and when they are due.
+    pub(super) waits: BTreeMap<u64, (Turn, Timestamp)>,
     /// The newest transitions, oldest first.
     pub(super) history: VecDeque<Transition>,
     /// Places that could not be read.
@@ -102,6 +109,12 @@ impl Journal {
         let mut replayed = Replayed::default();
         let mut times = BTreeMap::new();
         let (segments, found) = Segments::open(disk, folder, options, &mut |record| {
+            if record.kind == WAIT {
+                let wait = decode_wait(record.payload)?;
+                note_time(&mut times, record.segment, wait.at);
+                replayed.take_wait(wait);
+                return Ok(());
+            }
             let Some((kind, transition)) = decode(&record)? else {
                 replayed.unknown += 1;
                 return Ok(());
@@ -114,18 +127,22 @@ impl Journal {
         Ok((Journal { segments: Arc::new(segments), times }, replayed))
     }
 
-    /// Writes transitions and makes them last. Blocking: one file sync.
-    pub(super) fn write(&mut self, transitions: &[Transition]) -> crate::storage::disk::Result<()> {
-        for transition in transitions {
-            self.append(kind_of(transition.event), transition)?;
+    /// Writes waits and transitions, and makes transitions last. Blocking: one file sync if there are any; waits alone
+    /// outlive the process, not a power cut, and cost no sync.
+    pub(super) fn write(&mut self, waits: &[Wait], transitions: &[Transition]) -> crate::storage::disk::Result<()> {
+        for wait in waits {
+            self.append(WAIT, &encode_wait(wait), wait.at)?;
         }
-        self.segments.sync().map(|_| ())
+        for transition in transitions {
+            self.append(kind_of(transition.event), &encode(transition), transition.at)?;
+        }
+        if transitions.is_empty() { Ok(()) } else { self.segments.sync().map(|_| ()) }
     }
 
-    fn append(&mut self, kind: u8, transition: &Transition) -> crate::storage::disk::Result<()> {
-        self.segments.append(kind, &encode(transition))?;
+    fn append(&mut self, kind: u8, payload: &[u8], at: Timestamp) -> crate::storage::disk::Result<()> {
+        self.segments.append(kind, payload)?;
         if let Some((_, number)) = self.segments.numbers() {
-            note_time(&mut self.times, number, transition.at);
+            note_time(&mut self.times, number, at);
         }
         Ok(())
     }
@@ -153,7 +170,7 @@ impl Journal {
             return Ok(false);
         }
         for alarm in standing {
-            self.append(STANDING, &Transition::of(Event::Raised, now, alarm.clone()))?;
+            self.append(STANDING, &encode(&Transition::of(Event::Raised, now, alarm.clone())), now)?;
         }
         self.segments.sync()?;
         self.segments.remove_before(before)?;
@@ -205,6 +222,9 @@ impl Replayed {
             self.alarms.insert(fingerprint, alarm);
             return;
         }
+        if matches!(transition.event, Event::Raised | Event::Cleared) {
+            self.waits.remove(&fingerprint);
+        }
         self.alarms.insert(fingerprint, alarm);
         self.withheld.replay(&transition);
         if self.history.len() == HISTORY_MAX {
@@ -212,6 +232,40 @@ impl Replayed {
         }
         self.history.push_back(transition);
     }
+
+    fn take_wait(&mut self, wait: Wait) {
+        match wait.turn {
+            Some(turn) => self.waits.insert(wait.fingerprint, turn),
+            None => self.waits.remove(&wait.fingerprint),
+        };
+    }
+}
+
+/// Returns a wait's payload.
+pub(super) fn encode_wait(wait: &Wait) -> Vec<u8> {
+    let mut writer = ByteWriter::default();
+    writer.i64(wait.at.as_millis());
+    writer.u64(wait.fingerprint);
+    writer.u8(match wait.turn {
+        Some((Turn::Begin, _)) => 0,
+        Some((Turn::End, _)) => 1,
+        None => 2,
+    });
+    writer.i64(millis(wait.turn.map(|(_, due)| due)));
+    writer.into_bytes()
+}
+
+fn decode_wait(payload: &[u8]) -> Result<Wait, Malformed> {
+    let mut reader = ByteReader::new(payload);
+    let (at, fingerprint) = (Timestamp::from_millis(reader.i64()?), reader.u64()?);
+    let (turn, due) = (reader.u8()?, Timestamp::from_millis(reader.i64()?));
+    reader.end()?;
+    let turn = match turn {
+        0 => Some((Turn::Begin, due)),
+        1 => Some((Turn::End, due)),
+        _ => None,
+    };
+    Ok(Wait { at, fingerprint, turn })
 }
 
 fn note_time(times: &mut BTreeMap<u64, (Timestamp, Timestamp)>, segment: u64, at: Timestamp) {

@@ -2,7 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::journal::{Journal, encode};
+use super::delays::{Turn, Wait};
+use super::journal::{Journal, WAIT, encode, encode_wait};
 use super::snapshot::{Event, HistoryQuery, Transition};
 use crate::model::{Acknowledgement, Alarm, AlarmState, Labels, Timestamp};
 use crate::storage::disk::dump::records;
@@ -59,8 +60,10 @@ fn a_journal_of_version_3() {
     let records = records(include_str!("../../tests/formats/alarms_journal_3.hex"));
     let told = [event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged()), standing(), shelved()];
     let cleared = event(Event::Cleared, cleared());
-    let written: Vec<(u8, Vec<u8>)> =
+    let wait = Wait { at: at(120_000), fingerprint: alarm().fingerprint, turn: Some((Turn::Begin, at(130_000))) };
+    let mut written: Vec<(u8, Vec<u8>)> =
         [21, 23, 24, 25].into_iter().zip(&told).chain([(22, &cleared)]).map(|(k, t)| (k, encode(t))).collect();
+    written.push((WAIT, encode_wait(&wait)));
     assert_eq!(records, written);
 
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
@@ -73,6 +76,7 @@ fn a_journal_of_version_3() {
     }
     let (journal, replayed) = Journal::open(disk, folder).unwrap();
     assert_eq!((replayed.damages, replayed.unknown), (0, 1));
+    assert_eq!(replayed.waits, [(alarm().fingerprint, (Turn::Begin, at(130_000)))].into());
     assert_eq!(replayed.alarms.into_values().collect::<Vec<_>>(), [(*cleared.alarm).clone()]);
     let [raised, acknowledged, _, shelved] = told;
     let expected = [raised, acknowledged, shelved, cleared];
@@ -114,11 +118,11 @@ fn old_segments_go_and_what_stands_stays() {
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
     let folder = Path::new("/journal");
     let (mut journal, _) = Journal::open(disk.clone(), folder).unwrap();
-    journal.write(&[event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged())]).unwrap();
+    journal.write(&[], &[event(Event::Raised, alarm()), event(Event::Acknowledged, acknowledged())]).unwrap();
     let long = Alarm { fingerprint: 9, expression: "x".repeat(300_000), ..alarm() };
     for i in 0..8_i64 {
         let changed_at = at(i * 86_400_000);
-        journal.write(&[event(Event::Raised, Alarm { changed_at, ..long.clone() })]).unwrap();
+        journal.write(&[], &[event(Event::Raised, Alarm { changed_at, ..long.clone() })]).unwrap();
     }
     let age = Duration::from_secs(3 * 86_400);
     assert!(journal.prune(age, at(9 * 86_400_000), [acknowledged()].iter()).unwrap());

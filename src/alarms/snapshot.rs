@@ -1,5 +1,6 @@
 //! What pages, the API and notify see of the alarms.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,19 @@ pub struct Snapshot {
     pub journal_error: Option<String>,
     /// How long an alert of another program counts that does not say it itself (`global.resolve_timeout`).
     pub resolve_timeout: Duration,
+    /// Active alarms whose cause is gone, but not for as long yet as their class waits.
+    pub ending: BTreeSet<u64>,
 }
 
 impl Snapshot {
-    /// Returns the alarms whose cause is still there.
+    /// Returns the active alarms.
     pub fn active(&self) -> impl Iterator<Item = &Alarm> {
         self.alarms.iter().filter(|a| a.state == AlarmState::Active)
+    }
+
+    /// Returns the alarms whose cause is there, those without that only wait to be cleared.
+    pub fn caused(&self) -> impl Iterator<Item = &Alarm> {
+        self.active().filter(|a| !self.ending.contains(&a.fingerprint))
     }
 
     /// Returns how many active alarms have this priority (1 is the highest).

@@ -290,7 +290,7 @@ fn join_alerting(
             tasks: tasks.clone(),
             registry: registry.clone(),
             alarms: alerts,
-            active: alarms.snapshot().active().cloned().collect(),
+            active: alarms.snapshot().caused().cloned().collect(),
         },
     );
     let (engine, zone) = (engine.clone(), config.time_zone.clone());
