@@ -68,8 +68,12 @@ struct Detail {
     raised: String,
     cleared: String,
     expression: String,
-    /// Where another program shows what raised it; empty if it is a rule of this box.
+    /// Whether a rule of this box raised it: only then is here what it measures.
+    has_rule: bool,
+    /// Where another program shows what raised it; empty if it did not say.
     source: String,
+    /// The same, without what stands behind the host.
+    source_host: String,
     found: Found,
     log_href: String,
     /// Frames that were frozen: where they are, how many, of when.
@@ -117,7 +121,9 @@ pub(super) async fn detail(State(state): State<AppState>, visit: Visit, Path(tex
             format!("{}, after {}", clock(at, visit.now, zone), span(at.since(alarm.raised_at)))
         }),
         expression: alarm.expression.clone(),
+        has_rule: alarm.rule_version != 0,
         source: alarm.source_url.clone(),
+        source_host: alarm.source_url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/"),
         found,
         log_href: match device {
             "" => String::new(),
@@ -159,7 +165,7 @@ pub(super) async fn detail(State(state): State<AppState>, visit: Visit, Path(tex
 /// Asks the stores.
 fn look(asker: &Asker, alarm: &Alarm) -> Found {
     let mut found = Found { log: log(asker, alarm), ..Found::default() };
-    if !alarm.expression.is_empty() {
+    if alarm.rule_version != 0 {
         found.svg = chart(asker, alarm);
         found.steps = steps(asker, alarm);
     }

@@ -162,8 +162,10 @@ fn bad_actor(actor: &Actor, figures: &Figures, state: &AppState) -> BadActor {
     #[expect(clippy::cast_precision_loss, reason = "counts of alarms")]
     let share = actor.raised as f64 / figures.raised.max(1) as f64;
     let name = actor.labels.get("alertname").unwrap_or("");
-    let (remedy, change) = remedy(actor, state);
-    let rule = format!("/rules/rule?name={}&range={}", encode(name), format_duration(figures.end.since(figures.start)));
+    let rules = state.rules.snapshot();
+    let has_rule = rules.groups.iter().flat_map(|g| &g.rules).any(|r| r.name == name);
+    let (remedy, change) = remedy(actor, has_rule);
+    let range = format_duration(figures.end.since(figures.start));
     BadActor {
         name: name.to_owned(),
         place: place_of(&actor.labels).to_owned(),
@@ -173,7 +175,10 @@ fn bad_actor(actor: &Actor, figures: &Figures, state: &AppState) -> BadActor {
         typical: lasting(actor.typical),
         pause: lasting(actor.typical_pause),
         remedy,
-        remedy_href: format!("{rule}{change}"),
+        remedy_href: match has_rule {
+            true => format!("/rules/rule?name={}&range={range}{change}", encode(name)),
+            false => String::new(),
+        },
     }
 }
 
@@ -184,18 +189,15 @@ fn lasting(duration: Duration) -> String {
 
 /// Says what would make an alarm come less often, and how the back-test is asked for it. What is short is waited out,
 /// what comes again at once is held up, what is neither is for people to think about.
-fn remedy(actor: &Actor, state: &AppState) -> (String, String) {
+fn remedy(actor: &Actor, has_rule: bool) -> (String, String) {
     let short = Duration::from_secs(600);
     let longer = |d: Duration| Duration::from_secs((d.as_secs() * 3 / 2).div_ceil(60).max(1) * 60);
-    let name = actor.labels.get("alertname").unwrap_or("");
     if actor.raised < SELDOM {
         return ("It came too seldom to say.".to_owned(), String::new());
     }
-    let rules = state.rules.snapshot();
-    let is_known = rules.groups.iter().flat_map(|g| &g.rules).any(|r| r.name == name);
     let is_brief = actor.typical < short && actor.typical > Duration::ZERO && actor.typical <= actor.typical_pause;
     let comes_again = actor.typical_pause < short && actor.typical_pause > Duration::ZERO;
-    if !is_known {
+    if !has_rule {
         let delay = match (is_brief, comes_again) {
             (true, _) => format!(
                 "on: {} for it in alarms.delays most of it would not come",
