@@ -41,10 +41,10 @@ pub use server::{Door, Server};
 pub use state::{AppState, Info, Relabelling, ReloadRequest, Settings};
 pub use tls::{ClientAuth, Material, TlsConfig, Versions};
 
-/// Draws the last hours of an expression as SVG that stands for itself; `None` if there is nothing to see. Asks the
+/// Draws the last hours of an expression as a picture for a mail; `None` if there is nothing to see. Asks the
 /// store: for a thread of the pool.
 #[must_use]
-pub fn picture(engine: &Engine, zone: &TimeZone, expression: &str, now: Timestamp) -> Option<String> {
+pub fn picture(engine: &Engine, zone: &TimeZone, expression: &str, now: Timestamp) -> Option<crate::notify::Picture> {
     pages::picture(engine, zone, expression, now)
 }
 

@@ -26,6 +26,7 @@ mod notice;
 mod notify_test;
 mod outbox;
 mod outgoing;
+mod picture;
 mod queue;
 #[cfg(test)]
 mod queue_test;
@@ -40,7 +41,6 @@ mod show;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,7 @@ pub use ack::{AckClaim, AckLink, AckRefusal};
 pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
 pub use interval::{OnHolidays, TimeInterval};
 pub use message::default_templates;
+pub use picture::{Drawer, LegendLine, Picture};
 pub use receiver::{
     Card, Command as RunCommand, Discord, Email, Kind, Modbus, MsTeams, Nats, OpsGenie, Output, PagerDuty,
     PagerDutyKey, Place, Pushover, Responder, Slack, SlackAction, SlackField, Sms, SmtpSecurity, Telegram, Way,
@@ -75,37 +76,6 @@ pub use receiver::{
 };
 pub use relay::{Alertmanagers, ReadTargets, RelayConfig, RelaySnapshot};
 pub use snapshot::{GroupSnapshot, HeartbeatSnapshot, NoticeSnapshot, Outcome, ReceiverSnapshot, Snapshot};
-
-/// From an expression and a moment to a picture.
-type Draw = dyn Fn(&str, Timestamp) -> Option<String> + Send + Sync;
-
-/// Draws an expression as it was in the hours before a moment, as SVG that stands for itself; `None` if it has nothing
-/// to show. May take its time.
-#[derive(Clone)]
-pub struct Drawer(Arc<Draw>);
-
-impl Drawer {
-    /// Wraps a function that draws.
-    pub fn new(draw: impl Fn(&str, Timestamp) -> Option<String> + Send + Sync + 'static) -> Drawer {
-        Drawer(Arc::new(draw))
-    }
-
-    /// Returns one that never draws.
-    #[must_use]
-    pub fn none() -> Drawer {
-        Drawer::new(|_, _| None)
-    }
-
-    fn draw(&self, expression: &str, now: Timestamp) -> Option<String> {
-        (self.0)(expression, now)
-    }
-}
-
-impl fmt::Debug for Drawer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Drawer")
-    }
-}
 
 /// What the room is handed at start.
 #[derive(Debug)]

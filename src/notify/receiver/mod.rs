@@ -24,6 +24,7 @@ use crate::model::{HttpClient, encode_query};
 
 use super::message::Message;
 use super::notice::{Notice, NoticeAlarm};
+use super::picture::Picture;
 
 pub(super) use sender::{STOP_PATIENCE, Sender, Tools};
 
@@ -125,7 +126,7 @@ impl Kind {
     }
 
     /// Says what is to be sent; `Err` if a template cannot be rendered with the notice. `chart` is for mails.
-    fn request(&self, message: &Message<'_>, send_resolved: bool, chart: Option<&str>) -> Result<Request, String> {
+    fn request(&self, message: &Message<'_>, send_resolved: bool, chart: Option<&Picture>) -> Result<Request, String> {
         let one = |post| Ok(Request::Posts(vec![post]));
         match self {
             Kind::Webhook(webhook) => one(webhook.post(message)),

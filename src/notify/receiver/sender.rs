@@ -14,8 +14,8 @@ use super::{Failure, Kind, Notice, Post, Request, Way, command, modbus, sms};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::notify::Drawer;
 use crate::notify::message::{Message, Surroundings};
+use crate::notify::{Drawer, Picture};
 use crate::outbound::Outbound;
 use crate::task::{OnPanic, Phase, Tasks};
 
@@ -121,7 +121,7 @@ impl Sender {
             Kind::Email(email) if email.has_chart => chart(notice, tools, now).await,
             _ => None,
         };
-        let request = self.settings.kind.request(&message, self.settings.send_resolved, chart.as_deref());
+        let request = self.settings.kind.request(&message, self.settings.send_resolved, chart.as_ref());
         let timeout = self.settings.timeout;
         match request.map_err(Failure::refusal)? {
             Request::Posts(posts) => {
@@ -187,7 +187,7 @@ impl Sender {
 }
 
 /// Draws the expression of the first alarm that fires, else of the first; on the pool, because it asks the store.
-async fn chart(notice: &Notice, tools: &Tools, now: Timestamp) -> Option<String> {
+async fn chart(notice: &Notice, tools: &Tools, now: Timestamp) -> Option<Picture> {
     let alarm = notice.alarms.iter().find(|a| a.ends_at.is_none()).or(notice.alarms.first())?;
     let (expression, draw) = (alarm.expression.clone(), tools.draw.clone());
     if expression.is_empty() {

@@ -3,19 +3,22 @@
 //! The horizontal axis is in per cent of the width, the vertical one in pixels, so that a picture fits a phone
 //! and a wall without its text being stretched: lines live in an inner `<svg>` of 1000 by 1000 units that is
 //! stretched, text and ticks in the outer one that is not. Colour comes from classes only; nothing is inline.
-//! All text from outside goes through [`escape`].
+//! All text from outside goes through [`escape`]. For mails, a chart over time is a picture of pixels (`image.rs`).
 
-mod alone;
+mod canvas;
 mod columns;
+mod glyphs;
+mod image;
 mod meter;
 mod plot;
 mod scale;
 mod spark;
 mod strip;
+mod vector;
 
 use std::fmt;
 
-pub(super) use alone::alone;
+pub(super) use canvas::Ink;
 pub(super) use columns::Columns;
 pub(super) use meter::{Meter, Pointer};
 pub(super) use plot::{Chart, DIRECT_TEXTS_MAX, Limit, Line};

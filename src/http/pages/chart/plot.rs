@@ -1,4 +1,4 @@
-//! A chart of lines over time.
+//! A chart of lines over time: what stands where. `vector.rs` and `image.rs` write it down.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::scale::{Scale, thin, time_ticks};
-use super::{Svg, escape, percent};
+use super::{Svg, image, vector};
 use crate::http::pages::number::{Unit, local};
 use crate::model::{Sample, Timestamp};
 
 /// Columns that lines are thinned to; more than that no screen of ours shows.
 const COLUMNS: i64 = 480;
 /// Pixels above the plot, for the topmost tick's text.
-const TOP: f64 = 16.0;
+pub(super) const TOP: u16 = 16;
 /// Pixels below the plot, for the clock.
-const BOTTOM: f64 = 20.0;
+pub(super) const BOTTOM: u16 = 20;
 /// Pixels that two texts at the lines' ends keep between them.
-const TEXT_HEIGHT: f64 = 15.0;
+pub(super) const TEXT_HEIGHT: f64 = 15.0;
 /// Lines that get their text at the end; more have a table below.
 pub(in crate::http::pages) const DIRECT_TEXTS_MAX: usize = 4;
 
@@ -68,40 +68,94 @@ pub(in crate::http::pages) struct Chart<'a> {
     pub(in crate::http::pages) zone: &'a TimeZone,
 }
 
+/// A chart worked out: what stands where.
+///
+/// Places from left to right are shares of the width. Those of values are shares of the plot's height, from its top;
+/// those of ticks and texts are pixels from the top of the picture.
+#[derive(Debug)]
+pub(super) struct Plot<'a> {
+    pub(super) chart: &'a Chart<'a>,
+    /// Values at the bottom and the top.
+    pub(super) ends: (f64, f64),
+    /// The lines of the grid, with their texts.
+    pub(super) grid: Vec<(f64, String)>,
+    /// Moments below the plot, with their texts.
+    pub(super) clock: Vec<(f64, String)>,
+    /// Stretches in which no line has a point: from where to where.
+    pub(super) gaps: Vec<(f64, f64)>,
+    /// Places of the limits.
+    pub(super) limits: Vec<f64>,
+    /// Of each line the runs of points that are joined, none of them empty.
+    pub(super) runs: Vec<Vec<Vec<(f64, f64)>>>,
+    /// Texts beside the ends of the lines, from the top down; none if there are too many lines.
+    pub(super) texts: Vec<EndText<'a>>,
+}
+
+/// What stands beside the end of a line.
+#[derive(Debug)]
+pub(super) struct EndText<'a> {
+    pub(super) y: f64,
+    /// Which line.
+    pub(super) index: usize,
+    pub(super) line: &'a Line,
+    /// Its last value.
+    pub(super) value: f64,
+}
+
 impl Chart<'_> {
-    /// Draws the chart; an empty one is only its axes.
+    /// Draws the chart for a page; an empty one is only its axes.
     pub(in crate::http::pages) fn svg(&self) -> Svg {
+        vector::write(&self.plot())
+    }
+
+    /// Draws the chart as a PNG for a mail, so many pixels wide in its own measure and twice as many in the file.
+    pub(in crate::http::pages) fn png(&self, width: u16) -> Vec<u8> {
+        image::write(&self.plot(), width)
+    }
+
+    /// Returns how high the whole picture is.
+    pub(in crate::http::pages) fn picture_height(&self) -> u16 {
+        self.height + TOP + BOTTOM
+    }
+
+    /// Says in words what the chart shows.
+    pub(in crate::http::pages) fn summary(&self) -> String {
+        let clock = |t| local(t, self.zone, "%d %b %H:%M");
+        let mut text = format!("{}, {} to {}", self.title, clock(self.start), clock(self.end));
+        for line in self.lines.iter().take(8) {
+            let values = || line.points.iter().map(|p| p.value).filter(|v| v.is_finite());
+            let show = |v: f64| self.unit.show(v);
+            let last = values().next_back().map_or_else(|| "no value".to_owned(), show);
+            let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+            if low <= high {
+                let _ = write!(text, "; {}: last {last}, lowest {}, highest {}", line.name, show(low), show(high));
+            }
+        }
+        text
+    }
+
+    fn plot(&self) -> Plot<'_> {
         let scale = self.scale();
-        let mut out = String::new();
-        let height = f64::from(self.height);
-        let _ = write!(
-            out,
-            "<div class=\"plot\"><svg class=\"chart\" role=\"img\" aria-label=\"{}\" height=\"{}\" \
-             data-start=\"{}\" data-end=\"{}\" data-low=\"{}\" data-high=\"{}\">",
-            escape(&self.summary()),
-            height + TOP + BOTTOM,
-            self.start.as_millis(),
-            self.end.as_millis(),
-            scale.low,
-            scale.high
-        );
-        self.draw_axes(&mut out, &scale);
-        self.draw_gaps(&mut out);
-        let _ = write!(
-            out,
-            "<svg class=\"lines\" y=\"{TOP}\" width=\"100%\" height=\"{height}\" viewBox=\"0 0 1000 1000\" \
-             preserveAspectRatio=\"none\">"
-        );
-        self.draw_limits(&mut out, &scale);
-        for (i, line) in self.lines.iter().enumerate() {
-            self.draw_line(&mut out, &scale, i, line);
+        let has_texts = self.lines.len() <= DIRECT_TEXTS_MAX;
+        Plot {
+            chart: self,
+            ends: (scale.low, scale.high),
+            grid: scale
+                .ticks
+                .iter()
+                .map(|tick| (self.y_px(&scale, *tick).round() - 0.5, self.unit.show(*tick)))
+                .collect(),
+            clock: time_ticks(self.start, self.end, self.zone, 5)
+                .into_iter()
+                .map(|(time, text)| (self.x(time), text))
+                // The text of others would stick out.
+                .filter(|(x, _)| (0.04..=0.96).contains(x))
+                .collect(),
+            gaps: self.gaps(),
+            limits: self.limits.iter().map(|limit| 1.0 - scale.place(limit.value)).collect(),
+            runs: self.lines.iter().map(|line| self.runs(&scale, line)).collect(),
+            texts: if has_texts { self.texts(&scale) } else { Vec::new() },
         }
-        out.push_str("</svg></svg>");
-        if !self.lines.is_empty() && self.lines.len() <= DIRECT_TEXTS_MAX {
-            self.draw_ends(&mut out, &scale);
-        }
-        out.push_str("</div>");
-        Svg(out)
     }
 
     fn scale(&self) -> Scale {
@@ -118,22 +172,6 @@ impl Chart<'_> {
         }
     }
 
-    /// Says in words what the chart shows.
-    fn summary(&self) -> String {
-        let clock = |t| local(t, self.zone, "%d %b %H:%M");
-        let mut text = format!("{}, {} to {}", self.title, clock(self.start), clock(self.end));
-        for line in self.lines.iter().take(8) {
-            let values = || line.points.iter().map(|p| p.value).filter(|v| v.is_finite());
-            let show = |v: f64| self.unit.show(v);
-            let last = values().next_back().map_or_else(|| "no value".to_owned(), show);
-            let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-            if low <= high {
-                let _ = write!(text, "; {}: last {last}, lowest {}, highest {}", line.name, show(low), show(high));
-            }
-        }
-        text
-    }
-
     fn x(&self, time: Timestamp) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "spans of pages are far below 2^53 ms")]
         let share = (time.as_millis() - self.start.as_millis()) as f64
@@ -142,40 +180,11 @@ impl Chart<'_> {
     }
 
     fn y_px(&self, scale: &Scale, value: f64) -> f64 {
-        TOP + (1.0 - scale.place(value)) * f64::from(self.height)
+        f64::from(TOP) + (1.0 - scale.place(value)) * f64::from(self.height)
     }
 
-    fn draw_axes(&self, out: &mut String, scale: &Scale) {
-        for tick in &scale.ticks {
-            let y = self.y_px(scale, *tick).round() - 0.5;
-            let _ = write!(
-                out,
-                "<line class=\"grid\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/><text class=\"tick\" y=\"{}\">{}</text>",
-                y - 3.0,
-                escape(&self.unit.show(*tick))
-            );
-        }
-        let base = TOP + f64::from(self.height);
-        for (time, text) in time_ticks(self.start, self.end, self.zone, 5) {
-            let x = self.x(time);
-            // Its text would stick out.
-            if !(0.04..=0.96).contains(&x) {
-                continue;
-            }
-            let x = percent(x);
-            let _ = write!(
-                out,
-                "<line class=\"mark\" x1=\"{x}\" x2=\"{x}\" y1=\"{base}\" y2=\"{}\"/>\
-                 <text class=\"tick\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                base + 4.0,
-                base + BOTTOM - 4.0,
-                escape(&text)
-            );
-        }
-    }
-
-    /// Hatches the stretches in which no line has a point.
-    fn draw_gaps(&self, out: &mut String) {
+    /// Returns the stretches in which no line has a point.
+    fn gaps(&self) -> Vec<(f64, f64)> {
         let mut times: Vec<i64> = self
             .lines
             .iter()
@@ -183,23 +192,11 @@ impl Chart<'_> {
             .collect();
         times.sort_unstable();
         times.dedup();
-        let longest = self.gap_ms();
         let ends = [self.start.as_millis()].into_iter().chain(times).chain([self.end.as_millis()]);
         let ends: Vec<i64> = ends.collect();
-        for pair in ends.windows(2) {
-            let &[from, to] = pair else { continue };
-            if to - from <= longest {
-                continue;
-            }
-            let (from, to) = (self.x(Timestamp::from_millis(from)), self.x(Timestamp::from_millis(to)));
-            let _ = write!(
-                out,
-                "<rect class=\"gap\" x=\"{}\" width=\"{}\" y=\"{TOP}\" height=\"{}\"><title>no data</title></rect>",
-                percent(from),
-                percent(to - from),
-                self.height
-            );
-        }
+        let longest = self.gap_ms();
+        let x = |millis| self.x(Timestamp::from_millis(millis));
+        ends.iter().zip(ends.iter().skip(1)).filter(|(a, b)| *b - *a > longest).map(|(a, b)| (x(*a), x(*b))).collect()
     }
 
     /// How far two points may lie apart and still be joined.
@@ -207,130 +204,40 @@ impl Chart<'_> {
         i64::try_from(self.step.as_millis()).unwrap_or(i64::MAX).saturating_mul(5) / 2
     }
 
-    fn draw_limits(&self, out: &mut String, scale: &Scale) {
-        for limit in self.limits {
-            let y = unit_y(scale, limit.value);
-            let _ = write!(
-                out,
-                "<path class=\"limit {}\" d=\"M0 {y}H1000\"><title>{} {}</title></path>",
-                limit.class,
-                escape(&limit.name),
-                escape(&self.unit.show(limit.value))
-            );
-        }
-    }
-
-    fn draw_line(&self, out: &mut String, scale: &Scale, index: usize, line: &Line) {
+    /// Returns the unbroken runs of a line.
+    fn runs(&self, scale: &Scale, line: &Line) -> Vec<Vec<(f64, f64)>> {
         let points = thin(&line.points, self.start, self.end, COLUMNS);
-        let class = index % 8 + 1;
-        let mut strokes = String::new();
-        let mut area = String::new();
         let joined = |a: &Sample, b: &Sample| {
             a.value.is_finite()
                 && b.value.is_finite()
                 && b.timestamp.as_millis() - a.timestamp.as_millis() <= self.gap_ms()
         };
-        for run in points.chunk_by(joined) {
-            let Some(first) = run.first().filter(|p| p.value.is_finite()) else { continue };
-            let path = self.path(scale, run);
-            let _ = write!(strokes, "{path}");
-            if run.len() == 1 {
-                strokes.push_str("h0");
-            }
-            if self.filled && self.lines.len() == 1 {
-                let (x0, x1) = (self.unit_x(first), run.last().map_or(0, |p| self.unit_x(p)));
-                let _ = write!(area, "{path}L{x1} 1000H{x0}z");
-            }
-        }
-        if !area.is_empty() {
-            let _ = write!(out, "<path class=\"area s{class}\" d=\"{area}\"/>");
-        }
-        let _ = write!(
-            out,
-            "<path class=\"line s{class}\" d=\"{strokes}\" data-name=\"{}\"><title>{}</title></path>",
-            escape(&line.name),
-            escape(&line.name)
-        );
+        let runs = points.chunk_by(joined).filter(|run| run.first().is_some_and(|p| p.value.is_finite()));
+        runs.map(|run| run.iter().map(|p| (self.x(p.timestamp), 1.0 - scale.place(p.value))).collect()).collect()
     }
 
-    /// Writes one unbroken run as relative steps in units of the inner picture.
-    fn path(&self, scale: &Scale, run: &[Sample]) -> String {
-        let mut path = String::with_capacity(run.len() * 6);
-        let mut before = None;
-        for point in run {
-            let (x, y) = (self.unit_x(point), unit_y(scale, point.value));
-            match before {
-                None => {
-                    let _ = write!(path, "M{x} {y}");
-                }
-                Some((x0, y0)) if (x0, y0) == (x, y) => continue,
-                Some((x0, y0)) => {
-                    let (dx, dy): (i64, i64) = (x - x0, y - y0);
-                    let _ = write!(path, "l{dx}{}{dy}", if dy < 0 { "" } else { " " });
-                }
-            }
-            before = Some((x, y));
-        }
-        path
-    }
-
-    fn unit_x(&self, point: &Sample) -> i64 {
-        thousandths(self.x(point.timestamp))
-    }
-
-    /// Writes name and last value beside the end of each line, pushed apart where they would touch.
-    fn draw_ends(&self, out: &mut String, scale: &Scale) {
-        let mut texts: Vec<(f64, usize, &Line, f64)> = Vec::new();
-        for (i, line) in self.lines.iter().enumerate() {
+    /// Returns the texts beside the ends of the lines, pushed apart where they would touch.
+    fn texts(&self, scale: &Scale) -> Vec<EndText<'_>> {
+        let mut texts: Vec<EndText<'_>> = Vec::new();
+        for (index, line) in self.lines.iter().enumerate() {
             if let Some(last) = line.points.iter().rev().find(|p| p.value.is_finite()) {
-                texts.push((self.y_px(scale, last.value), i, line, last.value));
+                texts.push(EndText { y: self.y_px(scale, last.value), index, line, value: last.value });
             }
         }
-        texts.sort_by(|a, b| a.0.total_cmp(&b.0));
+        texts.sort_by(|a, b| a.y.total_cmp(&b.y));
         let one = if texts.len() == 1 { 0.0 } else { TEXT_HEIGHT * 2.0 };
-        let bottom = TOP + f64::from(self.height);
         let mut lowest = f64::NEG_INFINITY;
         for text in &mut texts {
-            text.0 = text.0.max(lowest + one).max(TOP);
-            lowest = text.0;
+            text.y = text.y.max(lowest + one).max(f64::from(TOP));
+            lowest = text.y;
         }
-        let mut highest = bottom - TEXT_HEIGHT;
+        let mut highest = f64::from(TOP + self.height) - TEXT_HEIGHT;
         for text in texts.iter_mut().rev() {
-            text.0 = text.0.min(highest);
-            highest = text.0 - one;
+            text.y = text.y.min(highest);
+            highest = text.y - one;
         }
-        let _ = write!(out, "<svg class=\"ends\" aria-hidden=\"true\" height=\"{}\">", bottom + BOTTOM);
-        for (y, i, line, value) in texts {
-            let _ = write!(
-                out,
-                "<text class=\"end s{}\" x=\"8\" y=\"{:.0}\">{}<tspan x=\"8\" dy=\"{TEXT_HEIGHT}\">{}</tspan></text>",
-                i % 8 + 1,
-                y + 4.0,
-                escape(&self.unit.show(value)),
-                escape(&shorten(&line.name))
-            );
-        }
-        out.push_str("</svg>");
+        texts
     }
-}
-
-/// Cuts a name to what fits beside a chart; the whole name is in the line's title. Of a subject the end tells more.
-fn shorten(name: &str) -> String {
-    let count = name.chars().count();
-    match count {
-        0..=13 => name.to_owned(),
-        _ if name.contains('.') => ['…'].into_iter().chain(name.chars().skip(count - 12)).collect(),
-        _ => name.chars().take(12).chain(['…']).collect(),
-    }
-}
-
-fn unit_y(scale: &Scale, value: f64) -> i64 {
-    thousandths(1.0 - scale.place(value))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a share between 0 and 1")]
-fn thousandths(share: f64) -> i64 {
-    (share * 1000.0).round() as i64
 }
 
 #[cfg(test)]

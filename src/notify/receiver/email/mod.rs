@@ -3,6 +3,7 @@
 //! Source: Alertmanager, `notify/email`: its keys, defaults and decisions about TLS.
 
 mod cram;
+mod figure;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +17,12 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
 use self::cram::Login;
+use self::figure::{CHART_ID, with_figure};
 use super::Failure;
 use crate::model::{Secret, Tls};
+use crate::notify::Picture;
 use crate::notify::message::Message;
 use crate::template::Template;
-
-/// How the chart is named in the HTML: `<img src="cid:chart">`.
-const CHART_ID: &str = "chart";
 
 /// Longest header.
 const HEADER_CHARS_MAX: usize = 998;
@@ -70,8 +70,8 @@ pub struct Email {
 }
 
 impl Email {
-    /// Makes the mail. `chart` is a picture in SVG.
-    pub(super) fn mail(&self, message: &Message<'_>, chart: Option<&str>) -> Result<lettre::Message, String> {
+    /// Makes the mail. `chart` comes with its HTML.
+    pub(super) fn mail(&self, message: &Message<'_>, chart: Option<&Picture>) -> Result<lettre::Message, String> {
         let mut headers = BTreeMap::new();
         for (name, template) in &self.headers {
             let value = match name.as_str() {
@@ -122,23 +122,14 @@ impl Email {
     }
 }
 
-/// Returns HTML with its chart, if there is one; without a place of its own it stands at the end.
-fn illustrated(html: String, chart: Option<&str>) -> MultiPart {
+/// Returns HTML with its chart, if there is one.
+fn illustrated(html: String, chart: Option<&Picture>) -> MultiPart {
     let Some(chart) = chart else { return MultiPart::related().singlepart(SinglePart::html(html)) };
-    let picture = format!("<p><img src=\"cid:{CHART_ID}\" alt=\"Chart of the last hours\" width=\"720\"></p>");
-    let html = match html.rfind("</body>") {
-        _ if html.contains(&format!("cid:{CHART_ID}")) => html,
-        Some(at) => {
-            let (head, tail) = html.split_at(at);
-            format!("{head}{picture}{tail}")
-        }
-        None => html + &picture,
-    };
-    let parts = MultiPart::related().singlepart(SinglePart::html(html));
-    match ContentType::parse("image/svg+xml") {
+    let parts = MultiPart::related().singlepart(SinglePart::html(with_figure(html, chart)));
+    match ContentType::parse("image/png") {
         Ok(kind) => {
-            let attachment = Attachment::new_inline_with_name(CHART_ID.to_owned(), "chart.svg".to_owned());
-            parts.singlepart(attachment.body(chart.to_owned(), kind))
+            let attachment = Attachment::new_inline_with_name(CHART_ID.to_owned(), "chart.png".to_owned());
+            parts.singlepart(attachment.body(chart.png.clone(), kind))
         }
         Err(_) => parts,
     }
