@@ -53,6 +53,8 @@ pub(super) struct Dispatcher {
     tree: Option<Tree>,
     desk: watch::Sender<Arc<Desk>>,
     groups: BTreeMap<(usize, Labels), Group>,
+    /// Them as pages see them; `None` if that has changed.
+    shown_groups: Option<Arc<Vec<GroupSnapshot>>>,
     pub(super) told: BTreeMap<Lane, Told>,
     inhibited: Arc<BTreeMap<u64, u64>>,
     /// Where others hear of that.
@@ -97,6 +99,7 @@ impl Dispatcher {
             tree: None,
             desk,
             groups: BTreeMap::new(),
+            shown_groups: None,
             told: BTreeMap::new(),
             inhibited: Arc::default(),
             muted,
@@ -201,6 +204,7 @@ impl Dispatcher {
         self.routing = show(&config).into();
         self.config = config;
         self.groups.clear();
+        self.shown_groups = None;
         self.handled.clear();
     }
 
@@ -283,6 +287,7 @@ impl Dispatcher {
             self.reconcile(alarms);
         }
         let Some(tree) = &self.tree else { return };
+        self.shown_groups = None;
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let mut cleared = BTreeMap::new();
         for alarm in alarms {
@@ -321,6 +326,7 @@ impl Dispatcher {
         let due: Vec<(usize, Labels)> =
             self.groups.iter().filter(|(_, g)| g.next <= elapsed).map(|(k, _)| k.clone()).collect();
         for key in due {
+            self.shown_groups = None;
             let Some(mut group) = self.groups.remove(&key) else { continue };
             if self.is_muted(&group.route, now) {
                 let told = &self.told;
@@ -490,8 +496,13 @@ impl Dispatcher {
         }
         let mut standing: Vec<NoticeAlarm> = standing.into_values().collect();
         standing.sort_by_key(|a| (a.priority(), a.starts_at));
+        message::Surroundings { standing: Arc::new(standing), ..self.alone() }
+    }
+
+    /// Returns what the words of a notice need that looks at its own alarms alone.
+    pub(super) fn alone(&self) -> message::Surroundings {
         message::Surroundings {
-            standing: Arc::new(standing),
+            standing: Arc::default(),
             box_name: self.config.box_name.as_str().into(),
             zone: self.config.time_zone.clone(),
             links: self.ack_key.clone().zip(self.config.ack_links_for),
@@ -510,7 +521,7 @@ impl Dispatcher {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         #[expect(clippy::cast_precision_loss, reason = "counts of notices and groups")]
         {
             self.instruments.waiting.set(self.queue.len() as f64);
@@ -519,13 +530,16 @@ impl Dispatcher {
         }
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
         let group = |g: &Group| GroupSnapshot {
+            key: g.key.clone(),
             labels: g.labels.clone(),
             receiver: g.route.receiver.clone(),
             alarms: g.alarms.keys().copied().collect(),
             next_at: now + g.next.saturating_sub(elapsed),
         };
+        let groups =
+            self.shown_groups.get_or_insert_with(|| self.groups.values().map(group).collect::<Vec<_>>().into());
         self.snapshots.send_replace(Arc::new(Snapshot {
-            groups: self.groups.values().map(group).collect(),
+            groups: groups.clone(),
             receivers: self.report.receivers(|name| self.queue.away_since(name)),
             heartbeats: self.heart.snapshot(),
             outbox_len: self.queue.len(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::{self, AckClaim, AckKey};
+use super::ack::{AckKey, Link, Target, group_hash, receiver_hash};
 use super::digest::{self, Digest};
 use super::notice::{Notice, NoticeAlarm};
 use super::receiver::generator_url;
@@ -191,7 +191,7 @@ impl Message<'_> {
             ("ExternalURL", Value::text(self.external_url)),
             ("GroupKey", Value::text(&notice.group_key)),
             // These are our own.
-            ("AckURL", Value::text(escape(&self.ack_url(notice.alarms.iter())))),
+            ("AckURL", Value::text(escape(&self.ack_url()))),
             ("Digest", self.digest.as_ref().map_or(Value::Nil, digest)),
             ("TruncatedAlerts", Value::Int(truncated)),
         ])
@@ -210,20 +210,37 @@ impl Message<'_> {
             ("GeneratorURL", Value::text(escape(&source))),
             ("Fingerprint", Value::text(format!("{:016x}", alarm.fingerprint))),
             // Our own.
-            ("AckURL", Value::text(escape(&self.ack_url(std::iter::once(alarm))))),
+            ("AckURL", Value::text(escape(&self.ack_url_of(alarm)))),
         ])
     }
 
-    /// Returns the link by which those of some alarms are acknowledged that fire; empty if there is none.
-    fn ack_url<'n>(&self, alarms: impl Iterator<Item = &'n NoticeAlarm>) -> String {
-        let firing = alarms.filter(|a| a.ends_at.is_none()).take(ack::ALARMS_MAX + 1);
-        let named: Vec<(u64, Timestamp)> = firing.map(|a| (a.fingerprint, a.starts_at)).collect();
-        let Some((key, lasting)) = &self.links else { return String::new() };
-        if named.is_empty() || named.len() > ack::ALARMS_MAX || self.digest.is_some() {
-            return String::new();
+    /// Returns the link by which all that fires is acknowledged, as it is told here; empty if there is none.
+    pub(super) fn ack_url(&self) -> String {
+        let mut firing = self.notice.alarms.iter().filter(|a| a.ends_at.is_none());
+        match (firing.next(), firing.next()) {
+            (None, _) => String::new(),
+            (Some(only), None) => self.ack_url_of(only),
+            (Some(first), Some(second)) => {
+                let newest = firing.map(|a| a.starts_at).fold(first.starts_at.max(second.starts_at), Timestamp::max);
+                self.link(Target::Group(group_hash(&self.notice.group_key), newest))
+            }
         }
-        let claim = AckClaim { alarms: named, receiver: self.notice.receiver.clone(), until: self.now + *lasting };
-        key.link(self.external_url, &claim)
+    }
+
+    /// Returns the link by which one alarm is acknowledged; empty if it does not fire or there are no links.
+    pub(super) fn ack_url_of(&self, alarm: &NoticeAlarm) -> String {
+        match alarm.ends_at {
+            None => self.link(Target::Alarm(alarm.fingerprint, alarm.starts_at)),
+            Some(_) => String::new(),
+        }
+    }
+
+    fn link(&self, target: Target) -> String {
+        let links = self.links.as_ref().filter(|_| self.digest.is_none());
+        links.map_or_else(String::new, |(key, lasting)| {
+            let receiver = receiver_hash(&self.notice.receiver);
+            key.address(self.external_url, Link { target, receiver, until: self.now + *lasting })
+        })
     }
 }
 
@@ -282,6 +299,11 @@ pub(super) mod tests {
         }
     }
 
+    /// As [`calm`], with links.
+    pub(in crate::notify) fn with_links() -> Surroundings {
+        Surroundings { links: Some((Arc::new(AckKey::new(b"k")), Duration::from_secs(3600))), ..calm() }
+    }
+
     /// Nothing else fires, in UTC.
     pub(in crate::notify) fn calm() -> Surroundings {
         Surroundings { standing: Arc::default(), box_name: "box".into(), zone: jiff::tz::TimeZone::UTC, links: None }
@@ -315,8 +337,7 @@ pub(super) mod tests {
 
     /// Puts a notice into words with links.
     fn linked(notice: &Notice, template: &str) -> String {
-        let links = Some((Arc::new(AckKey::new(b"k")), Duration::from_secs(3600)));
-        let message = Message::new(notice, &Surroundings { links, ..calm() }, "http://box", Timestamp::from_millis(0));
+        let message = Message::new(notice, &with_links(), "http://box", Timestamp::from_millis(0));
         let template = Template::parse_in(template, &default_templates().unwrap()).unwrap();
         message.render_html(&template).unwrap()
     }
@@ -324,22 +345,30 @@ pub(super) mod tests {
     #[test]
     fn what_fires_has_a_link_to_acknowledge_by() {
         let notice = notice();
-        let all = linked(&notice, "{{ .AckURL }}");
-        assert!(all.starts_with(
-            "http://box/alarms/ack?alarm=00000000000000ab-14e4b3e5005&amp;by=team&amp;until=3600&amp;sig="
-        ));
-        assert_eq!(linked(&notice, "{{ range .Alerts }}{{ .AckURL }};{{ end }}"), format!("{all};;"), "one is over");
+        let only = linked(&notice, "{{ .AckURL }}");
+        assert!(only.starts_with("http://box/a/") && only.len() == 63, "{only}");
+        assert_eq!(linked(&notice, "{{ range .Alerts }}{{ .AckURL }};{{ end }}"), format!("{only};;"), "one is over");
         for name in ["slack.default.text", "telegram.default.message", "email.default.html", "pushover.default.message"]
         {
             let text = linked(&notice, &format!("{{{{ template {name:?} . }}}}"));
-            assert!(text.contains("/alarms/ack?alarm="), "{name}: {text}");
+            assert!(text.contains("http://box/a/"), "{name}: {text}");
         }
         check("{{ .AckURL }}{{ (index .Alerts 0).AckURL }}", "");
         let over = Notice { alarms: notice.alarms[1..].to_vec(), ..notice.clone() };
         assert_eq!(linked(&over, "{{ .AckURL }}"), "");
-        let many = Notice { alarms: vec![notice.alarms[0].clone(); ack::ALARMS_MAX + 1], ..notice };
-        assert_eq!(linked(&many, "{{ .AckURL }}"), "");
-        assert_ne!(linked(&many, "{{ (index .Alerts 0).AckURL }}"), "");
+    }
+
+    #[test]
+    fn a_link_for_many_is_as_long_as_for_one_and_means_what_was_raised_by_then() {
+        let one = notice().alarms[0].clone();
+        let newest = one.starts_at + Duration::from_secs(9);
+        let mut alarms = vec![one; 2_000];
+        alarms[7].starts_at = newest;
+        let many = Notice { alarms, ..notice() };
+        let code = linked(&many, "{{ .AckURL }}").strip_prefix("http://box/a/").unwrap().to_owned();
+        let link = AckKey::new(b"k").read(&code, Timestamp::from_millis(0)).unwrap();
+        assert_eq!(link.target, Target::Group(group_hash(&many.group_key), newest));
+        assert_eq!(link.receiver, receiver_hash("team"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ use crate::storage::disk::Disk;
 use crate::storage::state::State;
 use crate::task::{OnPanic, Tasks};
 
-use self::ack::AckKey;
+use self::ack::{AckKey, Target, group_hash, receiver_hash};
 use self::dispatch::Dispatcher;
 use self::instruments::Instruments;
 use self::message::Surroundings;
@@ -64,7 +64,7 @@ use self::receiver::{Sender, Tools};
 use self::relay::Relay;
 use self::route::{Tree, group_labels};
 
-pub use ack::{AckClaim, AckLink, AckRefusal};
+pub use ack::{AckClaim, AckMeant, AckRefusal};
 pub use config::{Config, FALLBACK_AFTER, Fallback, GroupBy, Heartbeat, InhibitRule, NamedInterval, Receiver, Route};
 pub use interval::{OnHolidays, TimeInterval};
 pub use message::default_templates;
@@ -258,12 +258,25 @@ impl Notifier {
         routes(&self.desk.borrow().config, labels)
     }
 
-    /// Returns what the link of a notice allows.
+    /// Returns what the link of a notice allows; `code` is what stands behind `/a/`.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub fn read_ack(&self, link: AckLink<'_>, now: Timestamp) -> Result<AckClaim, AckRefusal> {
-        self.ack_key.as_ref().ok_or(AckRefusal::NoKey)?.read(link, now)
+    pub fn read_ack(&self, code: &str, now: Timestamp) -> Result<AckClaim, AckRefusal> {
+        let link = self.ack_key.as_ref().ok_or(AckRefusal::NoKey)?.read(code, now)?;
+        let desk = self.desk.borrow();
+        let receivers = desk.config.receivers.iter().filter(|_| desk.config.ack_links_for.is_some());
+        let receiver = receivers.map(|r| &r.name).find(|name| receiver_hash(name) == link.receiver);
+        let receiver = receiver.ok_or(AckRefusal::CalledBack)?.clone();
+        let meant = match link.target {
+            Target::Alarm(fingerprint, raised_at) => AckMeant::One(fingerprint, raised_at),
+            Target::Group(hash, raised_until) => {
+                let snapshot = self.snapshot();
+                let groups = snapshot.groups.iter().filter(|g| group_hash(&g.key) == hash);
+                AckMeant::Group(groups.flat_map(|g| g.alarms.iter().copied()).collect(), raised_until)
+            }
+        };
+        Ok(AckClaim { meant, receiver, until: link.until })
     }
 
     /// Returns groups, receivers and outbox as of now.

@@ -163,23 +163,9 @@ impl Room {
     }
 
     fn raise(&mut self, name: &str, severity: &str) {
-        let labels = Labels::from_pairs([("alertname", name), ("severity", severity)]);
-        let now = self.clock.now();
-        self.alarms.retain(|a| a.labels != labels);
-        self.alarms.push(Alarm {
-            fingerprint: labels.stable_hash(),
-            labels,
-            annotations: Labels::empty(),
-            state: AlarmState::Active,
-            raised_at: now,
-            cleared_at: None,
-            acknowledgement: None,
-            value: 1.0,
-            expression: "up == 0".to_owned(),
-            source_url: String::new(),
-            rule_version: 0,
-            changed_at: now,
-        });
+        let alarm = active(name, severity, self.clock.now());
+        self.alarms.retain(|a| a.labels != alarm.labels);
+        self.alarms.push(alarm);
         self.board.send_replace(Arc::new(self.alarms.clone()));
     }
 
@@ -204,6 +190,34 @@ impl Room {
             alarm.cleared_at = Some(now);
         }
         self.board.send_replace(Arc::new(self.alarms.clone()));
+    }
+}
+
+fn active(name: &str, severity: &str, now: Timestamp) -> Alarm {
+    let labels = Labels::from_pairs([("alertname", name), ("severity", severity)]);
+    Alarm {
+        fingerprint: labels.stable_hash(),
+        labels,
+        annotations: Labels::empty(),
+        state: AlarmState::Active,
+        raised_at: now,
+        cleared_at: None,
+        acknowledgement: None,
+        value: 1.0,
+        expression: "up == 0".to_owned(),
+        source_url: String::new(),
+        rule_version: 0,
+        changed_at: now,
+    }
+}
+
+/// Waits until something holds, up to a minute.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -280,7 +294,7 @@ async fn alarms_of_a_group_are_told_together_and_their_end_too() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(room.notifier.snapshot().receivers[0].sent, 5);
-    assert_eq!(room.notifier.snapshot().groups, []);
+    assert_eq!(*room.notifier.snapshot().groups, []);
     room.stop().await;
 }
 
@@ -492,6 +506,62 @@ async fn forty_alarms_of_two_hours_without_a_receiver_are_one_digest_and_the_liv
     rest.sort();
     assert_eq!(rest, live);
     assert_eq!(room.notifier.snapshot().outbox_len, 0);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_groups_reaches_everybody_once_the_urgent_first_and_within_the_rate() {
+    const ALARMS: usize = 600;
+    let (sink, mut config) = sink().await;
+    let slow = Sink::default();
+    let url = slow.start(&Tasks::new(1)).await;
+    let mut person = self::config(&url).receivers.remove(0);
+    (person.name, person.per_minute_max) = ("eva".to_owned(), Some(10));
+    config.receivers.push(person);
+    if let Some(route) = &mut config.route {
+        route.group_by = GroupBy::All;
+        (route.group_wait, route.group_interval) = (Duration::from_secs(1), Duration::from_secs(60));
+        let to = |receiver: &str| Route { receiver: receiver.to_owned(), continues: true, ..route.clone() };
+        route.routes = vec![to("team"), to("eva")];
+    }
+    let clock = Clock::hand_set(Timestamp::from_millis(1_700_000_000_000));
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+    let mut room = Room::start_at(clock, config, disk, State::in_memory(), vec![]);
+    let now = room.clock.now();
+    let severity = |i: usize| if i % 120 == 119 { "critical" } else { "info" };
+    // All of them at once.
+    room.alarms = (0..ALARMS).map(|i| active(&format!("A{i:04}"), severity(i), now)).collect();
+    pass(&room, 2, 1).await;
+    until(|| room.notifier.snapshot().outbox_len == ALARMS - 10).await;
+    let told = sink.told();
+    let each: std::collections::BTreeSet<&String> = told.iter().collect();
+    assert_eq!((told.len(), each.len()), (ALARMS, ALARMS), "each once");
+    let urgent = |told: &[String]| {
+        let name = |text: &String| text.trim_start_matches("firing: A").trim_end_matches("=firing").parse::<usize>();
+        told.iter().take(5).filter(|text| name(text).is_ok_and(|i| i % 120 == 119)).count()
+    };
+    assert_eq!((urgent(&told), urgent(&slow.told())), (5, 5), "the urgent ones went first");
+    let snapshot = room.notifier.snapshot();
+    assert_eq!((slow.told().len(), snapshot.outbox_len), (10, ALARMS - 10), "ten in the first minute, the rest waits");
+    pass(&room, 58, 29).await;
+    assert_eq!(slow.told().len(), 10);
+
+    // All is over before most of it was told: what waits becomes one digest.
+    for alarm in &mut room.alarms {
+        (alarm.state, alarm.cleared_at) = (AlarmState::Cleared, Some(room.clock.now()));
+    }
+    pass(&room, 60, 30).await;
+    until(|| sink.bodies.lock().unwrap().len() >= 2 * ALARMS).await;
+    for _ in 0..40 {
+        pass(&room, 30, 30).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until(|| room.notifier.snapshot().outbox_len == 0).await;
+    let snapshot = room.notifier.snapshot();
+    assert_eq!((sink.told().len(), snapshot.outbox_len), (2 * ALARMS, 0), "nothing is lost");
+    let bodies = slow.bodies.lock().unwrap().clone();
+    let digests: Vec<&str> = bodies.iter().filter_map(|b| b["digest"].as_str()).collect();
+    assert!(bodies.len() < 120 && !digests.is_empty() && digests[0].contains("came and went"), "{}", bodies.len());
     room.stop().await;
 }
 

@@ -64,7 +64,7 @@ impl Outbox {
 
     /// Writes new notices and which are done, and makes it last. `waiting` is what waits after it: written
     /// anew when the segments have grown. Blocking: one file sync.
-    pub(super) fn write(&self, made: &[Notice], done: &[u64], waiting: &[Notice]) -> disk::Result<()> {
+    pub(super) fn write(&self, made: &[Arc<Notice>], done: &[u64], waiting: &[Arc<Notice>]) -> disk::Result<()> {
         for notice in made {
             self.segments.append(NOTICE, &encode(notice))?;
         }
@@ -164,8 +164,8 @@ mod tests {
     use crate::storage::disk::FaultyDisk;
     use crate::storage::disk::dump::records;
 
-    fn notice(id: u64) -> Notice {
-        Notice {
+    fn notice(id: u64) -> Arc<Notice> {
+        Arc::new(Notice {
             id,
             made_at: Timestamp::from_millis(5),
             since: Timestamp::from_millis(4),
@@ -184,7 +184,7 @@ mod tests {
             }],
             folded: if id == 1 { vec!["{}:{a=\"b\"}".to_owned()] } else { vec![] },
             left_out: id,
-        }
+        })
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         outbox.write(&[notice(1), notice(2)], &[], &[notice(1), notice(2)]).unwrap();
         outbox.write(&[], &[1], &[notice(2)]).unwrap();
         let (_, waiting) = Outbox::open(disk, folder).unwrap();
-        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [notice(2)]);
+        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [(*notice(2)).clone()]);
     }
 
     #[test]
@@ -231,6 +231,6 @@ mod tests {
         }
         assert!(disk::folder_bytes(&*disk, folder) < 2 * REWRITE_BYTES);
         let (_, waiting) = Outbox::open(disk, folder).unwrap();
-        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [notice(1)]);
+        assert_eq!(waiting.into_values().collect::<Vec<_>>(), [(*notice(1)).clone()]);
     }
 }

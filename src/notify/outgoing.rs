@@ -115,10 +115,10 @@ impl Dispatcher {
         if !self.unsaved.0.is_empty() || !self.unsaved.1.is_empty() {
             if let Some(outbox) = self.outbox.clone() {
                 let (made, done) = std::mem::take(&mut self.unsaved);
-                let waiting: Vec<Notice> = self.queue.iter().map(|w| (*w.notice).clone()).collect();
+                let waiting: Vec<Arc<Notice>> = self.queue.iter().map(|w| w.notice.clone()).collect();
                 let work = move || {
-                    let plain: Vec<Notice> = made.iter().map(|n| (**n).clone()).collect();
-                    (outbox.write(&plain, &done, &waiting).map_err(|e| e.to_string()), made, done)
+                    let written = outbox.write(&made, &done, &waiting).map_err(|e| e.to_string());
+                    (written, made, done)
                 };
                 match self.tools.tasks.pool().run(work).await {
                     Ok((Ok(()), ..)) => self.report.outbox_error = None,
@@ -171,7 +171,8 @@ impl Dispatcher {
                 continue;
             };
             self.queue.launched(id);
-            let around = self.surroundings(&notice.way());
+            let needs_all = notice.is_digest() || sender.settings().kind.is_lamp();
+            let around = if needs_all { self.surroundings(&notice.way()) } else { self.alone() };
             let (tools, external_url) = (self.tools.clone(), self.config.external_url.clone());
             let landing = sender.launch(notice, around, tools, external_url, self.clock.clone());
             self.flights.push(Box::pin(async move {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::notice::{Notice, WayKey};
+use super::notice::{Lane, Notice, WayKey};
 use super::receiver::Failure;
 use super::retry::{DIGEST_AFTER, expires_after, wait};
 use crate::model::Timestamp;
@@ -29,7 +29,6 @@ const RATE_SPAN: Duration = Duration::from_secs(60);
 pub(super) struct Waiting {
     pub(super) notice: Arc<Notice>,
     pub(super) attempts: u32,
-    pub(super) is_in_flight: bool,
     /// Whether the fallback receiver has it too.
     pub(super) is_handed_over: bool,
     due: Duration,
@@ -64,10 +63,15 @@ pub(super) struct Pushed {
     pub(super) dropped: Option<Arc<Notice>>,
 }
 
-/// All notices that wait.
+/// All notices that wait. What is asked of a way or a lane looks at no others: in a flood thousands wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<u64, Waiting>,
+    /// Their ids by way and by lane.
+    by_way: BTreeMap<WayKey, BTreeSet<u64>>,
+    by_lane: BTreeMap<Lane, BTreeSet<u64>>,
+    /// Those on their way.
+    flights: BTreeSet<u64>,
     lines: BTreeMap<WayKey, Line>,
     /// Notices that a way takes in a minute, at most; for ways that are not here any number.
     pub(super) limits: BTreeMap<WayKey, usize>,
@@ -95,21 +99,36 @@ impl Queue {
     }
 
     /// Returns the notice that waits in a lane and is not on its way.
-    pub(super) fn unsent(&self, lane: &super::notice::Lane) -> Option<&Arc<Notice>> {
-        let is_it = |w: &&Waiting| {
-            let n = &w.notice;
-            !w.is_in_flight && !n.is_digest() && n.group_key == lane.0 && n.is_for(&lane.1, &lane.2)
-        };
-        self.waiting.values().find(is_it).map(|w| &w.notice)
+    pub(super) fn unsent(&self, lane: &Lane) -> Option<&Arc<Notice>> {
+        self.idle_in(lane).find(|w| !w.notice.is_digest()).map(|w| &w.notice)
+    }
+
+    /// Returns the notices of a lane that are not on their way, oldest first.
+    fn idle_in(&self, lane: &Lane) -> impl Iterator<Item = &Waiting> + use<'_> {
+        let ids = self.by_lane.get(lane).into_iter().flatten();
+        ids.filter(|id| !self.flights.contains(id)).filter_map(|id| self.waiting.get(id))
+    }
+
+    /// Returns the notices of a way, oldest first.
+    fn of_way(&self, way: &WayKey) -> impl Iterator<Item = &Waiting> + use<'_> {
+        self.by_way.get(way).into_iter().flatten().filter_map(|id| self.waiting.get(id))
+    }
+
+    /// Returns the notices of a way that are on their way.
+    fn flights_of(&self, way: &WayKey) -> Vec<&Waiting> {
+        let flights = self.flights.iter().filter_map(|id| self.waiting.get(id));
+        flights.filter(|w| w.notice.is_for(&way.0, &way.1)).collect()
     }
 
     /// Takes a notice. One that waits in the same lane goes; what it tells of that is over is told with the new one.
     pub(super) fn push(&mut self, mut notice: Notice) -> Pushed {
-        let of_lane = |w: &Waiting| !w.is_in_flight && w.notice.same_lane(&notice) && !notice.is_digest();
-        let replaced: Vec<u64> = self.waiting.iter().filter(|(_, w)| of_lane(w)).map(|(id, _)| *id).collect();
+        let replaced: Vec<u64> = match notice.is_digest() {
+            true => Vec::new(),
+            false => self.idle_in(&notice.lane()).map(|w| w.notice.id).collect(),
+        };
         let mut is_handed_over = false;
         for id in &replaced {
-            let Some(old) = self.waiting.remove(id) else { continue };
+            let Some(old) = self.remove(*id) else { continue };
             notice.since = notice.since.min(old.notice.since);
             is_handed_over |= old.is_handed_over;
             for alarm in old.notice.alarms.iter().filter(|a| a.ends_at.is_some()) {
@@ -119,35 +138,40 @@ impl Queue {
             }
         }
         let dropped = if self.waiting.len() >= WAITING_MAX { self.least_wanted() } else { None };
-        let dropped = dropped.and_then(|id| self.waiting.remove(&id)).map(|w| w.notice);
+        let dropped = dropped.and_then(|id| self.remove(id)).map(|w| w.notice);
         let notice = Arc::new(notice);
         let waiting = Waiting {
             notice: notice.clone(),
             attempts: 0,
-            is_in_flight: false,
             // What is only over is no reason to wake somebody else.
             is_handed_over: is_handed_over || notice.firing() == 0,
             due: Duration::ZERO,
         };
         self.waiting.insert(notice.id, waiting);
+        self.by_way.entry(notice.way()).or_default().insert(notice.id);
+        self.by_lane.entry(notice.lane()).or_default().insert(notice.id);
         Pushed { notice, replaced, dropped }
     }
 
     fn least_wanted(&self) -> Option<u64> {
-        let idle = || self.waiting.iter().filter(|(_, w)| !w.is_in_flight);
+        let idle = || self.waiting.iter().filter(|(id, _)| !self.flights.contains(id));
         idle().find(|(_, w)| w.notice.firing() == 0).or_else(|| idle().next()).map(|(id, _)| *id)
     }
 
     /// Takes a notice out.
     pub(super) fn remove(&mut self, id: u64) -> Option<Waiting> {
-        self.waiting.remove(&id)
+        let waiting = self.waiting.remove(&id)?;
+        forget(&mut self.by_way, &waiting.notice.way(), id);
+        forget(&mut self.by_lane, &waiting.notice.lane(), id);
+        self.flights.remove(&id);
+        Some(waiting)
     }
 
     /// Returns the id of a notice that is newer than this one, of the same lane and not on its way.
     pub(super) fn newer_than(&self, id: u64) -> Option<u64> {
         let old = &self.waiting.get(&id)?.notice;
-        let mut newer = self.waiting.range(id + 1..).filter(|(_, w)| !w.is_in_flight && w.notice.same_lane(old));
-        newer.next().map(|(id, _)| *id).filter(|_| !old.is_digest())
+        let lane = old.lane();
+        self.idle_in(&lane).map(|w| w.notice.id).find(|newer| *newer > id).filter(|_| !old.is_digest())
     }
 
     /// Notes that the fallback receiver has a notice too.
@@ -162,7 +186,7 @@ impl Queue {
         let is_old = |w: &&Waiting| {
             let n = &w.notice;
             let is_of_people = !n.is_digest() && n.firing() == 0 && !self.lamps.contains(&n.way());
-            !w.is_in_flight && is_of_people && now.since(n.since) > expires_after(n.priority())
+            is_of_people && !self.flights.contains(&n.id) && now.since(n.since) > expires_after(n.priority())
         };
         self.waiting.values().filter(is_old).map(|w| w.notice.id).collect()
     }
@@ -184,8 +208,8 @@ impl Queue {
             if self.lamps.contains(&way) || self.opening(&way, elapsed).is_none_or(|at| at > elapsed) {
                 continue;
             }
-            let of_way = |w: &&Waiting| !w.is_in_flight && w.notice.is_for(&way.0, &way.1) && w.notice.firing() == 0;
-            let over: Vec<&Notice> = self.waiting.values().filter(of_way).map(|w| &*w.notice).collect();
+            let is_over = |w: &&Waiting| w.notice.firing() == 0 && !self.flights.contains(&w.notice.id);
+            let over: Vec<&Notice> = self.of_way(&way).filter(is_over).map(|w| &*w.notice).collect();
             let is_late = over.iter().any(|n| now.since(n.since) >= DIGEST_AFTER);
             if over.len() < 2 || !is_late {
                 continue;
@@ -194,7 +218,7 @@ impl Queue {
             let done: Vec<u64> = over.iter().map(|n| n.id).collect();
             digest.left_out += std::mem::take(&mut self.lines.entry(way).or_default().expired);
             for id in &done {
-                self.waiting.remove(id);
+                self.remove(*id);
             }
             digests.push((self.push(digest).notice, done));
         }
@@ -203,21 +227,20 @@ impl Queue {
 
     /// Returns the ids of what may be sent now, the digest of a way first, then by priority and age.
     pub(super) fn ready(&self, elapsed: Duration) -> Vec<u64> {
-        let mut free = FLIGHTS_MAX.saturating_sub(self.waiting.values().filter(|w| w.is_in_flight).count());
+        let mut free = FLIGHTS_MAX.saturating_sub(self.flights.len());
         let mut ids = Vec::new();
         for way in self.ways() {
             if self.opening(&way, elapsed).is_none_or(|at| at > elapsed) {
                 continue;
             }
-            let of_way = || self.waiting.values().filter(|w| w.notice.is_for(&way.0, &way.1));
-            let flights: Vec<&Waiting> = of_way().filter(|w| w.is_in_flight).collect();
+            let flights = self.flights_of(&way);
             let is_busy = |w: &Waiting| flights.iter().any(|f| f.notice.same_lane(&w.notice));
-            let has_digest = of_way().any(|w| w.notice.is_digest());
-            let mut due: Vec<&Waiting> = of_way()
-                .filter(|w| !w.is_in_flight && w.due <= elapsed && !is_busy(w))
-                .filter(|w| w.notice.is_digest() == has_digest)
+            let has_digest = self.of_way(&way).any(|w| w.notice.is_digest());
+            let mut due: Vec<&Waiting> = self
+                .of_way(&way)
+                .filter(|w| w.due <= elapsed && !is_busy(w) && w.notice.is_digest() == has_digest)
                 .collect();
-            due.sort_by_key(|w| (w.notice.priority(), w.notice.id));
+            due.sort_by_cached_key(|w| (w.notice.priority(), w.notice.id));
             let is_away = self.lines.get(&way).is_some_and(|line| line.away.is_some());
             let room = FLIGHTS_PER_WAY_MAX.saturating_sub(flights.len()).min(free);
             let room = room.min(if is_away || has_digest { 1 } else { usize::MAX });
@@ -232,14 +255,14 @@ impl Queue {
     /// Notes that a notice is on its way.
     pub(super) fn launched(&mut self, id: u64) {
         if let Some(waiting) = self.waiting.get_mut(&id) {
-            waiting.is_in_flight = true;
             waiting.attempts += 1;
+            self.flights.insert(id);
         }
     }
 
     /// Notes that a notice was taken and lets it go.
     pub(super) fn taken(&mut self, id: u64, elapsed: Duration) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&id)?;
+        let waiting = self.remove(id)?;
         let way = waiting.notice.way();
         let limit = self.limits.get(&way).copied().unwrap_or(0);
         let line = self.lines.entry(way).or_default();
@@ -254,7 +277,7 @@ impl Queue {
     /// Notes that an attempt failed: if the other side refused, this notice waits; if it was not there, all for it do.
     pub(super) fn failed(&mut self, id: u64, failure: &Failure, elapsed: Duration, now: Timestamp, jitter: f64) {
         let Some(waiting) = self.waiting.get_mut(&id) else { return };
-        waiting.is_in_flight = false;
+        self.flights.remove(&id);
         let line = self.lines.entry(waiting.notice.way()).or_default();
         if failure.is_refusal {
             line.away = None;
@@ -270,28 +293,25 @@ impl Queue {
     pub(super) fn next_due(&self, elapsed: Duration) -> Option<Duration> {
         let opening = |way: &WayKey| {
             let opens = self.opening(way, elapsed)?;
-            let idle = self.waiting.values().filter(|w| !w.is_in_flight && w.notice.is_for(&way.0, &way.1));
-            let is_free =
-                |w: &&Waiting| !self.waiting.values().any(|f| f.is_in_flight && f.notice.same_lane(&w.notice));
-            idle.filter(is_free).map(|w| w.due.max(opens)).min()
+            let flights = self.flights_of(way);
+            let is_free = |w: &&Waiting| !flights.iter().any(|f| f.notice.same_lane(&w.notice));
+            self.of_way(way).filter(is_free).map(|w| w.due.max(opens)).min()
         };
-        if self.waiting.values().filter(|w| w.is_in_flight).count() >= FLIGHTS_MAX {
+        if self.flights.len() >= FLIGHTS_MAX {
             return None;
         }
-        self.ways().iter().filter_map(opening).min()
+        self.by_way.keys().filter_map(opening).min()
     }
 
     fn ways(&self) -> Vec<WayKey> {
-        let mut ways: Vec<WayKey> = self.waiting.values().map(|w| w.notice.way()).collect();
-        ways.sort();
-        ways.dedup();
-        ways
+        self.by_way.keys().cloned().collect()
     }
 
     /// Returns from when on a way may be sent something; `None`: not before a flight lands.
     fn opening(&self, way: &WayKey, elapsed: Duration) -> Option<Duration> {
-        let flights = self.waiting.values().filter(|w| w.is_in_flight && w.notice.is_for(&way.0, &way.1));
-        let (flights, has_digest) = flights.fold((0, false), |(n, d), w| (n + 1, d || w.notice.is_digest()));
+        let flights = self.flights_of(way);
+        let has_digest = flights.iter().any(|w| w.notice.is_digest());
+        let flights = flights.len();
         let line = self.lines.get(way);
         let away = line.and_then(|l| l.away);
         let is_full = flights >= FLIGHTS_PER_WAY_MAX || has_digest || (away.is_some() && flights > 0);
@@ -315,5 +335,15 @@ impl Queue {
         let taken = self.lines.get(way).map(|l| &l.taken);
         let recent = taken.map_or(0, |t| t.iter().filter(|at| elapsed.saturating_sub(**at) < RATE_SPAN).count());
         limit.saturating_sub(recent)
+    }
+}
+
+/// Takes an id out of an index.
+fn forget<K: Ord>(index: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, id: u64) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{Labels, Timestamp};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Aggregation groups that hold alarms.
-    pub groups: Vec<GroupSnapshot>,
+    pub groups: Arc<Vec<GroupSnapshot>>,
     /// Receivers, in the order of the settings.
     pub receivers: Vec<ReceiverSnapshot>,
     /// Signs of life, in the order of their receivers' names.
@@ -32,6 +32,8 @@ pub struct Snapshot {
 /// One aggregation group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupSnapshot {
+    /// How other programs know it: the route's path and the labels.
+    pub key: String,
     /// Labels its alarms share by the route's `group_by`.
     pub labels: Labels,
     /// The receiver's name.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::{Secret, Timestamp};
 use crate::notify::default_templates;
-use crate::notify::message::tests::{calm, notice};
+use crate::notify::message::tests::{calm, notice, with_links};
 use crate::template::Template;
 
 fn text(text: &str) -> Template {
@@ -269,4 +269,41 @@ fn a_template_that_fails_with_this_notice_is_a_reason() {
     let (around, now) = (calm(), Timestamp::from_millis(0));
     let failed = kind.request(&Message::new(&notice, &around, "", now), true, None).unwrap_err();
     assert!(failed.contains("index out of range"), "{failed}");
+}
+
+#[test]
+fn a_text_message_ends_with_a_link_that_is_whole() {
+    let sms = |words: &str| Sms {
+        device: "/dev/null".into(),
+        baud: 115_200,
+        pin: None,
+        to: "+49".to_owned(),
+        text: text(words),
+    };
+    let said = |words: &str, box_url: &str, links: bool| {
+        let around = if links { with_links() } else { calm() };
+        let notice = notice();
+        let message = Message::new(&notice, &around, box_url, Timestamp::from_millis(0));
+        String::from_utf8(sms(words).text(&message).unwrap().into_iter().map(|b| b.max(b' ')).collect()).unwrap()
+    };
+    let long = "x".repeat(400);
+    let text = said(&long, "http://box", true);
+    let (words, link) = text.split_once(' ').unwrap();
+    assert_eq!((text.len(), words.len(), link.len()), (160, 96, 63));
+    assert!(link.starts_with("http://box/a/"), "{link}");
+    assert_eq!(said("ALARM", "http://box", false), "ALARM");
+    assert_eq!(said("{{ .AckURL }}", "http://box", true).len(), 63, "the text has it already");
+    // What would leave no room for words, or be another address in the alphabet of GSM, is left out.
+    assert_eq!(said("ALARM", &format!("http://{long}"), true), "ALARM");
+    assert_eq!(said("ALARM", "http://box/~eva", true), "ALARM");
+}
+
+#[test]
+fn a_webhook_gets_links_beside_what_alertmanagers_say() {
+    let (notice, around) = (notice(), with_links());
+    let message = Message::new(&notice, &around, "http://box", Timestamp::from_millis(0));
+    let body: Value = serde_json::from_str(&webhook::body(&message, 0)).unwrap();
+    assert_eq!(body["ackURL"], body["alerts"][0]["ackURL"], "only one fires");
+    assert!(body["ackURL"].as_str().unwrap().starts_with("http://box/a/"));
+    assert_eq!(body["alerts"][1].get("ackURL"), None, "it is over");
 }

@@ -18,6 +18,9 @@ use crate::template::Template;
 /// Longest text of one message, in signs of the alphabet.
 const TEXT_SIGNS_MAX: usize = 160;
 
+/// So many signs are for the words: an address that leaves less is left out.
+const WORDS_SIGNS_MIN: usize = 60;
+
 /// Most that is read while an answer is awaited.
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 
@@ -55,12 +58,20 @@ impl Sms {
             None => message.render(&self.text)?,
         };
         let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut signs: Vec<u8> = words.chars().flat_map(|c| gsm(c).iter().copied()).collect();
-        if signs.is_empty() {
+        let signs = |text: &str| -> Vec<u8> { text.chars().flat_map(|c| gsm(c).iter().copied()).collect() };
+        let mut text = signs(&words);
+        if text.is_empty() {
             return Err("the text is empty".to_owned());
         }
-        signs.truncate(TEXT_SIGNS_MAX);
-        Ok(signs)
+        let link = if self.text.reads("AckURL") { String::new() } else { message.ack_url() };
+        let room = TEXT_SIGNS_MAX.saturating_sub(link.len() + 1);
+        if link.is_empty() || room < WORDS_SIGNS_MIN || !link.chars().all(stays_itself) {
+            text.truncate(TEXT_SIGNS_MAX);
+        } else {
+            text.truncate(room);
+            text.extend(signs(&format!(" {link}")));
+        }
+        Ok(text)
     }
 }
 
@@ -96,6 +107,11 @@ fn gsm(c: char) -> &'static [u8] {
             .and_then(|b| SAME.iter().position(|s| *s == b))
             .map_or(b"?", |at| SAME.get(at..=at).unwrap_or(b"?")),
     }
+}
+
+/// Tells whether a character of an address is the same in the alphabet of GSM, and one sign.
+fn stays_itself(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._:/".contains(c)
 }
 
 /// Sends a text; taken when the modem has handed it to the network.

@@ -51,6 +51,9 @@ struct Body<'a> {
     /// What a digest says; Alertmanager has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
+    /// The link that acknowledges all that fires; Alertmanager has none.
+    #[serde(rename = "ackURL", skip_serializing_if = "String::is_empty")]
+    ack_url: String,
 }
 
 #[derive(Serialize)]
@@ -64,6 +67,9 @@ struct BodyAlert<'a> {
     #[serde(rename = "generatorURL")]
     generator_url: String,
     fingerprint: String,
+    /// The link that acknowledges it; Alertmanager has none.
+    #[serde(rename = "ackURL", skip_serializing_if = "String::is_empty")]
+    ack_url: String,
 }
 
 /// Returns the body. `alerts_max` of 0 is no limit.
@@ -74,7 +80,7 @@ pub(super) fn body(message: &Message<'_>, alerts_max: usize) -> String {
     let body = Body {
         receiver: &notice.receiver,
         status: status(notice.firing() > 0),
-        alerts: alerts.map(|alarm| alert(alarm, external_url)).collect(),
+        alerts: alerts.map(|alarm| alert(alarm, message)).collect(),
         group_labels: map(&notice.group_labels),
         common_labels: common(notice, |a| &a.labels),
         common_annotations: common(notice, |a| &a.annotations),
@@ -83,20 +89,22 @@ pub(super) fn body(message: &Message<'_>, alerts_max: usize) -> String {
         group_key: &notice.group_key,
         truncated_alerts: notice.alarms.len() - shown,
         digest: message.digest().map(Digest::text),
+        ack_url: message.ack_url(),
     };
     // Maps of texts and numbers always have a JSON form.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-fn alert<'a>(alarm: &'a NoticeAlarm, external_url: &str) -> BodyAlert<'a> {
+fn alert<'a>(alarm: &'a NoticeAlarm, message: &Message<'_>) -> BodyAlert<'a> {
     BodyAlert {
         status: status(alarm.ends_at.is_none()),
         labels: map(&alarm.labels),
         annotations: map(&alarm.annotations),
         starts_at: alarm.starts_at.to_rfc3339(),
         ends_at: alarm.ends_at.map_or_else(|| NO_TIME.to_owned(), Timestamp::to_rfc3339),
-        generator_url: generator_url(external_url, &alarm.source_url, &alarm.expression),
+        generator_url: generator_url(message.external_url, &alarm.source_url, &alarm.expression),
         fingerprint: format!("{:016x}", alarm.fingerprint),
+        ack_url: message.ack_url_of(alarm),
     }
 }
 

@@ -146,7 +146,7 @@ impl View {
 async fn list(State(app): State<AppState>, parameters: Parameters) -> Result<Response, Refusal> {
     let view = View::new(&app, &parameters)?;
     let mut receivers: HashMap<u64, Vec<&str>> = HashMap::new();
-    for group in &view.notify.groups {
+    for group in view.notify.groups.iter() {
         for fingerprint in &group.alarms {
             let names = receivers.entry(*fingerprint).or_default();
             if !names.contains(&group.receiver.as_str()) {

@@ -1,47 +1,48 @@
 //! Acknowledging by the link of a notification: a page with one button. Fetching the link changes nothing, because mail
 //! scanners and chats fetch what they are sent; the button does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
-use axum::extract::{Form, State};
+use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::row::Row;
+use super::row::{Row, untold};
 use crate::http::AppState;
 use crate::http::pages::layout::Frame;
 use crate::http::pages::number::{clock, local};
 use crate::http::pages::visit::{Visit, encode};
 use crate::http::pages::{message, page};
-use crate::model::{Alarm, Timestamp};
-use crate::notify::{AckClaim, AckLink, AckRefusal};
+use crate::model::{Alarm, AlarmState, Timestamp};
+use crate::notify::{AckClaim, AckMeant, AckRefusal};
 
 /// The longest name that the journal takes.
 const NAME_CHARS: usize = 100;
 
-/// What a link says, in this order.
-const FIELDS: [&str; 4] = ["alarm", "by", "until", "sig"];
+/// Alarms that are shown one by one; the button means the others too.
+const LINES_MAX: usize = 100;
 
-/// What has become of an alarm that a link names.
-#[derive(Debug)]
-enum Named<'a> {
+/// What has become of an alarm that a link means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
     /// It is as it was, and nobody has taken note of it.
-    Waiting(&'a Alarm),
-    /// Somebody has.
-    Noted(&'a Alarm),
+    Waiting,
     /// It was cleared and raised again since.
-    Again(&'a Alarm),
-    /// It is not on the board any more.
-    Gone,
+    Again,
+    /// Somebody has taken note of it.
+    Noted,
+    /// Its cause went, and it is not one that waits for somebody nevertheless.
+    Over,
 }
 
 /// A line of the page.
 #[derive(Debug)]
 struct Line {
-    /// `None` for an alarm that is not on the board.
-    row: Option<Row>,
-    /// What else there is to say of it.
+    row: Row,
+    /// Whether it still needs somebody: then it has its colour.
+    is_open: bool,
+    /// What there is to say of it.
     text: String,
 }
 
@@ -50,56 +51,55 @@ struct Line {
 struct Ack {
     frame: Frame,
     lines: Vec<Line>,
+    /// Alarms that are meant and have no line.
+    more: usize,
     /// How many wait to be acknowledged.
     waiting: usize,
     receiver: String,
     until: String,
-    /// What the form sends, the link itself.
-    hidden: Vec<(&'static str, String)>,
+    /// Where the form goes: the link itself.
+    action: String,
 }
 
-/// Answers `GET /alarms/ack`: says what the link means.
-pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Response {
+/// Answers `GET /a/{code}`: says what the link means.
+pub(super) async fn show(State(state): State<AppState>, visit: Visit, Path(code): Path<String>) -> Response {
     let frame = Frame::new(&state, &visit, "/alarms", "Acknowledge", 0);
-    let given = |name: &str| visit.params.get(name).unwrap_or("").to_owned();
-    let claim = match read(&state, &given, visit.now) {
+    let claim = match state.notifier.read_ack(&code, visit.now) {
         Ok(claim) => claim,
         Err(refusal) => return refused(frame, &state, &refusal, visit.now),
     };
     let board = state.alarms.snapshot();
-    let named: Vec<Named<'_>> = claim.alarms.iter().map(|one| look(&board, *one)).collect();
+    let meant = meant(&board, &claim, &state, visit.now);
     page(&Ack {
-        waiting: named.iter().filter(|n| matches!(n, Named::Waiting(_))).count(),
-        lines: named.iter().map(|n| line(n, &state, visit.now)).collect(),
+        waiting: meant.iter().filter(|(fate, _)| *fate == Fate::Waiting).count(),
+        more: meant.len().saturating_sub(LINES_MAX),
+        lines: meant.iter().take(LINES_MAX).map(|(fate, alarm)| line(*fate, alarm, &state, visit.now)).collect(),
         until: local(claim.until, &state.info.time_zone, "%a %d %b %H:%M"),
         receiver: claim.receiver,
-        hidden: FIELDS.iter().map(|name| (*name, given(name))).collect(),
+        action: format!("/a/{}", encode(&code)),
         frame,
     })
 }
 
-/// Answers `POST /alarms/ack`: acknowledges what still waits, as taken by the receiver that the link was made for.
+/// Answers `POST /a/{code}`: acknowledges what still waits, as taken by the receiver that the link was made for.
 pub(super) async fn acknowledge(
     State(state): State<AppState>,
     visit: Visit,
+    Path(code): Path<String>,
     Form(fields): Form<BTreeMap<String, String>>,
 ) -> Response {
     let frame = Frame::new(&state, &visit, "/alarms", "Acknowledge", 0);
-    let given = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    let claim = match read(&state, &given, visit.now) {
+    let claim = match state.notifier.read_ack(&code, visit.now) {
         Ok(claim) => claim,
         Err(refusal) => return refused(frame, &state, &refusal, visit.now),
     };
     let board = state.alarms.snapshot();
-    let waiting: Vec<u64> = claim
-        .alarms
-        .iter()
-        .filter(|one| matches!(look(&board, **one), Named::Waiting(_)))
-        .map(|(fingerprint, _)| *fingerprint)
-        .collect();
+    let meant = meant(&board, &claim, &state, visit.now);
+    let waiting = meant.iter().filter(|(fate, _)| *fate == Fate::Waiting);
+    let waiting: Vec<u64> = waiting.map(|(_, alarm)| alarm.fingerprint).collect();
     if !waiting.is_empty() {
         let by: String = claim.receiver.chars().take(NAME_CHARS).collect();
-        let note = match given("note").trim() {
+        let note = match fields.get("note").map_or("", |note| note.trim()) {
             "" => "by the link of a notification".to_owned(),
             note => format!("{note} (by the link of a notification)"),
         };
@@ -107,52 +107,67 @@ pub(super) async fn acknowledge(
             return super::refused(frame, "Not acknowledged", &error);
         }
     }
-    let parameters: Vec<String> = FIELDS.iter().map(|name| format!("{name}={}", encode(&given(name)))).collect();
-    Redirect::to(&format!("/alarms/ack?{}", parameters.join("&"))).into_response()
+    Redirect::to(&format!("/a/{}", encode(&code))).into_response()
 }
 
-/// Reads and checks the link.
-fn read(state: &AppState, given: &dyn Fn(&str) -> String, now: Timestamp) -> Result<AckClaim, AckRefusal> {
-    let [alarm, by, until, sig] = FIELDS.map(given);
-    state.notifier.read_ack(AckLink { alarm: &alarm, by: &by, until: &until, sig: &sig }, now)
+/// Returns the alarms of the board that a link means, what waits first. Of a group, those that the message could not
+/// tell of are not meant: raised later, or silenced, shelved or muted.
+fn meant<'a>(
+    board: &'a crate::alarms::Snapshot,
+    claim: &AckClaim,
+    state: &AppState,
+    now: Timestamp,
+) -> Vec<(Fate, &'a Alarm)> {
+    let mut meant: Vec<(Fate, &Alarm)> = match &claim.meant {
+        AckMeant::One(fingerprint, raised_at) => {
+            let alarm = board.alarm(*fingerprint).into_iter();
+            alarm.map(|a| (if a.raised_at == *raised_at { fate(a) } else { Fate::Again }, a)).collect()
+        }
+        AckMeant::Group(fingerprints, raised_until) => {
+            let fingerprints: BTreeSet<u64> = fingerprints.iter().copied().collect();
+            let told = board.alarms.iter().filter(|a| {
+                fingerprints.contains(&a.fingerprint)
+                    && a.raised_at <= *raised_until
+                    && untold(a, state, now).is_empty()
+            });
+            told.map(|a| (fate(a), a)).collect()
+        }
+    };
+    meant.sort_by_key(|(fate, _)| *fate);
+    meant
 }
 
-fn look(board: &crate::alarms::Snapshot, (fingerprint, raised_at): (u64, Timestamp)) -> Named<'_> {
-    match board.alarm(fingerprint) {
-        None => Named::Gone,
-        Some(alarm) if alarm.raised_at != raised_at => Named::Again(alarm),
-        Some(alarm) if alarm.acknowledgement.is_some() => Named::Noted(alarm),
-        Some(alarm) => Named::Waiting(alarm),
+fn fate(alarm: &Alarm) -> Fate {
+    match (&alarm.acknowledgement, alarm.state) {
+        (Some(_), _) => Fate::Noted,
+        (None, AlarmState::Cleared) if alarm.priority() > 2 => Fate::Over,
+        (None, _) => Fate::Waiting,
     }
 }
 
-fn line(named: &Named<'_>, state: &AppState, now: Timestamp) -> Line {
-    let row = |alarm: &Alarm| Some(Row::of(alarm, state, now));
-    match named {
-        Named::Waiting(alarm) => Line { row: row(alarm), text: String::new() },
-        Named::Noted(alarm) => {
-            let row = Row::of(alarm, state, now);
-            Line { text: format!("taken by {}", row.acknowledged), row: Some(row) }
-        }
-        Named::Again(alarm) => {
+fn line(fate: Fate, alarm: &Alarm, state: &AppState, now: Timestamp) -> Line {
+    let row = Row::of(alarm, state, now);
+    let text = match fate {
+        Fate::Waiting | Fate::Over => String::new(),
+        Fate::Noted => format!("Taken by {}", row.acknowledged),
+        Fate::Again => {
             let at = clock(alarm.raised_at, now, &state.info.time_zone);
-            let text = format!("was over and came again at {at}; the link does not mean that, its page does");
-            Line { row: row(alarm), text }
+            format!("Was over and came again at {at}; the link does not mean that, its page does.")
         }
-        Named::Gone => Line { row: None, text: "An alarm that is not on the board any more: it is over.".to_owned() },
-    }
+    };
+    Line { is_open: row.is_new(), row, text }
 }
 
 fn refused(frame: Frame, state: &AppState, refusal: &AckRefusal, now: Timestamp) -> Response {
-    let (status, text) = match refusal {
-        AckRefusal::Damaged => (StatusCode::BAD_REQUEST, format!("Nothing was acknowledged: {refusal}.")),
-        AckRefusal::Forged => (StatusCode::FORBIDDEN, format!("Nothing was acknowledged: {refusal}.")),
-        AckRefusal::NoKey => (StatusCode::SERVICE_UNAVAILABLE, format!("Nothing was acknowledged: {refusal}.")),
+    let (status, more) = match refusal {
+        AckRefusal::Damaged => (StatusCode::BAD_REQUEST, String::new()),
+        AckRefusal::Forged => (StatusCode::FORBIDDEN, String::new()),
+        AckRefusal::NoKey => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
+        AckRefusal::CalledBack => (StatusCode::GONE, ". Use the page Alarms".to_owned()),
         AckRefusal::Expired(until) => {
             let until = clock(*until, now, &state.info.time_zone);
-            let text = format!("Nothing was acknowledged: {refusal}, it was good until {until}. Use the page Alarms.");
-            (StatusCode::GONE, text)
+            (StatusCode::GONE, format!(", it was good until {until}. Use the page Alarms"))
         }
     };
-    message(frame, status, &text)
+    message(frame, status, &format!("Nothing was acknowledged: {refusal}{more}."))
 }

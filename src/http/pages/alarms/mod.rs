@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/alarms/events", get(follow::events))
         .route("/alarms/history", get(history::history))
         .route("/alarms/health", get(health::health))
-        .route("/alarms/ack", get(link::show).post(link::acknowledge))
+        .route("/a/{code}", get(link::show).post(link::acknowledge))
         .route("/alarms/acknowledge", post(acknowledge_many))
         .route("/alarms/{fingerprint}", get(detail::detail))
         .route("/alarms/{fingerprint}/acknowledge", post(acknowledge))

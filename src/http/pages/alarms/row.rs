@@ -180,7 +180,7 @@ pub(super) fn silence_of(alarm: &Alarm, state: &AppState, now: Timestamp) -> Opt
 }
 
 /// Says why nobody is told of an alarm; empty if somebody is.
-fn untold(alarm: &Alarm, state: &AppState, now: Timestamp) -> String {
+pub(super) fn untold(alarm: &Alarm, state: &AppState, now: Timestamp) -> String {
     if alarm.state == AlarmState::Cleared {
         return String::new();
     }
