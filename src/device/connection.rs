@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::stats::count;
-use super::{Command, Connection, Error, Event, Message, Result, Shared, Start};
+use super::{Command, Connection, Error, Event, Message, Result, Shared, Start, frame};
 use crate::clock::Clock;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -57,8 +57,8 @@ impl Subscription {
     /// Returns the frame that asks for it.
     fn frame(&self, pattern: &str) -> Value {
         match self.start {
-            None => json!({ "type": 1, "subject": pattern }),
-            Some(start) => json!({ "type": 1, "subject": pattern, "replay": start.to_json() }),
+            None => json!({ "type": frame::SUBSCRIBE, "subject": pattern }),
+            Some(start) => json!({ "type": frame::SUBSCRIBE, "subject": pattern, "replay": start.to_json() }),
         }
     }
 }
@@ -198,7 +198,7 @@ impl Task {
             debug!(url = %config.url, %error, "cannot connect");
             Error::Lost
         })?;
-        let auth = json!({ "type": 8, "payload": {
+        let auth = json!({ "type": frame::AUTH, "payload": {
             "deviceId": config.device_id, "token": config.token, "deviceType": config.device_type,
         }});
         let mut wire = Wire::default();
@@ -210,12 +210,15 @@ impl Task {
             let Some(Ok(message)) = message else { return Err(Error::Lost) };
             let SocketMessage::Text(text) = message else { continue };
             let frame: Value = serde_json::from_str(&text).map_err(|_| Error::Lost)?;
-            if frame["type"] != 8 {
+            if frame["type"] != frame::AUTH {
                 continue;
             }
             return match frame["payload"]["success"].as_bool() {
                 Some(true) => Ok(socket),
-                _ => Err(refusal(&frame)),
+                _ => {
+                    let (code, message) = refusal(&frame);
+                    Err(Error::Refused { code, message })
+                }
             };
         }
     }
@@ -254,7 +257,7 @@ impl Task {
                         break Left::Lost;
                     }
                     self.pinged_at = Some(now);
-                    wire.push(&json!({ "type": 9 }));
+                    wire.push(&json!({ "type": frame::PING }));
                     self.shared.tell(|| Event::Ping);
                 }
                 _ = tell.tick() => self.tell_stats(),
@@ -293,7 +296,7 @@ impl Task {
             }
             Command::Unsubscribe { pattern } => {
                 if self.subscriptions.remove(&pattern).is_some() {
-                    wire.push(&json!({ "type": 2, "subject": pattern }));
+                    wire.push(&json!({ "type": frame::UNSUBSCRIBE, "subject": pattern }));
                     self.shared.tell(|| Event::Unsubscribed { pattern });
                 }
             }
@@ -304,7 +307,9 @@ impl Task {
             Command::Request { subject, payload, answer } => {
                 let id = format!("q{}", self.next_request);
                 self.next_request += 1;
-                wire.push(&json!({ "type": 4, "subject": subject, "payload": payload, "correlationId": id }));
+                wire.push(&json!({
+                    "type": frame::REQUEST, "subject": subject, "payload": payload, "correlationId": id,
+                }));
                 self.requests.retain(|_, waiting| !waiting.is_closed());
                 self.requests.insert(id, answer);
             }
@@ -320,40 +325,20 @@ impl Task {
         let Ok(frame) = serde_json::from_str::<Value>(text) else { return Taken::Well };
         let correlation_id = frame["correlationId"].as_str();
         match frame["type"].as_u64() {
-            Some(3) => self.hand_out(&frame, text.len()),
-            Some(5) => {
+            Some(frame::MESSAGE) => self.hand_out(&frame, text.len()),
+            Some(frame::REPLY) => {
                 if let Some(waiting) = correlation_id.and_then(|id| self.requests.remove(id)) {
                     let _ = waiting.send(Ok(frame["payload"].clone()));
                 }
             }
-            Some(6) => {
+            Some(frame::ACK) => {
                 let waiting = frame["payload"]["messageId"].as_str().and_then(|id| self.shared.buffer().settle(id));
                 if let Some(waiting) = waiting {
                     let _ = waiting.send(Ok(frame["payload"]["durable"].as_bool().unwrap_or(false)));
                 }
             }
-            Some(7) => {
-                self.shared.stats().errors += 1;
-                let refused = refusal(&frame);
-                if let Error::Refused { code, message } = &refused {
-                    self.shared.tell(|| Event::Refused { code: code.clone(), message: message.clone() });
-                }
-                let is_ours = correlation_id.is_some_and(|id| id.starts_with(&self.shared.id_prefix));
-                if is_ours && matches!(&refused, Error::Refused { code, .. } if AGAIN.contains(&code.as_str())) {
-                    return Taken::TooFast;
-                }
-                if let Some(waiting) = correlation_id.and_then(|id| self.shared.buffer().settle(id)) {
-                    let _ = waiting.send(Err(refused));
-                    return Taken::Well;
-                }
-                match correlation_id.and_then(|id| self.requests.remove(id)) {
-                    Some(waiting) => {
-                        let _ = waiting.send(Err(refusal(&frame)));
-                    }
-                    None => warn!(device = %self.shared.config.device_id, error = %refusal(&frame), "refused"),
-                }
-            }
-            Some(10) => {
+            Some(frame::ERROR) => return self.take_refusal(&frame),
+            Some(frame::PONG) => {
                 let took = self.pinged_at.take().map(|at| self.clock.elapsed().saturating_sub(at));
                 self.shared.stats().latency = took;
                 if let Some(took) = took {
@@ -361,6 +346,27 @@ impl Task {
                 }
             }
             _ => {}
+        }
+        Taken::Well
+    }
+
+    /// Takes the refusal of a publish that is to be kept, of a request, or of something that nobody waits for.
+    fn take_refusal(&mut self, frame: &Value) -> Taken {
+        self.shared.stats().errors += 1;
+        let (code, message) = refusal(frame);
+        self.shared.tell(|| Event::Refused { code: code.clone(), message: message.clone() });
+        let id = frame["correlationId"].as_str().unwrap_or_default();
+        if id.starts_with(&self.shared.id_prefix) && AGAIN.contains(&code.as_str()) {
+            return Taken::TooFast;
+        }
+        let refused = Error::Refused { code, message };
+        let publish = self.shared.buffer().settle(id);
+        if let Some(waiting) = publish {
+            let _ = waiting.send(Err(refused));
+        } else if let Some(waiting) = self.requests.remove(id) {
+            let _ = waiting.send(Err(refused));
+        } else {
+            warn!(device = %self.shared.config.device_id, error = %refused, "refused");
         }
         Taken::Well
     }
@@ -452,10 +458,11 @@ impl Shared {
     }
 }
 
-fn refusal(frame: &Value) -> Error {
+/// Returns code and text of a refusal.
+fn refusal(frame: &Value) -> (String, String) {
     let text = |name: &str| frame["payload"][name].as_str().unwrap_or_default().to_owned();
     let message = if text("message").is_empty() { text("error") } else { text("message") };
-    Error::Refused { code: text("code"), message }
+    (text("code"), message)
 }
 
 /// Tells whether a pattern stands for a subject: `*` for one token, `>` for the rest.

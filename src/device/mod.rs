@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+mod frame;
 mod start;
 mod stats;
 mod tls;
@@ -157,7 +158,7 @@ impl DeviceClient {
             format!("{}-{}", self.0.id_prefix, buffer.next_id)
         };
         let frame = json!({
-            "type": 0, "subject": subject, "payload": payload, "messageId": id, "correlationId": id, "ack": true,
+            "type": frame::PUBLISH, "subject": subject, "payload": payload, "messageId": id, "correlationId": id, "ack": true,
         });
         let kept = Some(ToBeKept { id, answer });
         self.0.push(Outgoing { subject: subject.to_owned(), json: frame.to_string(), kept });
@@ -215,7 +216,7 @@ impl DeviceClient {
 
     /// Answers a request that came as a message.
     pub fn reply(&self, correlation_id: &str, payload: &Value) {
-        let frame = json!({ "type": 5, "subject": "", "correlationId": correlation_id, "payload": payload });
+        let frame = json!({ "type": frame::REPLY, "subject": "", "correlationId": correlation_id, "payload": payload });
         self.0.push(Outgoing { subject: String::new(), json: frame.to_string(), kept: None });
     }
 
@@ -262,7 +263,7 @@ impl DeviceClient {
 
 impl Shared {
     fn publish(&self, subject: &str, payload: &Value) {
-        let json = json!({ "type": 0, "subject": subject, "payload": payload }).to_string();
+        let json = json!({ "type": frame::PUBLISH, "subject": subject, "payload": payload }).to_string();
         self.push(Outgoing { subject: subject.to_owned(), json, kept: None });
     }
 
