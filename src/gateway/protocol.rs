@@ -20,6 +20,9 @@ use crate::model::Timestamp;
 /// Longest `messageId` in bytes.
 const MESSAGE_ID_BYTES_MAX: usize = 64;
 
+/// So much of a subject is given back with a refusal.
+const SUBJECT_CHARS_SHOWN: usize = 80;
+
 /// Longest `correlationId` in bytes.
 pub(super) const CORRELATION_BYTES_MAX: usize = 256;
 
@@ -149,73 +152,67 @@ pub(super) struct Malformed {
 
 /// Reads one frame.
 pub(super) fn parse(text: &str) -> Result<ClientFrame<'_>, Malformed> {
-    let malformed = |message: String| Malformed {
+    let malformed = |message: String, subject: &str, correlation_id: Option<Cow<'_, str>>| Malformed {
         refusal: Refusal::new(Code::InvalidMessage, message),
-        subject: String::new(),
-        correlation_id: None,
+        subject: subject.chars().take(SUBJECT_CHARS_SHOWN).collect(),
+        correlation_id: correlation_id.map(Cow::into_owned),
     };
     let members: Members<'_> =
-        serde_json::from_str(text).map_err(|error| malformed(format!("Invalid message format: {error}")))?;
-    let correlation_id = match members.correlation_id {
-        None => None,
-        Some(raw) => match text_of(raw) {
-            Some(id) if id.len() <= CORRELATION_BYTES_MAX => Some(id),
-            Some(_) => return Err(malformed(format!("correlationId is longer than {CORRELATION_BYTES_MAX} bytes"))),
-            None if raw.get() == "null" => None,
-            None => return Err(malformed("correlationId is not a text".to_owned())),
-        },
-    };
-    let subject = match members.subject {
-        None => Some(Cow::Borrowed("")),
-        Some(raw) if raw.get() == "null" => Some(Cow::Borrowed("")),
-        Some(raw) => text_of(raw),
-    };
-    let kind = members.kind.ok_or("type is missing".to_owned()).and_then(frame_type);
-    let asked = message_id(members.message_id).zip(flag(members.ack));
-    let Some((message_id, wants_ack)) = asked else {
-        let message = format!("messageId is no number or text of up to {MESSAGE_ID_BYTES_MAX} visible characters");
-        let message = if flag(members.ack).is_none() { "ack is not true or false".to_owned() } else { message };
-        return Err(Malformed {
-            refusal: Refusal::new(Code::InvalidMessage, message),
-            subject: subject.map(|s| s.chars().take(80).collect()).unwrap_or_default(),
-            correlation_id: correlation_id.map(Cow::into_owned),
-        });
-    };
-    match (kind, subject) {
-        (Ok(kind), Some(subject)) => {
-            let Members { payload, replay, .. } = members;
-            let replay = replay.filter(|raw| raw.get() != "null");
+        serde_json::from_str(text).map_err(|error| malformed(format!("Invalid message format: {error}"), "", None))?;
+    let correlation_id = correlation_id(members.correlation_id).map_err(|message| malformed(message, "", None))?;
+    let subject = given(members.subject).map_or(Some(Cow::Borrowed("")), text_of);
+    let read = || Ok::<_, String>((flag(members.ack)?, message_id(members.message_id)?, frame_type(members.kind)?));
+    match (read(), subject) {
+        (Ok((wants_ack, message_id, kind)), Some(subject)) => {
+            let (payload, replay) = (members.payload, given(members.replay));
             Ok(ClientFrame { kind, subject, payload, correlation_id, message_id, wants_ack, replay })
         }
-        (kind, subject) => Err(Malformed {
-            refusal: Refusal::new(Code::InvalidMessage, kind.err().unwrap_or("subject is not a text".to_owned())),
-            subject: subject.map(|s| s.chars().take(80).collect()).unwrap_or_default(),
-            correlation_id: correlation_id.map(Cow::into_owned),
-        }),
+        (read, subject) => {
+            let message = read.err().unwrap_or("subject is not a text".to_owned());
+            Err(malformed(message, &subject.unwrap_or_default(), correlation_id))
+        }
     }
 }
 
-/// Reads a `messageId`; `Some(None)` if there is none.
-#[expect(clippy::option_option, reason = "the outer one tells whether it could be read")]
-fn message_id(raw: Option<&RawValue>) -> Option<Option<Cow<'_, str>>> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(None) };
+/// Returns a member that is there; null is as good as none.
+fn given(member: Option<&RawValue>) -> Option<&RawValue> {
+    member.filter(|raw| raw.get() != "null")
+}
+
+fn correlation_id(member: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, String> {
+    let Some(raw) = given(member) else { return Ok(None) };
+    match text_of(raw) {
+        Some(id) if id.len() <= CORRELATION_BYTES_MAX => Ok(Some(id)),
+        Some(_) => Err(format!("correlationId is longer than {CORRELATION_BYTES_MAX} bytes")),
+        None => Err("correlationId is not a text".to_owned()),
+    }
+}
+
+fn message_id(member: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, String> {
+    let Some(raw) = given(member) else { return Ok(None) };
     let id = match raw.get().parse::<u64>() {
-        Ok(_) => Cow::Borrowed(raw.get()),
-        Err(_) => text_of(raw)?,
+        Ok(_) => Some(Cow::Borrowed(raw.get())),
+        Err(_) => text_of(raw),
     };
-    let is_good = !id.is_empty() && id.len() <= MESSAGE_ID_BYTES_MAX && id.bytes().all(|b| b.is_ascii_graphic());
-    is_good.then_some(Some(id))
-}
-
-fn flag(raw: Option<&RawValue>) -> Option<bool> {
-    match raw.map(RawValue::get) {
-        None | Some("null" | "false") => Some(false),
-        Some("true") => Some(true),
-        Some(_) => None,
+    let is_good = |id: &Cow<'_, str>| {
+        (1..=MESSAGE_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match id.filter(is_good) {
+        Some(id) => Ok(Some(id)),
+        None => Err(format!("messageId is no number or text of up to {MESSAGE_ID_BYTES_MAX} visible characters")),
     }
 }
 
-fn frame_type(raw: &RawValue) -> Result<FrameType, String> {
+fn flag(member: Option<&RawValue>) -> Result<bool, &'static str> {
+    match given(member).map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err("ack is not true or false"),
+    }
+}
+
+fn frame_type(member: Option<&RawValue>) -> Result<FrameType, String> {
+    let raw = member.ok_or("type is missing")?;
     let number = raw.get().parse::<usize>().ok();
     number.and_then(|n| FrameType::ALL.get(n).copied()).ok_or_else(|| {
         let shown: String = raw.get().chars().take(40).collect();
