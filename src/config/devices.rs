@@ -145,10 +145,14 @@ fn json_web_tokens(item: &Item<'_>, folder: &Folder) -> Option<jwt::Config> {
     if origins.is_empty() {
         return item.mistake("needs a key: secret, secret_file, public_key_files or jwks_file");
     }
-    let read =
-        |(origin, at): (jwt::Origin, Item<'_>)| jwt::Source::read(origin).or_else(|why| at.mistake(why).ok_or(()));
+    // All are read, so that all mistakes are told.
+    let read = |(origin, at): (jwt::Origin, Item<'_>)| match jwt::Source::read(origin) {
+        Ok(source) => Some(source),
+        Err(why) => at.mistake(why),
+    };
+    let sources: Vec<_> = origins.into_iter().map(read).collect();
     Some(jwt::Config {
-        sources: origins.into_iter().map(read).collect::<Result<_, ()>>().ok()?,
+        sources: sources.into_iter().collect::<Option<_>>()?,
         issuer: fields.string("issuer"),
         audience: fields.string("audience"),
         clock_skew: fields.duration("clock_skew").unwrap_or(Duration::from_secs(30)),
