@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{BlackBoxConfig, Roles, jwt};
 
-/// Settings of the gateway, resolved. A reload is enough; open connections keep the old ones but for roles and rates.
+/// Settings of the gateway, resolved. A reload is enough; open connections keep the old ones but for
+/// roles, rates and keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Largest message of a device in bytes, all members together. Default 1 MiB, 1 KiB to 16 MiB.

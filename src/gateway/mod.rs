@@ -7,7 +7,8 @@
 //! here; what a device says of them is ignored. The last minutes of each device's frames are in `blackbox`.
 //!
 //! The wire is that of nats-websocket-bridge, see `docs/device-protocol.md`. A device shows a registered token
-//! (`enrol.rs` writes devices down), a JSON web token (`jwt`) or a certificate (`certificate.rs`).
+//! (`enrol.rs` writes devices down), a JSON web token (`jwt`; `keys.rs` keeps the keys up to date) or a certificate
+//! (`certificate.rs`).
 
 mod admission;
 mod alarmed;
@@ -375,7 +376,7 @@ impl Gateway {
         self.presence.clone()
     }
 
-    /// Takes new settings; open connections keep the old ones but for roles and rates.
+    /// Takes new settings; open connections keep the old ones but for roles, rates and keys.
     pub fn reload(&self, config: Config) {
         self.shared.total.set(config.total_rate(), self.shared.clock.elapsed());
         self.new_config.send_replace(Arc::new(config));
