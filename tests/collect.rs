@@ -18,7 +18,11 @@ use andon::storage::disk::FaultyDisk;
 use andon::storage::logs::{Direction, LogStore, ScanRequest};
 use andon::storage::tsdb::Db;
 use andon::task::{Phase, Tasks};
+use nkeys::KeyPair;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
+
+use crate::nats_security::{jwt, user};
 
 /// A program beside us, ended with the test.
 struct Peer(Child);
@@ -97,6 +101,12 @@ impl Bench {
 
     fn one(&self, name: &str, job: &str) -> Option<f64> {
         self.newest(name, MatchOp::Equal).into_iter().find(|(labels, _)| labels.get("job") == Some(job)).map(|(_, v)| v)
+    }
+
+    /// Returns what was wrong with the last reading of a job.
+    fn problem(&self, job: &str) -> String {
+        let snapshot = self.collector.snapshot();
+        snapshot.sources.iter().find(|source| source.job == job).unwrap().last_error.clone()
     }
 
     fn lines(&self) -> Vec<LogEntry> {
@@ -241,7 +251,9 @@ async fn a_nats_server_is_watched_and_missed_and_others_messages_are_heard() {
     for name in ["nats_core_connection_count", "gnatsd_varz_connections", "nats_jetstream_storage_limit_bytes"] {
         assert!(bench.one(name, "nats").is_some(), "{name}");
     }
-    assert_eq!(bench.one("gnatsd_healthz_status", "nats"), Some(0.0));
+    assert_eq!((bench.one("gnatsd_healthz_status", "nats"), bench.problem("nats").as_str()), (Some(0.0), ""));
+    bench.eventually("the bus is a connection", |bench| bench.one("gnatsd_connz_rtt", "nats") > Some(0.0)).await;
+    assert!(bench.one("gnatsd_connz_uptime", "nats").is_some() && bench.one("gnatsd_connz_idle", "nats").is_some());
 
     let deps = bus::Deps {
         tasks: bench.tasks.clone(),
@@ -266,6 +278,67 @@ async fn a_nats_server_is_watched_and_missed_and_others_messages_are_heard() {
     bench.eventually("the server is down", |bench| bench.one("up", "nats") == Some(0.0)).await;
     let gone = bench.one("gnatsd_varz_connections", "nats").unwrap();
     assert!(andon::model::is_stale(gone), "its figures end with it");
+}
+
+/// Settings of a server whose accounts are made by tokens; one has limits by tiers: its key, and credentials for it.
+fn with_tiers(port: u16, monitoring: u16, folder: &str) -> (String, String, String) {
+    let (operator, plant, system) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+    let nats = json!({ "type": "operator", "version": 2 });
+    let operator_jwt = jwt(&operator, &operator.public_key(), "operator", None, &nats);
+    let account = |key: &KeyPair, name: &str, more: serde_json::Value| {
+        let mut limits = json!({ "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1 });
+        limits.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let nats = json!({ "limits": limits, "default_permissions": { "pub": {}, "sub": {} }, "type": "account",
+            "version": 2 });
+        format!("{}: {}", key.public_key(), jwt(&operator, &key.public_key(), name, None, &nats))
+    };
+    let tier = json!({ "mem_storage": 1000, "disk_storage": 20000, "streams": 5, "consumer": -1 });
+    let settings = format!(
+        "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitoring}\njetstream {{ store_dir: {folder:?} }}\n\
+         operator: {operator_jwt}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n{}\n{}\n}}\n",
+        system.public_key(),
+        account(&plant, "plant", json!({ "tiered_limits": { "R1": tier } })),
+        account(&system, "system", json!({})),
+    );
+    (settings, plant.public_key(), user(&plant, &KeyPair::new_user(), None))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_a_nats_account_by_tiers_are_read_from_its_token() {
+    let (port, monitoring, folder) = (free_port(), free_port(), tempfile::tempdir().unwrap());
+    let (settings, key, credentials) = with_tiers(port, monitoring, folder.path().to_str().unwrap());
+    let file = folder.path().join("nats.conf");
+    std::fs::write(&file, settings).unwrap();
+    let credentials_file = folder.path().join("box.creds");
+    std::fs::write(&credentials_file, credentials).unwrap();
+    let _peer = Peer::start("nats-server", &["-c", file.to_str().unwrap()]);
+    let nats = NatsConfig {
+        job: "nats".to_owned(),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        servers: vec![NatsServer { url: format!("http://127.0.0.1:{monitoring}"), instance: "nats".to_owned() }],
+        connections_max: 100,
+        streams_max: 100,
+    };
+    // A server knows an account when somebody of it is there.
+    let uplink = bus::NatsConfig {
+        credentials: bus::Credentials::File(credentials_file),
+        ..bus::NatsConfig::new(vec![format!("nats://127.0.0.1:{port}")])
+    };
+    let bench = Bench::start(collect::Config { nats: Some(nats), ..config() }, Some(uplink));
+    bench
+        .eventually("a tier is there", |bench| bench.one("jetstream_account_tier_max_streams", "nats").is_some())
+        .await;
+    for (name, expected) in
+        [("max_memory", 1000.0), ("max_storage", 20_000.0), ("max_streams", 5.0), ("max_consumers", -1.0)]
+    {
+        let found = bench.newest(&format!("jetstream_account_tier_{name}"), MatchOp::Equal);
+        let (labels, value) = found.into_iter().next().unwrap();
+        let of = ["account", "account_name", "account_id", "tier"].map(|label| labels.get(label).unwrap_or_default());
+        assert_eq!((of, value), (["plant", "plant", key.as_str(), "R1"], expected), "{name}");
+    }
+    assert_eq!(bench.problem("nats"), "", "every page reads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -123,7 +123,7 @@ async fn by_an_nkey() {
 }
 
 /// Returns a token as NATS writes it.
-fn jwt(issuer: &KeyPair, subject: &str, name: &str, expires: Option<i64>, nats: &Value) -> String {
+pub(crate) fn jwt(issuer: &KeyPair, subject: &str, name: &str, expires: Option<i64>, nats: &Value) -> String {
     let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let mut claims = json!({ "jti": format!("{name}-{subject}"), "iat": 1_700_000_000, "iss": issuer.public_key(),
         "name": name, "sub": subject, "nats": nats });
@@ -143,7 +143,7 @@ fn account(operator: &KeyPair, account: &KeyPair) -> String {
     jwt(operator, &account.public_key(), "plant", None, &nats)
 }
 
-fn user(account: &KeyPair, user: &KeyPair, expires: Option<i64>) -> String {
+pub(crate) fn user(account: &KeyPair, user: &KeyPair, expires: Option<i64>) -> String {
     let nats = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
     let token = jwt(account, &user.public_key(), "box", expires, &nats);
     let seed = user.seed().unwrap();

@@ -4,7 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+/// Reads what may be missing or `null`: Go writes an empty list so.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -13,6 +18,7 @@ pub(super) struct Connz {
     pub(super) total: f64,
     pub(super) offset: f64,
     pub(super) limit: f64,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) connections: Vec<Connection>,
 }
 
@@ -25,6 +31,9 @@ pub(super) struct Connection {
     pub(super) out_msgs: f64,
     pub(super) in_bytes: f64,
     pub(super) out_bytes: f64,
+    pub(super) rtt: String,
+    pub(super) uptime: String,
+    pub(super) idle: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +47,7 @@ pub(super) struct Jsz {
     pub(super) messages: f64,
     pub(super) bytes: f64,
     pub(super) meta_cluster: Option<MetaCluster>,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) account_details: Vec<Account>,
 }
 
@@ -65,7 +75,53 @@ pub(super) struct Account {
     pub(super) storage: f64,
     pub(super) reserved_memory: f64,
     pub(super) reserved_storage: f64,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) stream_detail: Vec<Stream>,
+    /// Limits by number of replicas (`R1`, `R3`), of an account that has them: its token says them, not this page.
+    #[serde(skip)]
+    pub(super) tiers: BTreeMap<String, Tier>,
+}
+
+/// `/accountz?acc=`: an account with its token, where accounts have some.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Accountz {
+    pub(super) account_detail: AccountDetail,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AccountDetail {
+    pub(super) decoded_jwt: AccountToken,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AccountToken {
+    pub(super) nats: AccountClaims,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AccountClaims {
+    pub(super) limits: AccountLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AccountLimits {
+    #[serde(deserialize_with = "or_empty")]
+    pub(super) tiered_limits: BTreeMap<String, Tier>,
+}
+
+/// What an account may take in streams with one number of replicas; -1 for no limit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tier {
+    pub(super) mem_storage: f64,
+    pub(super) disk_storage: f64,
+    pub(super) streams: f64,
+    pub(super) consumer: f64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,10 +129,14 @@ pub(super) struct Account {
 pub(super) struct Stream {
     pub(super) name: String,
     pub(super) cluster: Option<Leader>,
+    /// Nothing where streams have one replica, or the server does not tell.
+    pub(super) stream_raft_group: String,
     pub(super) config: StreamConfig,
     pub(super) state: StreamState,
     pub(super) mirror: Option<Lag>,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) sources: Vec<Lag>,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) consumer_detail: Vec<Consumer>,
 }
 
@@ -147,6 +207,7 @@ pub(super) struct Sequences {
 #[serde(default)]
 pub(super) struct Leafz {
     pub(super) leafnodes: f64,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) leafs: Vec<Leaf>,
 }
 
@@ -168,6 +229,7 @@ pub(super) struct Leaf {
 #[serde(default)]
 pub(super) struct Routez {
     pub(super) num_routes: f64,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) routes: Vec<Route>,
 }
 
@@ -187,7 +249,9 @@ pub(super) struct Route {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Gatewayz {
+    #[serde(deserialize_with = "or_empty")]
     pub(super) outbound_gateways: BTreeMap<String, Gateway>,
+    #[serde(deserialize_with = "or_empty")]
     pub(super) inbound_gateways: BTreeMap<String, Vec<Gateway>>,
 }
 

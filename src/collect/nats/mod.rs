@@ -1,8 +1,7 @@
 //! NATS servers watched over their monitoring port.
 //!
-//! NATS answers in JSON on `/varz`, `/connz`, `/jsz`, `/leafz`, `/routez`, `/gatewayz` and `/healthz` (there is no
-//! `/metrics`). The figures
-//! go out under two families of names: those of the official exporter (`gnatsd_varz_*`, `gnatsd_connz_*`,
+//! NATS answers in JSON on `/varz`, `/connz`, `/jsz`, `/leafz`, `/routez`, `/gatewayz`, `/healthz` and, where accounts have
+//! tokens, `/accountz` (there is no `/metrics`). The figures go out under two families of names: those of the official exporter (`gnatsd_varz_*`, `gnatsd_connz_*`,
 //! `jetstream_*`), and those that people's rules use (`nats_core_*`, `nats_jetstream_*`). No connection gets
 //! series of its own, so the number of series depends on streams and consumers alone, and that has a cap.
 
@@ -19,7 +18,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
-use self::answer::{Connz, Gatewayz, Healthz, Jsz, Leafz, Routez};
+use self::answer::{Accountz, Connz, Gatewayz, Healthz, Jsz, Leafz, Routez};
 use super::families::Families;
 use super::source::Reading;
 use super::{NatsConfig, NatsServer, describe};
@@ -28,6 +27,11 @@ use crate::outbound::Outbound;
 
 /// Largest answer that is taken: 1000 streams with 10 consumers each are about 10 MB.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Accounts whose tokens are read at most.
+const TOKENS_READ_MAX: usize = 32;
+/// Tiers of one account that get series.
+const TIERS_MAX: usize = 8;
 
 /// Reads one server.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl NatsReader {
         let connz_page = format!("connz?limit={}", self.connections_max);
         let (connz, jsz, healthz, leafz, routez, gatewayz) = tokio::join!(
             self.get::<Connz>(&connz_page),
-            self.get::<Jsz>("jsz?accounts=true&streams=true&consumers=true&config=true"),
+            self.get::<Jsz>("jsz?accounts=true&streams=true&consumers=true&config=true&raft=true"),
             self.get::<Healthz>("healthz"),
             self.get::<Leafz>("leafz"),
             self.get::<Routez>("routez"),
@@ -90,6 +94,7 @@ impl NatsReader {
             Ok(mut jsz) => {
                 let streams = jsz.account_details.iter_mut().flat_map(|account| &mut account.stream_detail);
                 streams.for_each(fold::fold);
+                problems.extend(self.read_tiers(&mut jsz).await);
                 let left_out = names::jsz(url, &varz, &jsz, self.streams_max, &mut families);
                 if left_out > 0 {
                     problems
@@ -103,6 +108,18 @@ impl NatsReader {
             Err(problem) => problems.push(problem),
         }
         Reading { families: families.finish(), is_up: true, problems }
+    }
+
+    /// Reads the limits by tiers of accounts that have a token; returns what went wrong.
+    async fn read_tiers(&self, jsz: &mut Jsz) -> Option<String> {
+        let with_token = jsz.account_details.iter_mut().filter(|account| is_account_key(&account.id));
+        for account in with_token.take(TOKENS_READ_MAX) {
+            match self.get::<Accountz>(&format!("accountz?acc={}", account.id)).await {
+                Ok(answer) => account.tiers = answer.account_detail.decoded_jwt.nats.limits.tiered_limits,
+                Err(problem) => return Some(problem),
+            }
+        }
+        None
     }
 
     async fn get<T: DeserializeOwned>(&self, page: &str) -> Result<T, String> {
@@ -131,4 +148,9 @@ impl NatsReader {
             Err(_) => Err(fail(format!("no complete answer within {:?}", self.timeout))),
         }
     }
+}
+
+/// Tells whether an account is named by a public key, and so made by a token.
+fn is_account_key(id: &str) -> bool {
+    id.len() == 56 && id.starts_with('A') && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }

@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value};
 
+use super::TIERS_MAX;
 use super::answer::{Account, Connz, Consumer, Healthz, Jsz, Stream};
+use super::neighbours::seconds;
 use crate::collect::families::Families;
 use crate::model::Timestamp;
 
@@ -97,6 +99,18 @@ pub(super) fn connz(url: &str, connz: &Connz, out: &mut Families) {
     ] {
         out.gauge(&format!("gnatsd_connz_{name}"), name, &labels, value);
     }
+    let longest = |of: fn(&super::answer::Connection) -> &str| {
+        connz.connections.iter().filter_map(|connection| seconds(of(connection))).reduce(f64::max)
+    };
+    for (name, value) in [
+        ("rtt", longest(|c| c.rtt.as_str())),
+        ("uptime", longest(|c| c.uptime.as_str())),
+        ("idle", longest(|c| c.idle.as_str())),
+    ] {
+        if let Some(value) = value {
+            out.gauge(&format!("gnatsd_connz_{name}"), &format!("Longest {name} in seconds."), &labels, value);
+        }
+    }
 }
 
 pub(super) fn healthz(url: &str, healthz: &Healthz, out: &mut Families) {
@@ -134,7 +148,11 @@ pub(super) fn jsz(url: &str, varz: &Value, jsz: &Jsz, max: usize, out: &mut Fami
     for account in &jsz.account_details {
         let labels: Vec<_> = server
             .into_iter()
-            .chain([("account", account.name.as_str()), ("account_id", account.id.as_str())])
+            .chain([
+                ("account", account.name.as_str()),
+                ("account_name", account.name.as_str()),
+                ("account_id", account.id.as_str()),
+            ])
             .collect();
         account_figures(&labels, account, out);
         for stream in &account.stream_detail {
@@ -166,6 +184,17 @@ fn account_figures(labels: &[(&str, &str)], account: &Account, out: &mut Familie
     ] {
         out.gauge(&format!("jetstream_account_{name}"), help, labels, value);
     }
+    for (tier, limits) in account.tiers.iter().take(TIERS_MAX) {
+        let labels = [labels, &[("tier", tier.as_str())][..]].concat();
+        for (name, help, value) in [
+            ("max_memory", "Bytes of memory that the account may use in streams of a tier", limits.mem_storage),
+            ("max_storage", "Bytes of storage that the account may use in streams of a tier", limits.disk_storage),
+            ("max_streams", "Streams of a tier that the account may have", limits.streams),
+            ("max_consumers", "Consumers that the account may have in streams of a tier", limits.consumer),
+        ] {
+            out.gauge(&format!("jetstream_account_tier_{name}"), help, &labels, value);
+        }
+    }
 }
 
 /// NATS writes "no limit" as -1 without a sign.
@@ -188,6 +217,7 @@ fn stream_figures(
             ("stream_name", stream.name.as_str()),
             ("stream_leader", leader.unwrap_or("")),
             ("is_stream_leader", is_leader(leader, server)),
+            ("stream_raft_group", stream.stream_raft_group.as_str()),
         ],
     ]
     .concat();

@@ -77,7 +77,7 @@ fn some_jsz() -> Jsz {
         "account_details": [{
             "name": "$G", "id": "$G", "storage": 99, "reserved_memory": 18446744073709551615_u64,
             "stream_detail": [{
-                "name": "EVENTS", "config": {"max_bytes": -1, "max_msgs": 100},
+                "name": "EVENTS", "stream_raft_group": "S-R1F", "config": {"max_bytes": -1, "max_msgs": 100},
                 "state": {"messages": 9, "bytes": 99, "first_seq": 1, "last_seq": 9, "consumer_count": 2},
                 "consumer_detail": [
                     {"name": "c1", "delivered": {"consumer_seq": 4, "stream_seq": 5}, "num_ack_pending": 1, "num_pending": 4},
@@ -94,8 +94,8 @@ fn streams_and_consumers_have_both_names() {
     let mut families = Families::default();
     let left_out = names::jsz(URL, &json!({"server_name": "box"}), &some_jsz(), 100, &mut families);
     assert_eq!(left_out, 0);
-    let stream = "account=\"$G\",account_id=\"$G\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\"";
-    let consumer = "account=\"$G\",account_id=\"$G\",consumer_name=\"c1\",is_consumer_leader=\"true\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\"";
+    let stream = "account=\"$G\",account_id=\"$G\",account_name=\"$G\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\",stream_raft_group=\"S-R1F\"";
+    let consumer = "account=\"$G\",account_id=\"$G\",account_name=\"$G\",consumer_name=\"c1\",is_consumer_leader=\"true\",is_meta_leader=\"true\",is_stream_leader=\"true\",server_name=\"box\",stream_name=\"EVENTS\",stream_raft_group=\"S-R1F\"";
     let lines = lines(families);
     check(
         &lines,
@@ -214,4 +214,12 @@ fn leaves_routes_and_gateways_are_summed_and_certificates_end() {
             r#"nats_tls_certificate_expires_seconds{listener="client"} 1798761600"#,
         ],
     );
+}
+
+#[test]
+fn lists_that_are_empty_may_be_null() {
+    let leafz: answer::Leafz = serde_json::from_value(json!({"leafnodes": 0, "leafs": null})).unwrap();
+    let jsz: Jsz = serde_json::from_value(json!({"account_details": null})).unwrap();
+    let gatewayz: answer::Gatewayz = serde_json::from_value(json!({"inbound_gateways": null})).unwrap();
+    assert!(leafz.leafs.is_empty() && jsz.account_details.is_empty() && gatewayz.inbound_gateways.is_empty());
 }

@@ -100,18 +100,29 @@ pub(super) fn certificates(url: &str, varz: &Value, out: &mut Families) {
     }
 }
 
-/// Reads a span as Go writes it (`1.5ms`, `250µs`), in one unit.
-fn seconds(text: &str) -> Option<f64> {
-    let at = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-    let (number, unit) = text.split_at(at);
-    let scale = match unit {
-        "s" => 1.0,
-        "ms" => 1e-3,
-        "µs" | "us" => 1e-6,
-        "ns" => 1e-9,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| number * scale)
+/// Reads a span as Go and NATS write it: `1.5ms`, `250µs`, `1m2s`, `3d4h5m6s`.
+pub(super) fn seconds(mut text: &str) -> Option<f64> {
+    let mut sum = None;
+    while !text.is_empty() {
+        let unit_at = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+        let (number, rest) = text.split_at(unit_at);
+        let next_at = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at(next_at);
+        let scale = match unit {
+            "y" => 365.0 * 86_400.0,
+            "d" => 86_400.0,
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "µs" | "us" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        sum = Some(sum.unwrap_or(0.0) + number.parse::<f64>().ok()? * scale);
+        text = rest;
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -122,7 +133,8 @@ mod tests {
     fn spans_of_go_are_read() {
         assert_eq!(seconds("1.5ms"), Some(0.0015));
         assert_eq!(seconds("2s"), Some(2.0));
-        assert_eq!(seconds("1m2s"), None);
+        assert_eq!((seconds("1m2s"), seconds("1d1h0m0s")), (Some(62.0), Some(90_000.0)));
+        assert_eq!((seconds("5"), seconds("1x")), (None, None));
         assert_eq!(seconds(""), None);
     }
 }
