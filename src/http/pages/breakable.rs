@@ -11,7 +11,7 @@ pub(super) struct Breakable(String);
 impl Breakable {
     /// Takes a name.
     pub(super) fn new(name: &str) -> Breakable {
-        let pieces: Vec<String> = name.split_inclusive('_').map(|piece| escape_html(piece)).collect();
+        let pieces: Vec<String> = name.split_inclusive('_').map(escape_html).collect();
         Breakable(pieces.join("<wbr>"))
     }
 }
