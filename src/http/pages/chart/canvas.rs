@@ -114,25 +114,21 @@ impl Canvas {
         }
     }
 
-    /// Writes a text whose foot is at `y`; characters without a form are left out.
+    /// Writes a text that stands on `y`; characters without a form are blanks.
     pub(super) fn text(&mut self, x: f64, y: f64, text: &str, ink: Ink) {
-        let (mut left, top) = (whole(x), whole(y).saturating_sub(glyphs::FOOT));
-        for c in text.chars() {
-            let Some(glyph) = Glyph::of(c) else {
-                left += glyphs::BLANK;
-                continue;
-            };
-            for (i, share) in glyph.shares().enumerate() {
-                self.cover(left + i % glyph.width, top + i / glyph.width, ink, share);
+        let mut left = x + glyphs::HALF_WIDTH;
+        for glyph in text.chars().map(Glyph::of) {
+            for stroke in glyph.strokes() {
+                let points: Vec<(f64, f64)> = stroke.iter().map(|(right, down)| (left + right, y + down)).collect();
+                self.stroke(&points, glyphs::HALF_WIDTH, ink);
             }
-            left += glyph.width;
+            left += glyph.advance();
         }
     }
 
     /// Returns how wide a text is.
     pub(super) fn text_width(text: &str) -> f64 {
-        let width: usize = text.chars().map(|c| Glyph::of(c).map_or(glyphs::BLANK, |g| g.width)).sum();
-        u32::try_from(width).map_or(0.0, f64::from)
+        text.chars().map(|c| Glyph::of(c).advance()).sum()
     }
 
     /// Returns the picture as PNG: a palette, one byte a pixel.
