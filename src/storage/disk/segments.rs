@@ -21,10 +21,12 @@
 //! Sequences rise by one through all segments; after a failed sync a later segment begins again with
 //! sequences that stand in earlier ones, and its copies count; the earlier stand in where they are torn.
 //!
-//! Damage: what parity makes good is written back, reported, and costs nothing. Bytes behind the last good record of the newest segment are a torn write: they are cut off and
-//! counted. Damage anywhere else costs the records it lies in; it is reported, the rest is read on. A
-//! damaged head costs nothing but the report. A sequence that is skipped without other damage is reported.
-//! A segment of another version is reported and passed over.
+//! Damage: what parity makes good is written back, reported, and costs nothing. Bytes behind the last good record of the
+//! newest segment are a torn write: they are cut off and counted. Damage anywhere else costs the records it lies in; it is
+//! reported, the rest is read on. A damaged head costs nothing but the report. A sequence that is skipped without other
+//! damage is reported. What the disk does not give is reported and stays as it is; where it is the end of the log, new
+//! records begin beyond any sequence that may stand there, so that a later start has both. A segment of another version
+//! is reported and passed over.
 //! Growth: a new version number; from the first release on readers keep the old ones.
 
 use std::cell::LazyCell;

@@ -17,6 +17,8 @@ const SEGMENT_BYTES_READ_MAX: u64 = 256 << 20;
 /// Files are read in pieces of this size; what cannot be read is tried again page by page.
 const PIECE_BYTES: usize = 64 << 10;
 const PAGE_BYTES: usize = 4 << 10;
+/// More records than a log holds.
+const UNKNOWN_RECORDS: u64 = 1 << 40;
 
 /// Hands the good records of a segment on, and changes nothing. Returns how many stretches do not check out.
 pub(super) fn visit(
@@ -47,6 +49,8 @@ pub(super) struct Reader<'a> {
     found: Found,
     /// The sequence that should come next, once one is known.
     expected: Option<u64>,
+    /// Bytes behind the last good record that could not be read, though a later start may read them.
+    unread_bytes: u64,
     /// Whether damage was reported since the last good record: then a skipped sequence is no news.
     is_explained: bool,
     /// Records of a segment that a later one repeats (after a failed sync): sequence to segment, kind, payload.
@@ -66,6 +70,7 @@ impl<'a> Reader<'a> {
             is_synced,
             found: Found::default(),
             expected: None,
+            unread_bytes: 0,
             is_explained: false,
             spare: BTreeMap::new(),
             visit,
@@ -75,7 +80,13 @@ impl<'a> Reader<'a> {
     /// Ends; returns what was met and the sequence of the next record.
     pub(super) fn finish(mut self) -> (Found, u64) {
         self.take_spare(u64::MAX);
-        (self.found, self.expected.unwrap_or(1).max(1))
+        // New records must not take the sequences of records that another start may read again.
+        let unread = match (self.unread_bytes, self.expected) {
+            (0, _) => 0,
+            (_, None) => UNKNOWN_RECORDS,
+            (bytes, Some(_)) => bytes,
+        };
+        (self.found, self.expected.unwrap_or(1).max(1) + unread)
     }
 
     /// Passes over a segment whose records were sound and are known.
@@ -83,6 +94,7 @@ impl<'a> Reader<'a> {
         self.take_spare(records.start);
         self.expect(path, records.start);
         self.is_explained = false;
+        self.unread_bytes = 0;
         self.expected = Some(records.end);
     }
 
@@ -90,7 +102,7 @@ impl<'a> Reader<'a> {
     /// `rewritten_from` at the earliest.
     pub(super) fn read_segment(&mut self, path: &Path, number: u64, bytes: u64, rewritten_from: Option<u64>) -> Closed {
         let damages = self.found.damages.len();
-        let read = self.read_records(path, number, rewritten_from);
+        let read = self.read_records(path, number, bytes, rewritten_from);
         let (kept, records) = read.unwrap_or((bytes, 0..0));
         // What a later one repeats is not this one's.
         let is_sound = self.found.damages.len() == damages && rewritten_from.is_none_or(|from| from >= records.end);
@@ -98,18 +110,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns how many bytes stay, and sequences; nothing if it could not be read at all.
-    fn read_records(&mut self, path: &Path, number: u64, rewritten_from: Option<u64>) -> Option<(u64, Range<u64>)> {
+    fn read_records(
+        &mut self,
+        path: &Path,
+        number: u64,
+        bytes: u64,
+        rewritten_from: Option<u64>,
+    ) -> Option<(u64, Range<u64>)> {
         let is_newest = rewritten_from.is_none();
         let rewritten_from = rewritten_from.unwrap_or(u64::MAX);
-        let file = match self.disk.open(path) {
-            Ok(file) => file,
+        let opened = self.disk.open(path).and_then(|file| Ok((file.size()?.min(SEGMENT_BYTES_READ_MAX), file)));
+        let (size, file) = match opened {
+            Ok(opened) => opened,
             Err(e) => {
+                self.unread_bytes += bytes;
                 self.damage(path, 0, 0, &e.to_string());
                 return None;
             }
         };
         let damages = self.found.damages.len();
-        let mut bytes = self.read_all(&*file);
+        let mut bytes = self.read_all(&*file, size);
         let is_read_whole = self.found.damages.len() == damages;
         self.found.segments += 1;
         self.found.bytes += bytes.len() as u64;
@@ -160,6 +180,7 @@ impl<'a> Reader<'a> {
                         _ => "record does not check out",
                     };
                     self.damage(path, place.start, place.len() as u64, reason);
+                    self.unread_bytes += if is_read_whole { 0 } else { place.len() as u64 };
                 }
             }
         }
@@ -167,11 +188,17 @@ impl<'a> Reader<'a> {
         // a failed sync has left out no other makes good, so the file is written anew.
         if self.is_synced
             && file.sync().is_err()
-            && let Err(e) = replace(self.disk, path, bytes.get(..end).unwrap_or_default())
+            && let Err(e) = self.replace(path, bytes.get(..end).filter(|_| is_read_whole))
         {
-            self.damage(path, 0, 0, &e.to_string());
+            self.damage(path, 0, 0, &e);
         }
         Some((end as u64, records))
+    }
+
+    /// Writes a file anew, with what was read of it: all of it, or it stays as it is.
+    fn replace(&self, path: &Path, content: Option<&[u8]>) -> Result<(), String> {
+        let content = content.ok_or("it can neither be synced nor be read whole")?;
+        replace(self.disk, path, content).map_err(|e| e.to_string())
     }
 
     /// Makes good what parity can, also in the file.
@@ -207,8 +234,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a file in pieces; what the disk cannot read becomes zeros and is reported.
-    fn read_all(&mut self, file: &dyn DiskFile) -> Vec<u8> {
-        let size = file.size().unwrap_or(0).min(SEGMENT_BYTES_READ_MAX);
+    fn read_all(&mut self, file: &dyn DiskFile, size: u64) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let mut at = 0;
         for piece in bytes.chunks_mut(PIECE_BYTES) {
@@ -250,6 +276,7 @@ impl<'a> Reader<'a> {
         }
         self.expect(path, record.sequence);
         self.is_explained = false;
+        self.unread_bytes = 0;
         self.expected = Some(record.sequence + 1);
         match (self.visit)(record) {
             Ok(()) => self.found.records += 1,

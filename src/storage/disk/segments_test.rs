@@ -166,6 +166,32 @@ fn what_a_start_read_lasts_though_its_sync_fails() {
     }
 }
 
+/// A start cannot read something once; what it takes then must not stand in the way of what the next one reads again.
+#[test]
+fn what_one_start_cannot_read_the_next_one_has_beside_what_came_between() {
+    for call in 1..30 {
+        let disk = FaultyDisk::new(call);
+        let (log, _, _) = open(&disk);
+        for i in 0..40 {
+            log.append(0, &payload(i)).unwrap();
+        }
+        log.sync().unwrap();
+        drop(log);
+        disk.fail_read(call);
+        let opened = Segments::open(disk.shared(), Path::new(FOLDER), options(), &mut |_| Ok(()));
+        disk.mend();
+        let mut expected: Vec<Vec<u8>> = (0..40).map(payload).collect();
+        if let Ok((log, _)) = opened {
+            log.append(0, b"later").unwrap();
+            log.sync().unwrap();
+            expected.push(b"later".to_vec());
+        }
+        let (_, _, records) = open(&disk);
+        let found: Vec<Vec<u8>> = records.into_iter().map(|(_, payload)| payload).collect();
+        assert!(found == expected, "call {call}: {} of {}", found.len(), expected.len());
+    }
+}
+
 #[test]
 fn appends_from_many_threads_all_arrive() {
     let disk = FaultyDisk::new(1);
